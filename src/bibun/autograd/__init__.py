@@ -1,0 +1,1 @@
+"""Differentiation: the graph, its engine, modes, and the recording of primitives."""

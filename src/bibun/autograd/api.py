@@ -1,0 +1,250 @@
+"""`backward` and `grad`: what users call, checked, and handed to the engine.
+
+In go tensors and the gradients they start from; `backward` adds what comes out to the leaves' ``.grad``, `grad` returns
+it. Nothing is changed where an argument is refused.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backends import cpu
+from . import dispatch
+from .engine import Wanted, fit, run
+from .hooks import run_tensor_hooks
+from .modes import state
+from .namespace import xp as tensor_xp
+from .node import LEAF, Node, Output
+from .versions import written
+
+__all__ = ["backward", "grad"]
+
+_accumulating = threading.Lock()
+ndarray = np.ndarray
+refcount = sys.getrefcount
+
+
+class _Ones(dict[Any, Any]):
+    def __missing__(self, dtype: Any) -> Any:
+        one = self[dtype] = np.ones((), dtype)
+        one.flags.writeable = False
+        return one
+
+
+#: 1 of each dtype, as a 0-d array that nobody writes to.
+ONES = _Ones()
+
+
+def target_of(t: Any, i: int | None = None) -> Any:
+    """Where the gradient of ``t`` goes in the graph."""
+    if t._view is not None:
+        dispatch.refresh(t)
+    n = t._node
+    if n is None:
+        from .complaints import no_grad_fn
+        raise no_grad_fn(t, i)
+    return t if n is LEAF else n
+
+
+def start_gradient(t: Any, g: Any, create: bool) -> Any:
+    """The gradient to start from at ``t``, as a value of the run."""
+    a = t._a
+    if g is None:
+        if a.size != 1:
+            raise RuntimeError(f"grad can be implicitly created only for scalar outputs, but this one has shape {list(a.shape)}. "
+                               "Reduce it first (out.sum().backward()), or give the gradient: out.backward(torch.ones_like(out)).")
+        if a.dtype.kind not in "fV":
+            raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
+        if create:
+            return dispatch.wrap(np.ones(a.shape, a.dtype))
+        return np.ones(a.shape, a.dtype) if a.ndim else ONES[a.dtype]
+    if not isinstance(g, dispatch.Tensor):
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
+    if g._a.shape != a.shape:
+        raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {g.shape} and output[0] has a shape of {t.shape}.")
+    if (g._a.dtype.kind == "c") != (a.dtype.kind == "c"):
+        raise RuntimeError("For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+                           f"grad_output[0] has a dtype of {g.dtype} and output[0] has a dtype of {t.dtype}.")
+    return g if create else g._a
+
+
+def own(g: Any, leaf: Any) -> Any:
+    """``g`` as an array that nobody else holds, in the leaf's shape and dtype."""
+    a = leaf._a
+    if g.__class__ is not ndarray:
+        g = np.array(g)
+        if g.dtype is a.dtype and not a.ndim:
+            return g
+    if g.shape != a.shape or g.dtype != a.dtype:
+        g = fit(g, a.shape, a.dtype, cpu)
+        if g.__class__ is not ndarray:
+            return np.array(g)
+    base = g.base
+    # Held by the caller's variable, this frame and getrefcount's argument; one more, and somebody else looks on.
+    if base is None:
+        if refcount(g) <= 3 and g.flags.c_contiguous:
+            return g
+    elif base.__class__ is ndarray and base.base is None and refcount(base) <= 3 and refcount(g) <= 3 and g.size == base.size and g.flags.c_contiguous:
+        return g
+    return np.array(g, order="C") if a.flags.c_contiguous else np.array(g, order="K")
+
+
+def accumulate(leaf: Any, g: Any, create: bool) -> None:
+    """Add a gradient to a leaf's ``.grad``, with the leaf's hooks around it."""
+    hooks = leaf.__dict__ if leaf._has_hooks else None
+    if hooks:
+        before = hooks.get("_backward_hooks_")
+        if before:
+            g = run_tensor_hooks(before, g, tensor_xp if create else cpu)
+    old = leaf._grad
+    if create:
+        g = fit(g, leaf._a.shape, leaf._a.dtype, tensor_xp)
+        leaf._grad = g if old is None else old + g
+    elif old is None:
+        leaf._grad = dispatch.wrap(own(g, leaf))
+    else:
+        with _accumulating:
+            a = old._a
+            np.add(a, fit(g, a.shape, a.dtype, cpu), out=a, casting="unsafe")
+            written(a)
+    if hooks:
+        after = hooks.get("_post_accumulate_hooks_")
+        if after:
+            for hook in list(after.values()):
+                hook(leaf)
+
+
+def _sequence(x: Any) -> tuple[Any, ...]:
+    return (x,) if isinstance(x, dispatch.Tensor) or x is None else tuple(x)
+
+
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+             grad_variables: Any = None, inputs: Any = None) -> None:
+    """Add the gradient of the sum of ``tensors`` to the ``.grad`` of the leaves that they were computed from.
+
+    Args:
+        tensors: one or several tensors; a tensor with more than one element needs its gradient given.
+        grad_tensors: gradients to start from, of the tensors' shapes; None stands for ones, for scalars only.
+        retain_graph: keep saved values, so that backward can run again; defaults to ``create_graph``.
+        create_graph: record the computation of the gradients, so that they can be differentiated.
+        inputs: accumulate into these tensors only.
+
+    Raises:
+        RuntimeError: where a tensor does not require grad, a gradient's shape is wrong, saved values are gone or were
+            overwritten in place.
+    """
+    if tensors.__class__ is not tuple:
+        tensors = _sequence(tensors)
+    grads = _sequence(grad_tensors) if grad_tensors is not None else (None,) * len(tensors)
+    if len(grads) != len(tensors):
+        raise RuntimeError(f"got {len(tensors)} tensors and {len(grads)} gradients")
+    if inputs is not None:
+        inputs = _sequence(inputs)
+        if not inputs:
+            raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    retain = create_graph if retain_graph is None else retain_graph
+    roots = [(target_of(t, i), start_gradient(t, g, create_graph)) for i, (t, g) in enumerate(zip(tensors, grads))]
+    if inputs is not None:
+        targets = [target_of(t) for t in inputs]
+        wanted = Wanted([r[0] for r in roots], targets)
+        leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
+        for place, (t, target) in enumerate(zip(inputs, targets)):
+            g = leaves.get(target) if not target._seq else wanted.found.get(place)
+            if g is not None:
+                accumulate(t, g, create_graph)
+        return
+    leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph)
+    del roots
+    for leaf in tuple(leaves):
+        accumulate(leaf, leaves.pop(leaf), create_graph)
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+         only_inputs: bool = True, allow_unused: bool | None = None, is_grads_batched: bool = False,
+         materialize_grads: bool = False) -> tuple[Any, ...]:
+    """The gradients of the sum of ``outputs`` with respect to each of ``inputs``; no ``.grad`` is touched.
+
+    Args are as for `backward`; ``allow_unused`` lets an input that the outputs do not depend on give None
+    (with ``materialize_grads``, zeros).
+
+    >>> import bibun as torch
+    >>> x = torch.tensor(3.0, requires_grad=True)
+    >>> torch.autograd.grad(x ** 2, x)
+    (tensor(6.),)
+    """
+    outputs, inputs = _sequence(outputs), _sequence(inputs)
+    if is_grads_batched:
+        from .batched import batched_grad
+        return batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
+    if materialize_grads and allow_unused is False:
+        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+    allow_unused = materialize_grads if allow_unused is None else allow_unused
+    grads = _sequence(grad_outputs) if grad_outputs is not None else (None,) * len(outputs)
+    if len(grads) != len(outputs):
+        raise RuntimeError(f"got {len(outputs)} tensors and {len(grads)} gradients")
+    retain = create_graph if retain_graph is None else retain_graph
+    roots = [(target_of(t, i), start_gradient(t, g, create_graph)) for i, (t, g) in enumerate(zip(outputs, grads))]
+    targets = []
+    for t in inputs:
+        if t._view is not None:
+            dispatch.refresh(t)
+        n = t._node
+        if n is None:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+        targets.append(t if n is LEAF else n)
+    wanted = Wanted([r[0] for r in roots], targets)
+    before = state.grad
+    state.grad = create_graph
+    try:
+        leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
+        result = []
+        for place, (t, target) in enumerate(zip(inputs, targets)):
+            g = leaves.get(target) if not target._seq else wanted.found.get(place)
+            if g is None:
+                if not allow_unused:
+                    raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True "
+                                       "if this is the desired behavior.")
+                result.append(dispatch.wrap(np.zeros_like(t._a)) if materialize_grads else None)
+            elif create_graph:
+                if not target._seq and t._has_hooks and t.__dict__.get("_backward_hooks_"):
+                    g = run_tensor_hooks(t.__dict__["_backward_hooks_"], g, tensor_xp)
+                result.append(g)
+            else:
+                if not target._seq and t._has_hooks and t.__dict__.get("_backward_hooks_"):
+                    g = run_tensor_hooks(t.__dict__["_backward_hooks_"], g, cpu)
+                result.append(dispatch.wrap(fit(g, t._a.shape, t._a.dtype, cpu)))
+        return tuple(result)
+    finally:
+        state.grad = before
+
+
+class AccumulateGrad(Node):
+    """The node that stands for a leaf where the graph is looked at; the engine itself goes to the leaf directly."""
+
+    __slots__ = ("_variable",)
+
+    @property
+    def variable(self) -> Any:
+        """The leaf tensor."""
+        return self._variable
+
+
+def accumulate_node(leaf: Any) -> Any:
+    """The leaf's `AccumulateGrad` node, the same one as long as somebody holds it."""
+    import weakref
+    known = leaf.__dict__.get("_accumulate_grad_")
+    node = known() if known is not None else None
+    if node is None:
+        node = AccumulateGrad()
+        node._variable, node.next, node.saved, node.hooks, node.plan, node._seq = leaf, (), ((),), None, None, sys.maxsize
+        node.code, node.lasti = None, 0
+        leaf.__dict__["_accumulate_grad_"] = weakref.ref(node)
+    return node
+
+
+__all__ += ["AccumulateGrad", "Output"]

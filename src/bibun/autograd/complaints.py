@@ -1,0 +1,64 @@
+"""The words of the engine's errors: which operation, made at which line of the user's program, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import versions
+
+
+def place(code: Any, lasti: int) -> tuple[str, int, str]:
+    """(file, line, source text) of an instruction of a code object."""
+    import linecache
+    if code is None:
+        return "?", 0, ""
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= lasti < end and number is not None:
+            line = number
+            break
+    return code.co_filename, line, linecache.getline(code.co_filename, line).strip()
+
+
+def at(code: Any, lasti: int) -> str:
+    """``file:line: source``, for messages."""
+    file, line, text = place(code, lasti)
+    return f"{file}:{line}" + (f": {text}" if text else "")
+
+
+def second_backward(node: Any) -> RuntimeError:
+    return RuntimeError(
+        "Trying to backward through the graph a second time (or directly access saved tensors after they have already been freed). "
+        "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify retain_graph=True if "
+        "you need to backward through the graph a second time or if you need to access saved tensors after calling backward.\n"
+        f"The operation whose values are gone is {node.name()}, made at {at(node.code, node.lasti)}")
+
+
+def overwritten(node: Any, category: str, index: int, a: Any, write: Any) -> RuntimeError:
+    from ..dtypes import BY_NUMPY
+    kind = f"torch.{BY_NUMPY[a.dtype].scalar_name}Tensor"
+    count = versions.version_of(a)
+    before = count - sum(1 for entry in versions._records[id(versions.root_of(a))].log if entry[0] > node._seq)
+    what = f"output {index} of {node.name()}" if category == "o" else f"an input of {node.name()}"
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[{kind} {list(a.shape)}], which is {what}, is at version {count}; expected version {before} instead.\n"
+        f"It was saved by {node.name()} at {at(node.code, node.lasti)}\n"
+        f"and overwritten in place at {at(write[3], write[4])}.\n"
+        "Hint: write to a copy (x = x + 1 in place of x += 1, or x.clone()), or do the in-place operation before the value is used.")
+
+
+def located(error: BaseException, node: Any) -> BaseException:
+    """The same error, told which forward line it comes from."""
+    if not getattr(error, "_bibun_located", False):
+        try:
+            error._bibun_located = True     # type: ignore[attr-defined]
+        except AttributeError:
+            return error
+        note = f"This error arose in the backward of {node.name()}, made at {at(node.code, node.lasti)}"
+        error.add_note(note)
+    return error
+
+
+def no_grad_fn(t: Any, i: int | None) -> RuntimeError:
+    return RuntimeError(f"element {i or 0} of tensors does not require grad and does not have a grad_fn")

@@ -1,0 +1,449 @@
+"""From a primitive to a call on tensors: run the array function, wrap the result, record a node. Nothing else.
+
+`apply` is the general call. `make_unary` and `make_binary` make, for elementwise primitives that are one array function,
+a function whose common case (float32/float64 operands of one dtype) does just that in line and leaves everything else
+(promotion, narrow floats, transforms in progress) to the general path. Each recorded node remembers the code object and
+instruction of the user's line: the nearest frame outside the package.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..backends import cpu
+from ..ops.primitive import Primitive
+from . import engine
+from .fp import IGNORE, quiet, restore
+from .modes import state
+from .node import LEAF, NarrowFix, Output, collect, make_node_class, plan_of
+from .versions import tick
+
+ndarray = np.ndarray
+new = object.__new__
+frame_at = sys._getframe
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+NARROW = cpu.NARROW
+DIFFERENTIABLE = frozenset("fcV")       # kinds of dtypes that carry gradients (V: ml_dtypes' own)
+
+#: The Tensor class and Parameter; set by `register`.
+Tensor: Any = None
+Parameter: Any = None
+#: What may stand beside a tensor in an operator.
+OPERANDS: tuple[Any, ...] = ()
+
+#: Above 0 while function transforms, subclass overrides or recorders want to see every call; see `intercept`.
+busy = [0]
+intercept: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
+
+
+class _Internal(dict[str, bool]):
+    """File name -> is it part of this package (whose frames are never the user's line)?"""
+
+    root = __file__[: -len("autograd/dispatch.py")]
+
+    def __missing__(self, name: str) -> bool:
+        inside = self[name] = name.startswith(self.root)
+        return inside
+
+
+internal = _Internal()
+
+
+def user_frame(depth: int) -> Any:
+    """The nearest frame, from ``depth`` callers up, that is not the package's own."""
+    f = frame_at(depth)
+    while internal[f.f_code.co_filename]:
+        back = f.f_back
+        if back is None:
+            break
+        f = back
+    return f
+
+
+def wrap(a: Any) -> Any:
+    """A tensor looking at the array ``a``: no copy, no graph."""
+    if a.__class__ is not ndarray:
+        a = np.asarray(a)
+        if a.__class__ is not ndarray:
+            a = a.view(ndarray)
+    t = new(Tensor)
+    t._a = a
+    t._node = t._grad = t._view = None
+    return t
+
+
+class _Constants(dict[float, Any]):
+    """Python numbers as 0-d arrays, which NumPy takes in half the time of a Python number. Not for zeros (their sign)."""
+
+    def __init__(self, dtype: Any):
+        self.dtype = dtype
+
+    def __missing__(self, value: float) -> Any:
+        a = np.array(value, self.dtype)
+        a.flags.writeable = False
+        if value and value == value:
+            if len(self) > 4096:
+                self.clear()
+            self[value] = a
+        return a
+
+
+CONSTANTS = {F32: _Constants(F32), F64: _Constants(F64)}
+
+
+# The general call
+
+
+def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
+    """Call a primitive on tensors (or numbers, or None) and record it; a tuple of tensors where it has several outputs."""
+    if busy[0]:
+        done = intercept(prim, arrays, static)
+        if done is not NotImplemented:
+            return done
+    fix: Any = None
+    if prim.family == "elementwise":
+        raw, fix, target = promote(prim, arrays)
+    else:
+        raw = [a._a if isinstance(a, Tensor) else a for a in arrays]
+        target = None
+    token = quiet(IGNORE)
+    try:
+        out = prim.run(cpu, raw, *static) if prim.variadic else prim.run(cpu, *raw, *static)
+        if target is not None and out.dtype != target:
+            out = out.astype(target)
+    finally:
+        restore(token)
+    if prim.several:
+        outs = [wrap(o) for o in out]
+    else:
+        # `wrap` in line: this is every operation's path.
+        if out.__class__ is not ndarray:
+            out = np.asarray(out)
+        t = new(Tensor)
+        t._a = out
+        t._node = t._grad = t._view = None
+        outs = [t]
+    if prim.derivatives and state.grad:
+        for a in arrays:
+            if isinstance(a, Tensor):
+                if a._view is not None:
+                    refresh(a)
+                if a._node is not None:
+                    record(prim, arrays, raw, static, outs, fix)
+                    break
+    if prim.family == "view":
+        note_view(prim, arrays[0], static, outs)
+    return tuple(outs) if prim.several else outs[0]
+
+
+def record(prim: Primitive, arrays: Any, raw: Any, static: Any, outs: list[Any], fix: Any) -> Any:
+    """Make the node of a call and hang it on the outputs."""
+    if not prim.several and outs[0]._a.dtype.kind not in DIFFERENTIABLE:
+        return None
+    targets = []
+    for i, a in enumerate(arrays):
+        n = a._node if isinstance(a, Tensor) else None
+        targets.append(a if n is LEAF else n)
+    if prim.variadic:
+        plan = plan_of(prim, ())
+    else:
+        wanted = tuple([t is not None and name in prim.derivatives for t, name in zip(targets, prim.arrays)])
+        if True not in wanted:
+            return None
+        plan = plan_of(prim, wanted)
+    made = [o._a for o in outs]
+    node = new(prim.node_class)
+    node.plan, node.fix, node.hooks = plan, fix, None
+    node.next = tuple(targets)
+    node.saved = collect(plan, raw, static, made, prim.variadic)
+    f = user_frame(2)
+    node.code, node.lasti = f.f_code, f.f_lasti
+    node._seq = tick()
+    if prim.several:
+        node.outs = [(a.shape, a.dtype) for a in made]
+        names = prim.outputs
+        for i, o in enumerate(outs):
+            if o._a.dtype.kind in DIFFERENTIABLE and (len(names) <= i or names[i] not in prim.nondiff):
+                o._node = Output(node, i)
+    else:
+        outs[0]._node = node
+        if fix is None and made[0].dtype in NARROW:
+            node.fix = NarrowFix([((), None) if not isinstance(a, ndarray) else (a.shape, a.dtype) for a in raw])
+    return node
+
+
+# Promotion of elementwise operands
+
+def common_dtype(operands: Any) -> Any:
+    """PyTorch's result type of arrays and Python numbers, as a NumPy dtype."""
+    ranked = []
+    for x in operands:
+        if isinstance(x, ndarray):
+            ranked.append((dtypes.BY_NUMPY[x.dtype], dtypes.DIMENSIONED if x.ndim else dtypes.ZERO_DIM))
+        elif x is not None:
+            ranked.append((dtypes.number_dtype(bool if isinstance(x, bool) else int if isinstance(x, int) else type(x)), dtypes.NUMBER))
+    return dtypes.result_type(ranked).np
+
+
+def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
+    """(raw operands of one dtype, the fix their gradients need, the dtype of the result or None for as it comes)."""
+    kind = prim.kind
+    checked = []
+    for position, x in enumerate(arrays):
+        if isinstance(x, Tensor):
+            checked.append(x._a)
+        elif x is None or isinstance(x, (bool, int, float, complex, np.generic)):
+            checked.append(x.item() if isinstance(x, np.generic) else x)
+        elif isinstance(x, ndarray):
+            checked.append(x)
+        else:
+            raise TypeError(f"{prim.name}(): argument '{prim.arrays[position]}' (position {position + 1}) must be Tensor, not {type(x).__name__}")
+    if kind == "logical":
+        raw = [x if isinstance(x, ndarray) or x is None else np.asarray(x) for x in checked]
+        return raw, None, None
+    common = common_dtype(checked)
+    if kind == "float" and common.kind in "biu":
+        common = dtypes.default.np
+    elif kind == "integer" and common.kind not in "biu":
+        raise NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{dtypes.BY_NUMPY[common].scalar_name}'")
+    narrow = common in NARROW
+    work = F32 if narrow else common
+    raw, fix, shape = [], [], None
+    uneven = narrow
+    for x in checked:
+        if isinstance(x, ndarray):
+            d = x.dtype
+            fix.append((x.shape, d))
+            if shape is None:
+                shape = x.shape
+            elif shape != x.shape:
+                uneven = True
+            if d != common:
+                uneven = True
+            raw.append(x if d == work else x.astype(common).astype(work) if narrow and d != common else x.astype(work))
+        elif x is None:
+            fix.append(((), None))
+            raw.append(None)
+        else:
+            fix.append(((), None))
+            raw.append(np.array(x).astype(common).astype(work) if common.kind in "iub" or narrow else np.array(x, work))
+    if not uneven:
+        return raw, None, None
+    if prim.kind == "compare":
+        return raw, None, None
+    return raw, NarrowFix(fix) if narrow else tuple(fix), common if narrow else None
+
+
+# Views
+
+
+def note_view(prim: Primitive, source: Any, static: Any, outs: list[Any]) -> None:
+    """Tell each output that it is a view: of which tensor, with which history, by which steps."""
+    above = source._view
+    for i, o in enumerate(outs):
+        step = (prim, static, i if prim.several else None)
+        if above is None:
+            o._view = (source, source._node, (step,))
+        else:
+            o._view = (above[0], above[1], (*above[2], step))
+
+
+refresh: Callable[[Any], None] = lambda t: None       # set by `bibun.autograd.inplace`
+
+
+# Fast calls
+
+
+def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[Any], Any]:
+    """The call of an elementwise primitive of one operand; ``noisy`` operations may raise floating-point warnings."""
+    cls = make_node_class(prim)
+    plan = plan_of(prim, (True,)) if prim.derivatives else None
+    takes = plan.takes[0] if plan else ()
+    single = takes[0][0] if len(takes) == 1 else "" if not takes else "?"      # what the rule takes, in the common cases
+    differentiable = plan is not None
+
+    def call(input: Any) -> Any:
+        try:
+            x = input._a
+            d = x.dtype
+        except AttributeError:
+            return apply(prim, (input,))
+        if (d is not F32 and d is not F64) or busy[0]:
+            return apply(prim, (input,))
+        if noisy:
+            token = quiet(IGNORE)
+            r = array_function(x, out=...)
+            restore(token)
+        else:
+            r = array_function(x, out=...)
+        t = new(Tensor)
+        t._a = r
+        t._grad = t._view = None
+        if input._view is not None:
+            refresh(input)
+        n = input._node
+        if n is None or not differentiable or not state.grad:
+            t._node = None
+            return t
+        node = new(cls)
+        node.plan = plan
+        node.fix = node.hooks = None
+        node.next = (input if n is LEAF else n,)
+        if single == "o":
+            node.saved = ((r,),)
+        elif single == "i":
+            node.saved = ((x,),)
+        elif single == "":
+            node.saved = ((),)
+        else:
+            node.saved = collect(plan, (x,), (), (r,), False)
+        f = frame_at(1)
+        c = f.f_code
+        while internal[c.co_filename] and f.f_back is not None:
+            f = f.f_back
+            c = f.f_code
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        t._node = node
+        return t
+    return call
+
+
+def _code_of(takes: tuple[tuple[str, int], ...]) -> int:
+    """0: nothing, 1: the first operand, 2: the second, 3: both, -1: something else."""
+    return {(): 0, (("i", 0),): 1, (("i", 1),): 2, (("i", 0), ("i", 1)): 3}.get(takes, -1)
+
+
+def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: bool = False) -> Callable[[Any, Any], Any]:
+    """The call of an elementwise primitive of two operands; the second may be a Python number.
+
+    An ``operator`` gives NotImplemented for an operand that is neither tensor, number nor array.
+    """
+    cls = make_node_class(prim)
+    names = prim.arrays
+    plans = {}
+    codes = [-1, -1]
+    differentiable = bool(prim.derivatives)
+    if differentiable:
+        for wanted in ((True, False), (False, True), (True, True)):
+            plans[wanted] = plan_of(prim, wanted)
+        for i, name in enumerate(names):
+            if name in prim.derivatives:
+                one = plan_of(prim, (i == 0, i == 1))
+                codes[i] = _code_of(one.takes[0])
+    plan_a, plan_b, plan_ab = plans.get((True, False)), plans.get((False, True)), plans.get((True, True))
+    code_a, code_b = codes
+    direct = differentiable and len(prim.derivatives) == 2 and code_a >= 0 and code_b >= 0
+
+    def general(input: Any, other: Any) -> Any:
+        if operator and not isinstance(other, OPERANDS):
+            return NotImplemented
+        return apply(prim, (input, other))
+
+    def call(input: Any, other: Any) -> Any:
+        kind = other.__class__
+        try:
+            x = input._a
+            d = x.dtype
+        except AttributeError:
+            return general(input, other)
+        if (d is not F32 and d is not F64) or busy[0]:
+            return general(input, other)
+        if kind is Tensor or kind is Parameter:
+            y = other._a
+            if y.dtype is not d:
+                return general(input, other)
+            if other._view is not None:
+                refresh(other)
+            nb = other._node
+        elif kind is float or kind is int:
+            y = CONSTANTS[d][other] if other else np.array(other, d)
+            nb = None
+        else:
+            return general(input, other)
+        if noisy:
+            token = quiet(IGNORE)
+            try:
+                r = array_function(x, y, out=...)
+            except ValueError:
+                return shapes_apart(prim, input, other)
+            finally:
+                restore(token)
+        else:
+            try:
+                r = array_function(x, y, out=...)
+            except ValueError:
+                return shapes_apart(prim, input, other)
+            except (RuntimeWarning, FloatingPointError):     # the user made NumPy's warnings errors: not ours
+                return apply(prim, (input, other))
+        t = new(Tensor)
+        t._a = r
+        t._grad = t._view = None
+        if input._view is not None:
+            refresh(input)
+        na = input._node
+        if (na is None and nb is None) or not differentiable or not state.grad:
+            t._node = None
+            return t
+        node = new(cls)
+        xs = x.shape
+        if nb is None:
+            node.plan = plan_a
+            node.next = (input if na is LEAF else na, None)
+            node.saved = (((),) if code_a == 0 else ((y,),) if code_a == 2 else ((x,),) if code_a == 1 else ((x, y),)) if direct else collect(plan_a, (x, y), (), (r,), False)
+            node.fix = None if y.ndim == 0 or xs == y.shape else ((xs, None), (y.shape, None))
+            if not x.ndim and y.ndim:
+                node.fix = (((), None), (y.shape, None))
+        elif na is None:
+            node.plan = plan_b
+            node.next = (None, other if nb is LEAF else nb)
+            node.saved = (((),) if code_b == 0 else ((y,),) if code_b == 2 else ((x,),) if code_b == 1 else ((x, y),)) if direct else collect(plan_b, (x, y), (), (r,), False)
+            node.fix = None if xs == y.shape else ((xs, None), (y.shape, None))
+        else:
+            node.plan = plan_ab
+            node.next = (input if na is LEAF else na, other if nb is LEAF else nb)
+            node.saved = (((() if code_a == 0 else (y,) if code_a == 2 else (x,) if code_a == 1 else (x, y)),
+                           (() if code_b == 0 else (y,) if code_b == 2 else (x,) if code_b == 1 else (x, y)))
+                          if direct else collect(plan_ab, (x, y), (), (r,), False))
+            node.fix = None if xs == y.shape else ((xs, None), (y.shape, None))
+        node.hooks = None
+        f = frame_at(1)
+        c = f.f_code
+        while internal[c.co_filename] and f.f_back is not None:
+            f = f.f_back
+            c = f.f_code
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        t._node = node
+        return t
+    return call
+
+
+def shapes_apart(prim: Primitive, a: Any, b: Any) -> Any:
+    """Raise the error of operands whose shapes do not broadcast; anything else that failed fails again by itself."""
+    from ..errors import broadcast_error
+    sa, sb = a._a.shape, getattr(getattr(b, "_a", None), "shape", ())
+    try:
+        np.broadcast_shapes(sa, sb)
+    except ValueError:
+        raise broadcast_error(sa, sb) from None
+    return apply(prim, (a, b))
+
+
+def register(tensor: Any, parameter: Any = None) -> None:
+    """Tell this floor the Tensor class (and Parameter, once there is one)."""
+    global Tensor, Parameter, OPERANDS
+    if tensor is not None:
+        Tensor = tensor
+        OPERANDS = (tensor, int, float, complex, np.generic, ndarray)
+        if Parameter is None:
+            Parameter = tensor
+    if parameter is not None:
+        Parameter = parameter

@@ -1,0 +1,212 @@
+"""The engine: from gradients of roots to gradients of leaves, newest node first.
+
+In go (target, gradient) pairs; out comes {leaf: gradient}, and what was asked for on the way. Nodes are taken by falling
+sequence number from a heap, so every consumer of a value has run before the node that made it, nothing recurses, and
+only that part of a graph is walked to which gradients flow. All state of a run is local to it: any number of threads may
+run backward at once. The engine knows no operation: it asks each node to apply its own rules.
+
+A run works on raw arrays (``xp`` is the backend's namespace) or, where the gradients must themselves be differentiable,
+on tensors (``xp`` is the tensor namespace, which records).
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from . import versions
+from .fp import IGNORE, quiet, restore
+from .node import Output, fit
+from .versions import last_write
+
+
+class Wanted:
+    """What a run with given inputs is after.
+
+    Attributes:
+        captures: sequence number -> [(output number or None, place)] of the inputs that are not leaves.
+        reach: sequence numbers of nodes that are inputs or lead to one; 0 stands for leaves.
+        runs: sequence numbers of nodes that lead to an input, and so must run.
+        found: place -> gradient.
+    """
+
+    __slots__ = ("captures", "found", "reach", "runs")
+
+    def __init__(self, roots: list[Any], inputs: list[Any]):
+        self.captures: dict[int, list[tuple[int | None, int]]] = {}
+        self.found: dict[int, Any] = {}
+        leaves = set()
+        for place, target in enumerate(inputs):
+            if target is None:
+                continue
+            if target._seq:
+                index = target.index if target.__class__ is Output else None
+                self.captures.setdefault(target._seq, []).append((index, place))
+            else:
+                leaves.add(target)
+        self.reach, self.runs = set(self.captures), set()
+        if leaves:
+            self.reach.add(0)
+        seen: dict[int, Any] = {}
+        stack = [getattr(t, "node", t) for t in roots if t is not None and t._seq]
+        while stack:
+            node = stack.pop()
+            if node._seq in seen:
+                continue
+            seen[node._seq] = node
+            for t in node.next:
+                if t is not None and t._seq and t._seq not in seen:
+                    stack.append(t.node if t.__class__ is Output else t)
+        reach, runs = self.reach, self.runs
+        for seq in sorted(seen):
+            for t in seen[seq].next:
+                if t is not None and (t._seq in reach if t._seq else t in leaves):
+                    runs.add(seq)
+                    reach.add(seq)
+                    break
+
+
+def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None = None) -> dict[Any, Any]:
+    """Walk the graph from ``roots``, (target, gradient) pairs; gives {leaf: gradient}.
+
+    With ``retain`` saved values are kept for another run. With ``create`` gradients are tensors and their computation is
+    recorded. With ``wanted`` only what leads to the wanted inputs runs.
+    """
+    heap: list[int] = []
+    ready: dict[int, Any] = {}
+    leaves: dict[Any, Any] = {}
+    reach = None if wanted is None else wanted.reach
+    # Where one node alone is ready it waits here and not in the heap: chains run without the heap.
+    node = g = None
+    waiting = waiting_g = None
+    token = quiet(IGNORE)
+    try:
+        for target, r in roots:
+            _deliver(target, r, heap, ready, leaves, reach)
+        while True:
+            if waiting is not None:
+                node, g = waiting, waiting_g
+                k = node._seq
+                waiting = waiting_g = None
+            elif heap:
+                k = -heappop(heap)
+                node, g = ready.pop(k)
+            else:
+                break
+            hooks = node.hooks
+            if hooks is not None:
+                g = hooks.before(node, g, xp)
+            if wanted is not None:
+                if k in wanted.captures:
+                    for index, place in wanted.captures[k]:
+                        wanted.found[place] = g if index is None else g[index]
+                if k not in wanted.runs:
+                    continue
+            saved = node.saved
+            if saved is None:
+                from .complaints import second_backward
+                raise second_backward(node)
+            plan = node.plan
+            keeps = plan.keeps
+            if last_write[0] > k and keeps:
+                check_saved(node)
+            if not retain and keeps:
+                node.saved = None
+            direct = plan.direct
+            try:
+                if direct is not None and not create and node.fix is None:
+                    # Most nodes: each rule takes the gradient and gives that of one input.
+                    nexts = node.next
+                    if len(direct) == 1:
+                        (i, rule, takes_xp), = direct
+                        r = rule(xp, g, *saved[0]) if takes_xp else rule(g, *saved[0])
+                        if hooks is None:
+                            target = nexts[i]
+                            seq = target._seq
+                            if reach is not None and seq not in reach or r is None:
+                                continue
+                            if not seq:
+                                leaves[target] = leaves[target] + r if target in leaves else r
+                            elif not heap and target.__class__ is not Output:
+                                waiting, waiting_g = target, r
+                            else:
+                                _deliver(target, r, heap, ready, leaves, reach)
+                            continue
+                        grads = [None] * len(nexts)
+                        grads[i] = r
+                    else:
+                        grads = [None] * len(nexts)
+                        for (i, rule, takes_xp), values in zip(direct, saved):
+                            grads[i] = rule(xp, g, *values) if takes_xp else rule(g, *values)
+                else:
+                    if not retain and keeps:
+                        node.saved = saved
+                    grads = node.apply(g, xp, create)
+                    if not retain and keeps:
+                        node.saved = None
+            except Exception as error:
+                node.saved = saved
+                from .complaints import located
+                raise located(error, node)
+            if hooks is not None and hooks.post:
+                grads = hooks.after(node, grads, g, xp)
+            for target, r in zip(node.next, grads):
+                if r is None or target is None:
+                    continue
+                seq = target._seq
+                if reach is not None and seq not in reach:
+                    continue
+                if not seq:
+                    leaves[target] = leaves[target] + r if target in leaves else r
+                elif target is waiting:
+                    waiting_g = waiting_g + r
+                elif waiting is None and not heap and target.__class__ is not Output:
+                    waiting, waiting_g = target, r
+                else:
+                    if waiting is not None:
+                        _deliver(waiting, waiting_g, heap, ready, leaves, reach)
+                        waiting = waiting_g = None
+                    _deliver(target, r, heap, ready, leaves, reach)
+    finally:
+        restore(token)
+    return leaves
+
+
+def _deliver(target: Any, g: Any, heap: list[int], ready: dict[int, Any], leaves: dict[Any, Any], reach: set[int] | None) -> None:
+    """Bring a gradient to its target."""
+    seq = target._seq
+    if g is None or reach is not None and seq not in reach:
+        return
+    if not seq:
+        leaves[target] = leaves[target] + g if target in leaves else g
+    elif target.__class__ is Output:
+        node = target.node
+        if seq not in ready:
+            ready[seq] = (node, [None] * len(node.outs))
+            heappush(heap, -seq)
+        slots = ready[seq][1]
+        at = target.index
+        slots[at] = g if slots[at] is None else slots[at] + g
+    elif seq in ready:
+        ready[seq] = (target, ready[seq][1] + g)
+    else:
+        ready[seq] = (target, g)
+        heappush(heap, -seq)
+
+
+def check_saved(node: Any) -> None:
+    """Raise if memory that the node saved was overwritten since."""
+    for takes, values in zip(node.plan.takes, node.saved):
+        for (category, index), value in zip(takes, values):
+            if category in "io":
+                for a in value if value.__class__ is tuple else (value,):
+                    if a.__class__ is np.ndarray:
+                        write = versions.written_since(a, node._seq)
+                        if write is not None:
+                            from .complaints import overwritten
+                            raise overwritten(node, category, index, a, write)
+
+
+__all__ = ["Wanted", "check_saved", "fit", "run"]

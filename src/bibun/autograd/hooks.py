@@ -1,0 +1,181 @@
+"""Hooks: the user's functions that see, and may replace, gradients on their way.
+
+A node's hooks live in one `Hooks` object, made when the first is registered; a node without has None there, and the engine
+asks no more than that. Order within a node is PyTorch's: the tensor hooks of its outputs and the prehooks in order of
+registration, then retained gradients, then the node itself, then its posthooks. A leaf's hooks live on the tensor.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+from . import dispatch
+
+_next_id = 0
+
+
+class RemovableHandle:
+    """What registering a hook gives: ``remove()`` takes the hook away again. Also a context manager."""
+
+    def __init__(self, hooks: Any, *, extra_dict: Any = None):
+        global _next_id
+        self.hooks_ref = weakref.ref(hooks)
+        self.id = _next_id
+        _next_id += 1
+        self.extra = tuple(weakref.ref(d) for d in (extra_dict if isinstance(extra_dict, list) else [extra_dict] if extra_dict is not None else ()))
+
+    def remove(self) -> None:
+        """Take the hook away; a second time does nothing."""
+        for ref in (self.hooks_ref, *self.extra):
+            hooks = ref()
+            if hooks is not None and self.id in hooks:
+                del hooks[self.id]
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+class HookDict(OrderedDict[int, Any]):
+    """An ordered dictionary of hooks that can be referred to weakly."""
+
+
+class Hooks:
+    """The hooks of one node."""
+
+    __slots__ = ("post", "pre", "retained", "tensor")
+
+    def __init__(self) -> None:
+        self.pre = HookDict()
+        self.post = HookDict()
+        self.tensor: dict[int | None, HookDict] = {}            # output number -> hooks on that output's gradient
+        self.retained: list[tuple[int | None, Any]] = []          # (output number, weak reference to the tensor)
+
+    def before(self, node: Any, g: Any, xp: Any) -> Any:
+        """The gradient after tensor hooks, retaining and prehooks."""
+        several = g.__class__ is list
+        for index, hooks in self.tensor.items():
+            one = g[index] if several else g
+            if one is not None:
+                one = run_tensor_hooks(hooks, one, xp)
+                if several:
+                    g[index] = one
+                else:
+                    g = one
+        if self.pre:
+            given = tuple(wrapped(x, xp) for x in g) if several else (wrapped(g, xp),)
+            for hook in list(self.pre.values()):
+                changed = hook(given)
+                if changed is not None:
+                    given = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
+            raw = [unwrapped(x, xp) for x in given]
+            g = raw if several else raw[0]
+        for index, ref in self.retained:
+            tensor = ref()
+            one = g[index] if several else g
+            if tensor is not None and one is not None:
+                tensor._grad = wrapped(one, xp, copy=True)
+        return g
+
+    def after(self, node: Any, grads: Any, g: Any, xp: Any) -> Any:
+        """The gradients of the inputs after the posthooks."""
+        outer = tuple(wrapped(x, xp) for x in g) if g.__class__ is list else (wrapped(g, xp),)
+        given = tuple(wrapped(x, xp) for x in grads)
+        for hook in list(self.post.values()):
+            changed = hook(given, outer)
+            if changed is not None:
+                changed = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
+                if len(changed) != len(given):
+                    raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has returned an incorrect number of values "
+                                       f"(got {len(changed)}, but expected {len(given)})")
+                given = changed
+        return [unwrapped(x, xp) for x in given]
+
+
+def wrapped(value: Any, xp: Any, copy: bool = False) -> Any:
+    """A value of the run as a tensor, as hooks see it."""
+    if value is None or isinstance(value, dispatch.Tensor):
+        return value
+    return dispatch.wrap(value.copy() if copy else value)
+
+
+def unwrapped(value: Any, xp: Any) -> Any:
+    """What a hook gave, as a value of the run."""
+    from ..backends import cpu
+    return value._a if xp is cpu and isinstance(value, dispatch.Tensor) else value
+
+
+def run_tensor_hooks(hooks: Any, g: Any, xp: Any) -> Any:
+    """The gradient after hooks on it, checked."""
+    t = wrapped(g, xp)
+    for hook in list(hooks.values()):
+        changed = hook(t)
+        if changed is not None:
+            if not isinstance(changed, dispatch.Tensor):
+                raise TypeError(f"hook '{getattr(hook, '__name__', hook)}' has returned {type(changed).__name__}, expected a Tensor or None")
+            if changed._a.shape != t._a.shape:
+                raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has changed the size of value: it was given a gradient of shape "
+                                   f"{list(t._a.shape)} and returned {list(changed._a.shape)}")
+            if changed._a.dtype != t._a.dtype:
+                raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has changed the type of value")
+            t = changed
+    return unwrapped(t, xp)
+
+
+def hooks_of(node: Any) -> Hooks:
+    """The node's hooks, made if there are none."""
+    if node.hooks is None:
+        node.hooks = Hooks()
+    return node.hooks
+
+
+def add(node: Any, kind: str, hook: Any) -> RemovableHandle:
+    """Register a pre- or posthook on a node."""
+    if not callable(hook):
+        raise TypeError(f"a hook must be callable, not {type(hook).__name__}")
+    table = getattr(hooks_of(node), kind)
+    handle = RemovableHandle(table)
+    table[handle.id] = hook
+    return handle
+
+
+def add_tensor_hook(tensor: Any, hook: Any) -> RemovableHandle:
+    """Register a hook on a tensor's gradient."""
+    from .node import LEAF, Output
+    if not callable(hook):
+        raise TypeError(f"a hook must be callable, not {type(hook).__name__}")
+    n = tensor._node
+    if n is None:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    if n is LEAF:
+        table = tensor.__dict__.setdefault("_backward_hooks_", HookDict())
+    else:
+        node, index = (n.node, n.index) if n.__class__ is Output else (n, None)
+        table = hooks_of(node).tensor.setdefault(index, HookDict())
+    handle = RemovableHandle(table)
+    table[handle.id] = hook
+    return handle
+
+
+def retain(tensor: Any) -> None:
+    """Have the engine leave the gradient of a non-leaf in its ``.grad``."""
+    from .node import Output
+    n = tensor._node
+    node, index = (n.node, n.index) if n.__class__ is Output else (n, None)
+    retained = hooks_of(node).retained
+    if not any(ref() is tensor for _, ref in retained):
+        retained.append((index, weakref.ref(tensor)))
+
+
+def is_retained(tensor: Any) -> bool:
+    """Whether `retain` was called on the tensor."""
+    from .node import LEAF
+    n = tensor._node
+    if n is None or n is LEAF:
+        return False
+    node = getattr(n, "node", n)
+    return node.hooks is not None and any(ref() is tensor for _, ref in node.hooks.retained)

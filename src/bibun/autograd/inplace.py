@@ -1,0 +1,148 @@
+"""In-place writes: memory changes, versions count, history is rebased.
+
+`assign(x, result)` makes ``x`` what a recorded out-of-place call computed: it copies the values into x's memory, notes the
+write, and gives x the result's place in the graph. A view passes its new history on to its base (`CopySlices`), and every
+other view of that base learns of it when it is next used (`refresh`): a view remembers the base's history it was made
+under, and one comparison tells whether that still stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..backends import cpu
+from ..ops.primitive import REGISTRY, Primitive
+from . import dispatch
+from .dispatch import user_frame, wrap
+from .modes import state
+from .node import LEAF, Output
+from .versions import written
+
+
+def look(xp: Any, base: Any, steps: Any) -> Any:
+    """What a chain of view steps sees of ``base``."""
+    for prim, static, index in steps:
+        base = prim.run(xp, base, *static) if xp is cpu else getattr(xp, prim.name)(base, *static)
+        if index is not None:
+            base = base[index]
+    return base
+
+
+def _run_copy_slices(xp: Any, base: Any, value: Any, /, steps: Any) -> Any:
+    out = np.array(base)
+    part = look(cpu, out, steps)
+    part[...] = value
+    return out
+
+
+def _run_replay(xp: Any, base: Any, /, steps: Any) -> Any:
+    return look(cpu, base, steps)
+
+
+#: base with ``value`` in place of what the view steps see of it.
+copy_slices = Primitive(_run_copy_slices, name="copy_slices", grad="CopySlices0", family="linear", tangent="linear")
+copy_slices.grad_name = "CopySlices"
+#: what the view steps see of base, as one node.
+replay = Primitive(_run_replay, name="replay", grad="AsStrided", family="view", tangent="linear")
+copy_slices.derivative(
+    base=lambda xp, g, value_shape, value_dtype, steps: xp.copy_slices(g, xp.zeros(value_shape, dtype=value_dtype), steps),
+    value=lambda xp, g, steps: xp.replay(g, steps))
+replay.derivative(base=lambda xp, g, base_shape, steps: xp.copy_slices(xp.zeros(base_shape, dtype=g.dtype), g, steps))
+
+for _made in (copy_slices, replay):
+    REGISTRY[_made.name] = _made
+cpu.copy_slices = lambda base, value, steps: _run_copy_slices(cpu, base, value, steps)  # type: ignore[attr-defined]
+cpu.replay = lambda base, steps: look(cpu, base, steps)  # type: ignore[attr-defined]
+
+
+def refresh(t: Any) -> None:
+    """Bring a view's place in the graph up to date with its base."""
+    base, seen, steps = t._view
+    if base._node is seen:
+        return
+    t._view = (base, base._node, steps)
+    if base._node is None:
+        t._node = None
+        return
+    made = wrap(t._a)
+    dispatch.record(replay, (base,), [base._a], (steps,), [made], None)
+    t._node = made._node
+
+
+dispatch.refresh = refresh
+
+
+def check_writable(x: Any) -> None:
+    """Raise where PyTorch refuses an in-place write under recording."""
+    if x._view is not None:
+        refresh(x)
+        if state.grad and x._view[0]._node is LEAF:
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+    if x._node is LEAF and state.grad:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+def check_fits(x: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise where a result of this shape and dtype cannot be written into ``x``."""
+    if dtype != x._a.dtype and not dtypes.can_cast(dtypes.BY_NUMPY[dtype], x.dtype):
+        raise RuntimeError(f"result type {dtypes.BY_NUMPY[dtype].scalar_name} can't be cast to the desired output type {x.dtype.scalar_name}")
+    if shape != x._a.shape:
+        raise RuntimeError(f"output with shape {list(x._a.shape)} doesn't match the broadcast shape {list(shape)}")
+
+
+def stand_in(x: Any) -> Any:
+    """A tensor in ``x``'s place in the graph with a copy of its values: what an in-place call reads from."""
+    t = wrap(np.array(x._a, order="K"))
+    t._node = x._node
+    return t
+
+
+def assign(x: Any, result: Any, checked: bool = True) -> Any:
+    """Write ``result``'s values into ``x`` and give ``x`` its history; returns ``x``."""
+    source = result._a
+    if checked:
+        check_fits(x, source.shape, source.dtype)
+    a = x._a
+    if not a.flags.writeable:
+        raise RuntimeError("unsupported operation: this tensor looks at memory that must not be written (a read-only array, or an "
+                           "expanded tensor). Please clone() it before writing in place.")
+    if a is not source:
+        np.copyto(a, source, casting="unsafe")
+    f = user_frame(2)
+    written(a, f.f_code, f.f_lasti)
+    if state.grad:
+        rebase(x, result)
+    return x
+
+
+def rebase(x: Any, result: Any) -> None:
+    """Give ``x``, already written, the history of ``result``."""
+    n = result._node
+    if n is not None:
+        if n is not LEAF and n.__class__ is not Output and result._a.dtype != x._a.dtype:
+            cast_edge(x, result)
+            n = result._node
+    if x._view is None:
+        if n is not None and n is not LEAF:
+            x._node = n
+        return
+    base, _, steps = x._view
+    if n is None and base._node is None:
+        return
+    made = wrap(base._a)
+    value = result if result._a.shape == x._a.shape else wrap(x._a)
+    if dispatch.record(copy_slices, (base, value), [base._a, value._a], (steps,), [made], None) is not None:
+        base._node = made._node
+        refresh(x)
+
+
+def cast_edge(x: Any, result: Any) -> None:
+    """Put a cast between a result of another dtype and the tensor it was written into."""
+    prim = REGISTRY.get("astype")
+    if prim is not None:
+        made = wrap(x._a)
+        dispatch.record(prim, (result,), [result._a], (x._a.dtype,), [made], None)
+        result._node = made._node

@@ -1,0 +1,194 @@
+"""Grad mode: whether operations are recorded, per thread.
+
+``state.grad`` is what recording asks. The classes are PyTorch's context managers; each also decorates functions and
+generator functions (whose body runs under the mode, and whose caller does not).
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
+           "set_multithreading_enabled"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+GENERATOR = 0x20        # the code flag of generator functions (inspect.CO_GENERATOR, without importing inspect)
+
+
+class _State(threading.local):
+    grad = True
+    inference = False
+
+
+state = _State()
+
+
+class ModeDecorator:
+    """A context manager that decorates: ``@mode()`` or, for the argumentless ones, ``@mode``."""
+
+    def clone(self) -> ModeDecorator:
+        return type(self)()
+
+    def __enter__(self) -> Any:
+        raise NotImplementedError
+
+    def __exit__(self, *_: object) -> None:
+        raise NotImplementedError
+
+    def __call__(self, function: F) -> F:
+        code = getattr(function, "__code__", None)
+        if isinstance(function, type):
+            import warnings
+            warnings.warn("Decorating classes is deprecated and will be disabled in future versions. You should only decorate "
+                          f"functions or methods. To preserve the current behavior of class decoration, decorate the `__init__` "
+                          f"method of {function.__name__}.", FutureWarning, stacklevel=2)
+            function.__init__ = self(function.__init__)  # type: ignore[misc]
+            return function
+        if code is not None and code.co_flags & GENERATOR:
+            return self._wrap_generator(function)
+        clone = self.clone
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with clone():
+                return function(*args, **kwargs)
+        return wrapper  # type: ignore[return-value]
+
+    def _wrap_generator(self, function: F) -> F:
+        clone = self.clone
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            generator = function(*args, **kwargs)
+            try:
+                with clone():
+                    response = generator.send(None)
+                while True:
+                    try:
+                        request = yield response
+                    except GeneratorExit:
+                        with clone():
+                            generator.close()
+                        raise
+                    except BaseException as error:
+                        with clone():
+                            response = generator.throw(error)
+                    else:
+                        with clone():
+                            response = generator.send(request)
+            except StopIteration as stop:
+                return stop.value
+        return wrapper  # type: ignore[return-value]
+
+
+class no_grad(ModeDecorator):  # noqa: N801  (PyTorch's name)
+    """Switch recording off: results inside do not require grad.
+
+    >>> import bibun as torch
+    >>> x = torch.tensor(1.0, requires_grad=True)
+    >>> with torch.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+
+    def __new__(cls, function: Any = None) -> Any:
+        made = object.__new__(cls)
+        return made if function is None else made(function)
+
+    def __init__(self, function: Any = None):
+        self.before = True
+
+    def __enter__(self) -> None:
+        self.before = state.grad
+        state.grad = False
+
+    def __exit__(self, *_: object) -> None:
+        state.grad = self.before
+
+
+class enable_grad(no_grad):  # noqa: N801
+    """Switch recording on, inside `no_grad` too."""
+
+    def __enter__(self) -> None:
+        self.before = state.grad
+        state.grad = True
+
+
+class set_grad_enabled(ModeDecorator):  # noqa: N801
+    """Switch recording on or off, at once or for a ``with`` block."""
+
+    def __init__(self, mode: bool):
+        self.before = state.grad
+        self.mode = mode
+        state.grad = bool(mode)
+
+    def __call__(self, function: F) -> F:
+        state.grad = self.before
+        return super().__call__(function)
+
+    def __enter__(self) -> None:
+        state.grad = bool(self.mode)
+
+    def __exit__(self, *_: object) -> None:
+        state.grad = self.before
+
+    def clone(self) -> set_grad_enabled:
+        return type(self)(self.mode)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__module__}.{type(self).__name__}(mode={self.mode})"
+
+
+class inference_mode(ModeDecorator):  # noqa: N801
+    """Like `no_grad`, and tensors made inside stay out of every graph afterwards."""
+
+    def __new__(cls, mode: Any = True) -> Any:
+        made = object.__new__(cls)
+        if isinstance(mode, bool):
+            return made
+        made.__init__()
+        return made(mode)
+
+    def __init__(self, mode: Any = True):
+        self.mode = mode if isinstance(mode, bool) else True
+
+    def __enter__(self) -> None:
+        self.before = state.grad, state.inference
+        state.inference = self.mode
+        state.grad = not self.mode
+
+    def __exit__(self, *_: object) -> None:
+        state.grad, state.inference = self.before
+
+    def clone(self) -> inference_mode:
+        return type(self)(self.mode)
+
+
+class set_multithreading_enabled(ModeDecorator):  # noqa: N801
+    """Accepted for compatibility: backward runs in the thread that calls it."""
+
+    def __init__(self, mode: bool):
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def clone(self) -> set_multithreading_enabled:
+        return type(self)(self.mode)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded in this thread."""
+    return state.grad
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether `inference_mode` is on in this thread."""
+    return state.inference

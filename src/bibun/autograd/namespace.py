@@ -1,0 +1,82 @@
+"""The tensor namespace: the ``xp`` under which derivative rules run on tensors, and are themselves recorded.
+
+Every primitive answers here under its own name and with its own signature; the creation functions give tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..backends import cpu
+from ..ops.primitive import REGISTRY, Primitive
+from . import dispatch
+
+
+def caller(prim: Primitive) -> Callable[..., Any]:
+    """The primitive as a function of tensors, with the signature it has on arrays."""
+    def call(*args: Any, **kwargs: Any) -> Any:
+        arrays, static = prim.bind(args, kwargs)
+        return dispatch.apply(prim, arrays[0] if prim.variadic else arrays, static)
+    call.__name__ = prim.name
+    return call
+
+
+def _numpy_dtype(x: Any) -> Any:
+    return getattr(x, "np", x)
+
+
+class TensorNamespace:
+    """``xp`` on tensors."""
+
+    def __getattr__(self, name: str) -> Any:
+        prim = REGISTRY.get(name)
+        if prim is not None:
+            made = caller(prim)
+        elif isinstance(getattr(cpu, name, None), np.dtype):
+            made = getattr(cpu, name)
+        else:
+            raise AttributeError(f"derivative rules may use primitives only; {name!r} is none")
+        self.__dict__[name] = made
+        return made
+
+    @staticmethod
+    def zeros(shape: Any, dtype: Any = None) -> Any:
+        return dispatch.wrap(np.zeros(shape, _numpy_dtype(dtype)))
+
+    @staticmethod
+    def ones(shape: Any, dtype: Any = None) -> Any:
+        return dispatch.wrap(np.ones(shape, _numpy_dtype(dtype)))
+
+    @staticmethod
+    def full(shape: Any, value: Any, dtype: Any = None) -> Any:
+        return dispatch.wrap(np.full(shape, value, _numpy_dtype(dtype)))
+
+    @staticmethod
+    def arange(*args: Any, dtype: Any = None) -> Any:
+        return dispatch.wrap(np.arange(*args, dtype=_numpy_dtype(dtype)))
+
+    @staticmethod
+    def eye(n: int, m: int | None = None, dtype: Any = None) -> Any:
+        return dispatch.wrap(np.eye(n, m, dtype=_numpy_dtype(dtype)))
+
+    @staticmethod
+    def zeros_like(x: Any, dtype: Any = None) -> Any:
+        return dispatch.wrap(np.zeros_like(x._a, dtype=_numpy_dtype(dtype)))
+
+    @staticmethod
+    def ones_like(x: Any, dtype: Any = None) -> Any:
+        return dispatch.wrap(np.ones_like(x._a, dtype=_numpy_dtype(dtype)))
+
+    @staticmethod
+    def full_like(x: Any, value: Any, dtype: Any = None) -> Any:
+        return dispatch.wrap(np.full_like(x._a, value, dtype=_numpy_dtype(dtype)))
+
+    @staticmethod
+    def asarray(x: Any, dtype: Any = None) -> Any:
+        return x if isinstance(x, dispatch.Tensor) else dispatch.wrap(np.asarray(x, dtype=_numpy_dtype(dtype)))
+
+
+xp = TensorNamespace()

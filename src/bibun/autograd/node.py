@@ -1,0 +1,249 @@
+"""What the graph is made of: nodes, and the edges between them.
+
+A `Node` is made when a primitive is recorded. It holds, for each array input, its *target* (where that input's gradient
+goes: another node, an `Output` of a node with several outputs, or a leaf tensor itself; None where no gradient is
+wanted), the values its derivative rules asked for, and the line of the user's program that made it. Leaf tensors stand in
+the graph as themselves, so no cycle arises and reference counting alone frees everything; the `AccumulateGrad` node that
+PyTorch shows for a leaf is made when somebody looks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backends import cpu
+from ..ops.primitive import Primitive
+
+__all__ = ["LEAF", "NarrowFix", "Node", "Output", "Plan", "make_node_class", "plan_of"]
+
+
+class _Leaf:
+    """What a leaf tensor that requires grad has in place of a node."""
+
+    def __repr__(self) -> str:
+        return "LEAF"
+
+    def __reduce__(self) -> str:
+        return "LEAF"
+
+
+LEAF = _Leaf()
+
+
+class NarrowFix(tuple):
+    """The fix of a node on narrow floats (float16, bfloat16): its rules run in float32 and are rounded once, at the end."""
+
+    __slots__ = ()
+
+
+def widened(value: Any) -> Any:
+    """``value``, a (nested) sequence of arrays among other things, with narrow floats as float32."""
+    if value.__class__ in (tuple, list):
+        return value.__class__([widened(v) for v in value])
+    return value.astype(np.float32) if isinstance(value, (np.ndarray, np.generic)) and value.dtype in cpu.NARROW else value
+
+
+def fit(g: Any, shape: tuple[int, ...], dtype: Any, xp: Any) -> Any:
+    """``g`` brought to the shape (summed where broadcast) and dtype of the input it belongs to."""
+    if g.shape != shape:
+        extra = g.ndim - len(shape)
+        axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
+        if axes:
+            g = xp.sum(g, axis=axes, keepdims=False)
+        if g.shape != shape:
+            g = xp.reshape(g, shape) if g.size == 1 or 0 not in shape and axes else xp.broadcast_to(g, shape)
+    if dtype is not None:
+        own = g.dtype if xp is cpu else g.dtype.np
+        if own != dtype:
+            if own.kind == "c" and dtype.kind != "c":
+                g = xp.real(g)
+            g = xp.astype(g, dtype)
+    return g
+
+
+class Node:
+    """One recorded operation.
+
+    Attributes:
+        next: targets, one for each array input of the primitive.
+        saved: for each needed rule of the plan, a tuple of what it takes; None once freed; () where nothing is needed.
+        plan: which inputs want a gradient, by which rules.
+        fix: (shape, dtype) for each input, where gradients may come in another; None where they cannot.
+        hooks: None, or a `bibun.autograd.hooks.Hooks`.
+        code, lasti: the user's code object and the instruction in it.
+        _seq: the time of recording; larger is later.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_seq", "code", "fix", "hooks", "lasti", "next", "plan", "saved")
+
+    primitive: Any = None
+
+    def apply(self, g: Any, xp: Any, create: bool) -> Any:
+        """The gradients of the inputs, given that of the output (a list where there are several outputs).
+
+        ``xp`` is what ``g`` and the saved values belong to; with ``create`` they are tensors and get recorded.
+        """
+        plan = self.plan
+        prim = self.primitive
+        saved = self.saved
+        fix = self.fix
+        if create:
+            from .saved import as_tensors
+            saved = as_tensors(self)
+        if g.__class__ is list:
+            outs = self.outs
+            g = [xp.zeros(outs[i][0], dtype=outs[i][1]) if x is None else x for i, x in enumerate(g)]
+        if fix.__class__ is NarrowFix and not create:
+            g, saved = widened(g), widened(saved)
+        out: Any = [None] * len(self.next)
+        for (i, rule, chosen), values in zip(plan.rules, saved):
+            r = rule(xp, g, *values) if chosen is None else rule(xp, *[g[k] for k in chosen], *values)
+            if prim.variadic:
+                out = [None if t is None else x for x, t in zip(r, self.next)]
+            else:
+                out[i] = r
+        if fix is not None:
+            out = [None if x is None else fit(x, *f, xp) for x, f in zip(out, fix)]
+        return out
+
+    # what users see
+
+    def name(self) -> str:
+        """The node's name, as ``MulBackward0``."""
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """(node, output number) of where each input's gradient goes; (None, 0) where none is wanted."""
+        return tuple((None, 0) if t is None else t.as_edge() for t in self.next)
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """A dictionary for the user's own notes."""
+        return self.__dict__.setdefault("_metadata", {})
+
+    def _sequence_nr(self) -> int:
+        return self._seq
+
+    def as_edge(self) -> tuple[Any, int]:
+        return self, 0
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object at {id(self):#x}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_saved_"):
+            from .saved import saved_attribute
+            return saved_attribute(self, name[7:])
+        if name.startswith("_raw_saved_"):
+            from .saved import raw_saved_attribute
+            return raw_saved_attribute(self, name[11:])
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def register_hook(self, hook: Any) -> Any:
+        """Have ``hook(grad_inputs, grad_outputs)`` called after the node ran; what it returns replaces grad_inputs."""
+        from .hooks import add
+        return add(self, "post", hook)
+
+    def register_prehook(self, hook: Any) -> Any:
+        """Have ``hook(grad_outputs)`` called before the node runs; what it returns replaces grad_outputs."""
+        from .hooks import add
+        return add(self, "pre", hook)
+
+
+class Output:
+    """The target of a gradient that belongs to one output of a node with several."""
+
+    __slots__ = ("_seq", "index", "node")
+
+    def __init__(self, node: Node, index: int):
+        self.node, self.index, self._seq = node, index, node._seq
+
+    def as_edge(self) -> tuple[Any, int]:
+        return self.node, self.index
+
+
+class Plan:
+    """How a primitive is differentiated in a given set of its inputs.
+
+    ``rules``: (input number, rule, indices of the output gradients it takes or None) for each wanted input; ``direct``:
+    the same as (input number, rule, does it take xp?) where one gradient goes in and one comes out of each, else None;
+    ``takes``: for each of them, (category, index) of every value it takes besides gradients. Categories: ``i`` an input,
+    ``o`` an output, ``h`` an input's shape, ``d`` its dtype, ``s`` a static argument.
+    """
+
+    __slots__ = ("direct", "keeps", "rules", "takes", "wanted")
+
+    def __init__(self, prim: Primitive, wanted: tuple[bool, ...]):
+        self.wanted = wanted
+        rules, takes, direct = [], [], []
+        names = prim.arrays
+        for i, name in enumerate(names):
+            if (not prim.variadic and not wanted[i]) or name not in prim.derivatives:
+                continue
+            rule = prim.derivatives[name]
+            grads = [n for n in rule.needs if n == "g" or n.startswith("g_")]
+            chosen = tuple(prim.outputs.index(n[2:]) for n in grads) if grads and grads[0] != "g" else None
+            rules.append((i, rule.call, chosen))
+            direct.append((i, rule.plain, rule.takes_xp))
+            takes.append(tuple(self._locate(prim, n) for n in rule.needs if n not in grads))
+        self.rules, self.takes = tuple(rules), tuple(takes)
+        self.direct = None if prim.variadic or prim.several else tuple(direct)
+        self.keeps = any(category in "io" for values in takes for category, _ in values)
+
+    @staticmethod
+    def _locate(prim: Primitive, name: str) -> tuple[str, int]:
+        if name in prim.arrays:
+            return "i", prim.arrays.index(name)
+        if name in prim.outputs:
+            return "o", prim.outputs.index(name)
+        if name in prim.static:
+            return "s", prim.static.index(name)
+        array, _, what = name.rpartition("_")
+        return ("h" if what == "shape" else "d"), prim.arrays.index(array)
+
+
+def plan_of(prim: Primitive, wanted: tuple[bool, ...]) -> Plan:
+    """The (remembered) plan for differentiating ``prim`` in the inputs that ``wanted`` marks."""
+    plans = make_node_class(prim).plans
+    made = plans.get(wanted)
+    if made is None:
+        made = plans[wanted] = Plan(prim, wanted)
+    return made
+
+
+def make_node_class(prim: Primitive) -> Any:
+    """The subclass of `Node` that bears the primitive's name; made once."""
+    made = prim.node_class
+    if made is None:
+        made = prim.node_class = type(prim.grad_name, (Node,), {"__slots__": (), "primitive": prim, "plans": {}, "__module__": "bibun"})
+    return made
+
+
+def collect(plan: Plan, raw: Any, static: Any, outs: Any, variadic: bool) -> tuple[tuple[Any, ...], ...]:
+    """The values that the plan's rules take, out of what the forward had in hand."""
+    saved = []
+    for takes in plan.takes:
+        values = []
+        for category, i in takes:
+            if category == "i":
+                values.append(tuple(raw) if variadic else raw[i])
+            elif category == "o":
+                values.append(outs[i])
+            elif category == "s":
+                values.append(static[i])
+            elif variadic:
+                values.append(tuple([a.shape for a in raw] if category == "h" else [a.dtype for a in raw]))
+            elif category == "h":
+                values.append(raw[i].shape if hasattr(raw[i], "shape") else ())
+            else:
+                values.append(raw[i].dtype)
+        saved.append(tuple(values))
+    return tuple(saved)

@@ -1,0 +1,89 @@
+"""Saved values seen as tensors: for rules that must be differentiable themselves, and for the user who looks.
+
+A node saves raw arrays. With ``create_graph`` its rules run on tensors; here each saved input is given back its place in
+the graph (the target that the node keeps for it), and each saved output the node itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import dispatch
+from .node import LEAF, Output
+
+
+def _tensor(value: Any, target: Any) -> Any:
+    if isinstance(value, dispatch.Tensor):
+        return value
+    if not isinstance(value, (np.ndarray, np.generic)):
+        return value
+    if target is not None and not target._seq:
+        if target._a is value:
+            return target
+        t = dispatch.wrap(value)        # the leaf's memory was exchanged (x.data = …) after it was saved
+        t._node = LEAF
+        return t
+    t = dispatch.wrap(value)
+    t._node = target
+    return t
+
+
+def as_tensors(node: Any) -> tuple[tuple[Any, ...], ...]:
+    """The node's saved values with arrays as tensors that stand where they stood in the graph."""
+    plan, prim = node.plan, node.primitive
+    result = []
+    for takes, values in zip(plan.takes, node.saved):
+        row = []
+        for (category, index), value in zip(takes, values):
+            if category == "i" and prim.variadic:
+                row.append(tuple(_tensor(v, t) for v, t in zip(value, node.next)))
+            elif category == "i":
+                row.append(_tensor(value, node.next[index]))
+            elif category == "o":
+                output: Any = node
+                if prim.several:
+                    output = Output(node, index) if prim.outputs[index] not in prim.nondiff else None
+                row.append(_tensor(value, output))
+            else:
+                row.append(value)
+        result.append(tuple(row))
+    return tuple(result)
+
+
+def saved_names(node: Any) -> dict[str, Any]:
+    """Saved values by PyTorch-like names: inputs, ``result`` for the output, statics."""
+    prim = node.primitive
+    found: dict[str, Any] = {}
+    for takes, values in zip(node.plan.takes, as_tensors(node)):
+        for (category, index), value in zip(takes, values):
+            name = {"i": lambda: prim.arrays[index], "o": lambda: "result" if not prim.several else prim.outputs[index],
+                    "s": lambda: prim.static[index], "h": lambda: f"{prim.arrays[index]}_sym_sizes",
+                    "d": lambda: f"{prim.arrays[index]}_scalar_type"}[category]()
+            found[name] = value
+    return found
+
+
+#: PyTorch's names for the first and second operand.
+ALIASES = {"self": ("x", "input", "a"), "other": ("y", "other", "b"), "exponent": ("y", "exponent"), "result": ("out",),
+           "mat1": ("x", "a"), "mat2": ("y", "b")}
+
+
+def saved_attribute(node: Any, name: str) -> Any:
+    """``node._saved_<name>``."""
+    if getattr(node, "primitive", None) is None or not hasattr(type(node), "plans"):
+        raise AttributeError(f"{type(node).__name__!r} object has no attribute '_saved_{name}'")
+    if node.saved is None:
+        from .complaints import second_backward
+        raise second_backward(node)
+    found = saved_names(node)
+    for candidate in (name, *ALIASES.get(name, ())):
+        if candidate in found:
+            return found[candidate]
+    raise AttributeError(f"{type(node).__name__!r} object has no attribute '_saved_{name}'; it saved {sorted(found)}")
+
+
+def raw_saved_attribute(node: Any, name: str) -> Any:
+    """``node._raw_saved_<name>``: the saved value, on which saved-tensor hooks could be registered."""
+    return saved_attribute(node, name)

@@ -1,0 +1,99 @@
+"""The array functions of the processor backend: NumPy under the names of the Python array API standard.
+
+This module is the ``xp`` that primitives' forward runs and derivative rules receive for ordinary (untracked) work. In and
+out go ``ndarray``s (a NumPy scalar may stand for a 0-d array on the way out). Where NumPy's own function differs from
+what rules rely on (accumulation in half precision, warnings, missing functions) a wrapper stands here. Every function
+that a *derivative* rule uses must also be a primitive of the same name and signature, so that the rule runs on tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
+    abs, acos, acosh, add, all, any, arange, argmax, argmin, argsort, asarray, asin, asinh, astype, atan, atan2, atanh, bitwise_and,
+    bitwise_invert, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, broadcast_to, ceil, concat, conj, copysign,
+    cos, cosh, count_nonzero, cumprod, deg2rad, diagonal, divide, einsum, empty, empty_like, equal, exp, exp2, expand_dims, expm1, eye, flip,
+    floor, fmax, fmin, fmod, frexp, full, full_like, gcd, greater, greater_equal, heaviside, hypot, imag, isfinite, isinf, isnan,
+    lcm, ldexp, less, less_equal, log, log1p, log2, log10, logaddexp, logaddexp2, logical_and, logical_not, logical_or, logical_xor,
+    matmul, max, maximum, min, minimum, moveaxis, multiply, nan_to_num, negative, nextafter, nonzero, not_equal, ones, ones_like,
+    permute_dims, positive, pow, rad2deg, real, reciprocal, remainder, repeat, reshape, rint, roll, searchsorted, sign, signbit, sin,
+    sinh, sort, sqrt, square, squeeze, stack, subtract, swapaxes, take, take_along_axis, tan, tanh, tile, tril, triu, trunc, unique, where, zeros,
+    zeros_like,
+)
+
+ndarray = np.ndarray
+newaxis = None
+
+bool_, int64, float32, float64 = np.dtype(bool), np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64)
+bfloat16, float16 = np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16)
+complex64, complex128 = np.dtype(np.complex64), np.dtype(np.complex128)
+
+#: Floating dtypes narrower than float32: computed in float32, rounded once at the end.
+NARROW = frozenset(
+    np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2,
+                          ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2fnuz))
+
+
+def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+    """Sum over ``axis`` (an int, a tuple or None for all); narrow floats accumulate in float32."""
+    if x.dtype in NARROW:
+        return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=float32).astype(dtype or x.dtype)
+    return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+    """Product over ``axis``; narrow floats accumulate in float32."""
+    if x.dtype in NARROW:
+        return np.multiply.reduce(x, axis=axis, keepdims=keepdims, dtype=float32).astype(dtype or x.dtype)
+    return np.multiply.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Arithmetic mean over ``axis``; the mean of nothing is NaN, without a warning."""
+    total = sum(x, axis, keepdims)
+    count = x.size if axis is None else np.prod([x.shape[a] for a in (axis if isinstance(axis, tuple) else (axis,))], dtype=int)
+    if x.dtype in NARROW:
+        return (sum(x.astype(float32), axis, keepdims) / np.float32(count)).astype(x.dtype)
+    with np.errstate(all="ignore"):
+        return total / total.dtype.type(count)
+
+
+def cumulative_sum(x: Any, axis: int, dtype: Any = None) -> Any:
+    """Running sum along ``axis``."""
+    if x.dtype in NARROW:
+        return np.add.accumulate(x.astype(float32), axis=axis).astype(dtype or x.dtype)
+    return np.cumsum(x, axis=axis, dtype=dtype)
+
+
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """``minimum(maximum(x, low), high)``; either bound may be None; NaN passes."""
+    if low is not None:
+        x = np.maximum(x, low)
+    return x if high is None else np.minimum(x, high)
+
+
+def contiguous(x: Any) -> Any:
+    """``x`` in row-major memory, itself where it already is."""
+    return np.ascontiguousarray(x) if x.ndim else x
+
+
+def copy(x: Any) -> Any:
+    """A fresh array equal to ``x``, with its memory order."""
+    return np.array(x, order="K")
+
+
+def put_along_axis(x: Any, indices: Any, values: Any, axis: int) -> Any:
+    """A copy of ``x`` with ``values`` at ``indices`` along ``axis`` (the last of equal positions wins)."""
+    out = np.array(x)
+    np.put_along_axis(out, indices, values, axis)
+    return out
+
+
+def add_at(x: Any, key: Any, values: Any) -> Any:
+    """A copy of ``x`` with ``values`` added at the places that NumPy's index ``key`` names, repeated places summed."""
+    out = np.array(x)
+    np.add.at(out, key, values)
+    return out
