@@ -5,6 +5,7 @@ Every primitive answers here under its own name and with its own signature; the 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -80,3 +81,16 @@ class TensorNamespace:
 
 
 xp = TensorNamespace()
+
+
+def _array_function(name: str) -> Any:
+    """``xp.<name>`` on arrays for a primitive that the backend has no function of that name for: the primitive's own run."""
+    prim = REGISTRY.get(name)
+    if prim is None:
+        raise AttributeError(f"module 'bibun.backends.cpu' has no attribute {name!r}, nor is there a primitive of that name")
+    run = functools.partial(prim, cpu)
+    setattr(cpu, name, run)
+    return run
+
+
+cpu.__getattr__ = _array_function  # type: ignore[attr-defined]

@@ -14,14 +14,23 @@ import ml_dtypes
 import numpy as np
 from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     abs, acos, acosh, add, all, any, arange, argmax, argmin, argsort, asarray, asin, asinh, astype, atan, atan2, atanh, bitwise_and,
-    bitwise_invert, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, broadcast_to, ceil, concat, conj, copysign,
-    cos, cosh, count_nonzero, cumprod, deg2rad, diagonal, divide, einsum, empty, empty_like, equal, exp, exp2, expand_dims, expm1, eye, flip,
+    bitwise_invert, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, ceil, conj, copysign,
+    cos, cosh, count_nonzero, cumprod, deg2rad, divide, einsum, empty, empty_like, equal, exp, exp2, expm1, eye,
     floor, fmax, fmin, fmod, frexp, full, full_like, gcd, greater, greater_equal, heaviside, hypot, imag, isfinite, isinf, isnan,
     lcm, ldexp, less, less_equal, log, log1p, log2, log10, logaddexp, logaddexp2, logical_and, logical_not, logical_or, logical_xor,
     matmul, max, maximum, min, minimum, moveaxis, multiply, nan_to_num, negative, nextafter, nonzero, not_equal, ones, ones_like,
-    permute_dims, positive, pow, rad2deg, real, reciprocal, remainder, repeat, reshape, rint, roll, searchsorted, sign, signbit, sin,
-    sinh, sort, sqrt, square, squeeze, stack, subtract, swapaxes, take, take_along_axis, tan, tanh, tile, tril, triu, trunc, unique, where, zeros,
+    positive, pow, rad2deg, real, reciprocal, remainder, repeat, rint, searchsorted, sign, signbit, sin,
+    sinh, sort, sqrt, square, subtract, take, take_along_axis, tan, tanh, trunc, unique, where, zeros,
     zeros_like,
+)
+
+from .arrange import (  # noqa: F401
+    block_diag, concat, constant_pad, diag_embed, diagonal_backward, flip, pad_back, pad_from_inside, restride, restride_backward, roll, rot90,
+    select_backward, slice_backward, stack, tile, trace, tril, triu, unfold_backward,
+)
+from .strides import (  # noqa: F401
+    NotAView, as_strided, broadcast_to, diagonal, expand_dims, permute_dims, reshape, select, slice_axis, split_with_sizes, squeeze, swapaxes,
+    unbind, unfold, view, view_as_complex, view_as_real, view_dtype,
 )
 
 ndarray = np.ndarray

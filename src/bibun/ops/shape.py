@@ -1,0 +1,340 @@
+"""Views: primitives whose output looks at their input's memory, and the linear maps that are their derivatives.
+
+In: arrays, with axes as non-negative integers and slices already clipped (the public functions check and normalise).
+Out: views (family ``view``), or for the ``…_backward`` maps arrays of zeros with the gradient put in its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .primitive import linear, primitive, view
+
+
+def inverse_permutation(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that undo a permutation."""
+    back = [0] * len(axes)
+    for i, a in enumerate(axes):
+        back[a] = i
+    return tuple(back)
+
+
+def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
+    """``g``, the gradient of a broadcast array, summed down to the shape it was broadcast from."""
+    extra = g.ndim - len(shape)
+    axes = (*range(extra), *[i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1])
+    if not axes:
+        return g
+    g = xp.sum(g, axis=axes)
+    return g if tuple(g.shape) == shape else xp.reshape(g, shape)
+
+
+# One shape as another
+
+
+@view(grad="Expand", shapes="shape")
+def broadcast_to(xp, x, /, shape):
+    """``x`` repeated along new leading dimensions and along dimensions of size 1."""
+    return xp.broadcast_to(x, shape)
+
+
+broadcast_to.derivative(x=lambda xp, g, x_shape: sum_to(xp, g, x_shape))
+
+
+@broadcast_to.batching
+def _broadcast_batched(apply, size, arrays, dims, shape):
+    x, d = arrays[0], dims[0]
+    if d:
+        x = x.movedim(d, 0)
+    missing = len(shape) - (x.ndim - 1)
+    if missing:
+        x = x.reshape((size,) + (1,) * missing + tuple(x.shape[1:]))
+    return apply(x, shape=(size, *shape)), 0
+
+
+@view(name="view", shapes="shape")
+def view_(xp, x, /, shape):
+    """``x`` in another shape, of the same memory; an error where that cannot be."""
+    return xp.view(x, shape)
+
+
+view_.derivative(x=lambda xp, g, x_shape: xp.reshape(g, x_shape))
+
+
+@linear(grad="UnsafeView", shapes="shape")
+def reshape(xp, x, /, shape):
+    """``x`` in another shape; what rules use, who need not know whether memory is shared."""
+    return xp.reshape(x, shape)
+
+
+reshape.derivative(x=lambda xp, g, x_shape: xp.reshape(g, x_shape))
+
+
+@view(grad="Permute")
+def permute_dims(xp, x, /, axes):
+    """The dimensions in the order ``axes``."""
+    return xp.permute_dims(x, axes)
+
+
+permute_dims.derivative(x=lambda xp, g, axes: xp.permute_dims(g, inverse_permutation(axes)))
+
+
+@permute_dims.batching
+def _permute_batched(apply, size, arrays, dims, axes):
+    d = dims[0]
+    return apply(arrays[0], axes=(d, *[a + (a >= d) for a in axes])), 0
+
+
+#: The same with two dimensions exchanged, under the names of PyTorch's nodes.
+transpose = permute_dims.named("TransposeBackward0")
+transpose_2d = permute_dims.named("TBackward0")
+
+
+@view(grad="Unsqueeze")
+def expand_dims(xp, x, /, axis):
+    """A new dimension of size 1 at ``axis``."""
+    return xp.expand_dims(x, axis)
+
+
+expand_dims.derivative(x=lambda xp, g, axis: xp.squeeze(g, axis))
+
+
+@expand_dims.batching
+def _expand_dims_batched(apply, size, arrays, dims, axis):
+    d = dims[0]
+    return apply(arrays[0], axis=axis + (axis >= d)), d if axis >= d else d + 1
+
+
+@view
+def squeeze(xp, x, /, axis=None):
+    """Without the dimensions of size 1 (None: all; an integer or a tuple: those, where they are of size 1)."""
+    return xp.squeeze(x, axis)
+
+
+squeeze.derivative(x=lambda xp, g, x_shape: xp.reshape(g, x_shape))
+
+
+@squeeze.batching
+def _squeeze_batched(apply, size, arrays, dims, axis):
+    d, shape = dims[0], arrays[0].shape
+    asked = range(len(shape) - 1) if axis is None else (axis,) if isinstance(axis, int) else axis
+    gone = tuple(a for a in (a + (a >= d) for a in asked) if shape[a] == 1)
+    return apply(arrays[0], axis=gone), d - sum(a < d for a in gone)
+
+
+squeeze_one = squeeze.named("SqueezeBackward1")
+squeeze_some = squeeze.named("SqueezeBackward2")
+
+
+# Parts
+
+
+@view(axes="axis")
+def select(xp, x, /, axis, index):
+    """The part of ``x`` at one position of ``axis``, which disappears."""
+    return xp.select(x, axis, index)
+
+
+select.derivative(x=lambda xp, g, x_shape, axis, index: xp.select_backward(g, x_shape, axis, index))
+
+
+@linear(shapes="shape", axes="axis")
+def select_backward(xp, g, /, shape, axis, index):
+    """Zeros of the given shape with ``g`` at one position of ``axis``."""
+    return xp.select_backward(g, shape, axis, index)
+
+
+select_backward.derivative(g=lambda xp, g, axis, index: xp.select(g, axis, index))
+
+
+@view(grad="Slice", axes="axis")
+def slice_axis(xp, x, /, axis, start, stop, step=1):
+    """Positions ``start:stop:step`` of one axis."""
+    return xp.slice_axis(x, axis, start, stop, step)
+
+
+slice_axis.derivative(x=lambda xp, g, x_shape, axis, start, stop, step: xp.slice_backward(g, x_shape, axis, start, stop, step))
+
+
+@linear(shapes="shape", axes="axis")
+def slice_backward(xp, g, /, shape, axis, start, stop, step):
+    """Zeros of the given shape with ``g`` at positions ``start:stop:step`` of ``axis``."""
+    return xp.slice_backward(g, shape, axis, start, stop, step)
+
+
+slice_backward.derivative(g=lambda xp, g, axis, start, stop, step: xp.slice_axis(g, axis, start, stop, step))
+
+
+@view(axes="axis1 axis2")
+def diagonal(xp, x, /, offset=0, axis1=0, axis2=1):
+    """The diagonal of two dimensions, as a last dimension in their place."""
+    return xp.diagonal(x, offset, axis1, axis2)
+
+
+diagonal.derivative(x=lambda xp, g, x_shape, offset, axis1, axis2: xp.diagonal_backward(g, x_shape, offset, axis1, axis2))
+#: `torch.diag` of a matrix: PyTorch's copying form.
+diagonal_copy = diagonal.named("DiagonalBackward0_copy")
+
+
+@linear(shapes="shape", axes="axis1 axis2")
+def diagonal_backward(xp, g, /, shape, offset, axis1, axis2):
+    """Zeros of the given shape with ``g`` on the diagonal of two dimensions."""
+    return xp.diagonal_backward(g, shape, offset, axis1, axis2)
+
+
+diagonal_backward.derivative(g=lambda xp, g, offset, axis1, axis2: xp.diagonal(g, offset, axis1, axis2))
+
+
+@view(axes="axis")
+def unfold(xp, x, /, axis, size, step):
+    """Windows along ``axis``; the place in the window is a new last dimension."""
+    return xp.unfold(x, axis, size, step)
+
+
+unfold.derivative(x=lambda xp, g, x_shape, axis, size, step: xp.unfold_backward(g, x_shape, axis, size, step))
+
+
+@linear(shapes="shape", axes="axis")
+def unfold_backward(xp, g, /, shape, axis, size, step):
+    """Windows added back to where `unfold` took them from."""
+    return xp.unfold_backward(g, shape, axis, size, step)
+
+
+unfold_backward.derivative(g=lambda xp, g, axis, size, step: xp.unfold(g, axis, size, step))
+
+
+@view
+def as_strided(xp, x, /, shape, strides, offset, own_strides):
+    """The memory of ``x`` with given strides, in elements; the offset counts from the first element of ``x``, whose own
+    strides stand in ``own_strides``."""
+    return xp.as_strided(x, shape, strides, offset)
+
+
+as_strided.derivative(x=lambda xp, g, x_shape, shape, strides, offset, own_strides:
+                      xp.restride(g, x_shape, shape, strides, offset, own_strides))
+
+
+@linear
+def restride(xp, g, /, to_shape, shape, strides, offset, to_strides):
+    """The gradient through memory: ``g``, laid out by (shape, strides, offset), added into memory and read with the layout
+    (to_shape, to_strides, 0); a place that the second layout names n times gives each 1/n of what it holds."""
+    return xp.restride(g, to_shape, shape, strides, offset, to_strides)
+
+
+restride.derivative(g=lambda xp, g, to_shape, shape, strides, offset, to_strides:
+                    xp.restride_backward(g, to_shape, shape, strides, offset, to_strides))
+
+
+@linear
+def restride_backward(xp, g, /, to_shape, shape, strides, offset, to_strides):
+    """The transpose of `restride`."""
+    return xp.restride_backward(g, to_shape, shape, strides, offset, to_strides)
+
+
+restride_backward.derivative(g=lambda xp, g, to_shape, shape, strides, offset, to_strides:
+                             xp.restride(g, to_shape, shape, strides, offset, to_strides))
+
+
+# Several parts
+
+
+@view(several=True, axes="axis")
+def unbind(xp, x, /, axis):
+    """All parts along ``axis``, which disappears."""
+    return xp.unbind(x, axis)
+
+
+unbind.derivative(x=lambda xp, g, axis: xp.stack(g, axis))
+
+
+@view(several=True, axes="axis")
+def split_with_sizes(xp, x, /, sizes, axis):
+    """Consecutive parts of the given sizes along ``axis``."""
+    return xp.split_with_sizes(x, sizes, axis)
+
+
+split_with_sizes.derivative(x=lambda xp, g, axis: xp.concat(g, axis))
+#: Parts of one size.
+split = split_with_sizes.named("SplitBackward0")
+
+
+# Complex and real
+
+
+@view
+def view_as_real(xp, x, /):
+    """Complex numbers as pairs of reals in a new last dimension."""
+    return xp.view_as_real(x)
+
+
+view_as_real.derivative(x=lambda xp, g: xp.complex_from_pairs(g))
+
+
+@view
+def view_as_complex(xp, x, /):
+    """Pairs of reals in the last dimension as complex numbers."""
+    return xp.view_as_complex(x)
+
+
+view_as_complex.derivative(x=lambda xp, g: xp.view_as_real(g))
+
+
+@linear
+def complex_from_pairs(xp, x, /):
+    """`view_as_complex` for memory of any layout."""
+    return xp.view_as_complex(xp.contiguous(x))
+
+
+complex_from_pairs.derivative(x=lambda xp, g: xp.view_as_real(g))
+
+
+@linear
+def real(xp, x, /):
+    """The real part; a real array itself."""
+    return x.real if x.dtype.kind == "c" else x
+
+
+real.derivative(x=lambda xp, g, x_dtype: xp.as_complex(g) if x_dtype.kind == "c" else g)
+
+
+@linear
+def imag(xp, x, /):
+    """The imaginary part; zeros for a real array."""
+    return x.imag if x.dtype.kind == "c" else xp.zeros_like(x)
+
+
+imag.derivative(x=lambda xp, g, x_dtype: xp.as_complex(g) * 1j if x_dtype.kind == "c" else xp.zeros_like(g))
+
+
+@linear
+def as_complex(xp, x, /):
+    """Real numbers as complex ones of the same precision."""
+    return xp.astype(x, xp.complex128 if x.dtype == xp.float64 else xp.complex64) if x.dtype.kind != "c" else x
+
+
+as_complex.derivative(x=lambda xp, g, x_dtype: xp.real(g) if x_dtype.kind != "c" else g)
+
+for _unary in (view_as_real, view_as_complex, complex_from_pairs, real, imag, as_complex):
+    _unary.batching(lambda apply, size, arrays, dims: (apply(arrays[0]), dims[0]))
+# The pair of reals stays behind a batch dimension wherever that stands, but for the last place.
+view_as_complex.batching(lambda apply, size, arrays, dims: (apply(arrays[0].movedim(dims[0], 0)), 0))
+complex_from_pairs.batch_rule = view_as_complex.batch_rule
+
+
+@view
+def alias(xp, x, /):
+    """``x`` itself."""
+    return x.view()
+
+
+alias.derivative(x=lambda g: g)
+alias.batching(lambda apply, size, arrays, dims: (apply(arrays[0]), dims[0]))
+
+
+@primitive(name="view_dtype")
+def view_dtype(xp, x, /, dtype):
+    """The same bytes as another dtype: not differentiable."""
+    return xp.view_dtype(x, dtype)
+
+
+view_dtype.family = "view"
