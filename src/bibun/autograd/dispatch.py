@@ -38,7 +38,11 @@ OPERANDS: tuple[Any, ...] = ()
 
 #: Above 0 while function transforms, subclass overrides or recorders want to see every call; see `intercept`.
 busy = [0]
+#: How many `saved_tensors_hooks` are in force, in all threads (each also counts as busy).
+saved_hooks = [0]
 intercept: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
+#: The same for functions that users wrote (`bibun.autograd.Function`).
+intercept_function: Callable[..., Any] = lambda function, args: NotImplemented
 
 
 class _Internal(dict[str, bool]):
@@ -142,11 +146,16 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
 
 
 def record(prim: Primitive, arrays: Any, raw: Any, static: Any, outs: list[Any], fix: Any) -> Any:
-    """Make the node of a call and hang it on the outputs."""
+    """Make the node of a call and hang it on the outputs; None where no input wants a gradient."""
+    return record_values(prim, arrays, raw, static, outs, [o._a for o in outs], fix)
+
+
+def record_values(prim: Primitive, arrays: Any, raw: Any, static: Any, outs: list[Any], made: list[Any], fix: Any) -> Any:
+    """As `record`, told which values (arrays, or tensors of a lower level) the inputs and outputs stand for."""
     if not prim.several and outs[0]._a.dtype.kind not in DIFFERENTIABLE:
         return None
     targets = []
-    for i, a in enumerate(arrays):
+    for a in arrays:
         n = a._node if isinstance(a, Tensor) else None
         targets.append(a if n is LEAF else n)
     if prim.variadic:
@@ -156,23 +165,25 @@ def record(prim: Primitive, arrays: Any, raw: Any, static: Any, outs: list[Any],
         if True not in wanted:
             return None
         plan = plan_of(prim, wanted)
-    made = [o._a for o in outs]
-    node = new(prim.node_class)
+    node = new(make_node_class(prim))
     node.plan, node.fix, node.hooks = plan, fix, None
     node.next = tuple(targets)
     node.saved = collect(plan, raw, static, made, prim.variadic)
+    if saved_hooks[0]:
+        from .graph import pack_saved
+        pack_saved(node)
     f = user_frame(2)
     node.code, node.lasti = f.f_code, f.f_lasti
     node._seq = tick()
     if prim.several:
-        node.outs = [(a.shape, a.dtype) for a in made]
+        node.outs = [(tuple(a.shape), o._a.dtype) for a, o in zip(made, outs)]
         names = prim.outputs
         for i, o in enumerate(outs):
             if o._a.dtype.kind in DIFFERENTIABLE and (len(names) <= i or names[i] not in prim.nondiff):
                 o._node = Output(node, i)
     else:
         outs[0]._node = node
-        if fix is None and made[0].dtype in NARROW:
+        if fix is None and made[0].__class__ is ndarray and made[0].dtype in NARROW:
             node.fix = NarrowFix([((), None) if not isinstance(a, ndarray) else (a.shape, a.dtype) for a in raw])
     return node
 

@@ -81,6 +81,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     # Where one node alone is ready it waits here and not in the heap: chains run without the heap.
     node = g = None
     waiting = waiting_g = None
+    unpacked_nodes: list[tuple[Any, Any]] = []
     token = quiet(IGNORE)
     try:
         for target, r in roots:
@@ -115,6 +116,11 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             if not retain and keeps:
                 node.saved = None
             direct = plan.direct
+            if saved.__class__ is not tuple and hasattr(saved, "unpack") and direct is not None:
+                packed, saved = saved, saved.unpack(node)
+                node.saved = saved
+                if retain or not keeps:
+                    unpacked_nodes.append((node, packed))
             try:
                 if direct is not None and not create and node.fix is None:
                     # Most nodes: each rule takes the gradient and gives that of one input.
@@ -171,6 +177,8 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                     _deliver(target, r, heap, ready, leaves, reach)
     finally:
         restore(token)
+        for node, packed in unpacked_nodes:
+            node.saved = packed
     return leaves
 
 

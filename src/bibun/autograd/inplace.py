@@ -93,8 +93,15 @@ def check_fits(x: Any, shape: tuple[int, ...], dtype: Any) -> None:
         raise RuntimeError(f"output with shape {list(x._a.shape)} doesn't match the broadcast shape {list(shape)}")
 
 
+#: Set by the floor of function transforms: what to do where a wrapper is written, and what a wrapper is.
+assign_wrapped: Any = None
+Wrapper: Any = ()
+
+
 def stand_in(x: Any) -> Any:
     """A tensor in ``x``'s place in the graph with a copy of its values: what an in-place call reads from."""
+    if dispatch.busy[0] and isinstance(x, Wrapper):
+        return x.clone()
     t = wrap(np.array(x._a, order="K"))
     t._node = x._node
     return t
@@ -105,6 +112,8 @@ def assign(x: Any, result: Any, checked: bool = True) -> Any:
     source = result._a
     if checked:
         check_fits(x, source.shape, source.dtype)
+    if dispatch.busy[0] and (isinstance(x, Wrapper) or isinstance(result, Wrapper)):
+        return assign_wrapped(x, result)
     a = x._a
     if not a.flags.writeable:
         raise RuntimeError("unsupported operation: this tensor looks at memory that must not be written (a read-only array, or an "

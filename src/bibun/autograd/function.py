@@ -1,0 +1,393 @@
+"""`Function`: operations whose forward and backward the user writes.
+
+``apply`` runs the user's forward without recording and makes one node, which is the ``ctx`` that both halves share, as in
+PyTorch: ``output.grad_fn`` is that object. Its backward runs on tensors, recorded when gradients must be differentiable
+themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backends import cpu
+from . import dispatch, versions
+from .dispatch import user_frame, wrap
+from .modes import state
+from .node import LEAF, Node, Output, fit
+from .versions import tick
+
+__all__ = ["Function", "FunctionCtx", "InplaceFunction", "NestedIOFunction", "once_differentiable"]
+
+
+class _Plan:
+    """What the engine reads of a plan, for nodes that apply themselves."""
+
+    direct = None
+    rules = ()
+    takes = ()
+
+    def __init__(self, keeps: bool):
+        self.keeps = keeps
+
+
+KEEPS, KEEPS_NOTHING = _Plan(True), _Plan(False)
+
+
+class FunctionCtx(Node):
+    """What forward and backward share; the node in the graph."""
+
+    __slots__ = ()
+
+    function: Any = None        # the user's Function subclass
+    _to_save: tuple[Any, ...] = ()
+    _dirty: tuple[Any, ...] = ()
+    _non_differentiable: tuple[Any, ...] = ()
+    _materialize = True
+    _for_forward: Any = None
+    needs_input_grad: tuple[bool, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors (or None) for backward, where ``ctx.saved_tensors`` gives them back."""
+        for t in tensors:
+            if t is not None and not isinstance(t, dispatch.Tensor):
+                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+        self._to_save = tensors
+
+    def save_for_forward(self, *tensors: Any) -> None:
+        """Keep tensors for ``jvp``."""
+        self._for_forward = tensors
+
+    def mark_dirty(self, *args: Any) -> None:
+        """Say which inputs forward changed in place."""
+        self._dirty = args
+
+    def mark_non_differentiable(self, *args: Any) -> None:
+        """Say which outputs have no derivative."""
+        self._non_differentiable = args
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether gradients that nobody computed reach backward as zeros (True) or as None."""
+        self._materialize = value
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What ``save_for_backward`` was given."""
+        saved = self.saved
+        if saved is None:
+            from .complaints import second_backward
+            raise second_backward(self)
+        if saved.__class__ is not _Saved:
+            return self._for_forward if self._for_forward is not None and not self._to_save else self._to_save
+        return saved.unpack(self)
+
+    saved_variables = saved_tensors
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "saved":
+            return ()
+        if name in ("saved_for_forward",):
+            return self._for_forward
+        return Node.__getattr__(self, name)
+
+    def apply(self, g: Any, xp: Any, create: bool) -> Any:
+        grads = list(g) if g.__class__ is list else [g]
+        outs = self.outs
+        grads = [None if x is None else x if isinstance(x, dispatch.Tensor) else wrap(x) for x in grads]
+        if self._materialize:
+            grads = [wrap(np.zeros(*outs[i])) if x is None and outs[i] is not None else x for i, x in enumerate(grads)]
+        before, state.grad = state.grad, create
+        try:
+            made = self.function._call_backward(self, grads)
+        finally:
+            state.grad = before
+        made = made if isinstance(made, tuple) else tuple(made) if isinstance(made, list) else (made,)
+        n = len(self.next)
+        if len(made) != n:
+            if len(made) < n or any(x is not None for x in made[n:]):
+                raise RuntimeError(f"function {self.name()} returned an incorrect number of gradients (expected {n}, got {len(made)})")
+            made = made[:n]
+        result = []
+        for i, (target, x) in enumerate(zip(self.next, made)):
+            if target is None or x is None:
+                result.append(None)
+                continue
+            if not isinstance(x, dispatch.Tensor):
+                raise TypeError(f"function {self.name()} returned a gradient of type {type(x).__name__} at position {i}, expected a Tensor or None")
+            shape, dtype = self.metas[i]
+            value: Any = x if create or xp is not cpu else x._a
+            if x._a.shape != shape:
+                if not _expandable(x._a.shape, shape):
+                    raise RuntimeError(f"Function {self.name()} returned an invalid gradient at index {i} - got {list(x._a.shape)} but expected shape "
+                                       f"compatible with {list(shape)}")
+                value = fit(value, shape, dtype, xp)
+            elif x._a.dtype != dtype:
+                value = fit(value, shape, dtype, xp)
+            result.append(value)
+        return result
+
+
+def _expandable(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether a gradient of ``shape`` can be summed to ``to``."""
+    if len(shape) < len(to):
+        return False
+    return all(b == a or b == 1 for a, b in zip(shape[len(shape) - len(to):], to))
+
+
+class _Saved:
+    """Saved tensors of a user function: inputs as they are, outputs without their node (which would be a cycle)."""
+
+    __slots__ = ("entries", "hooks")
+
+    def __init__(self, tensors: Any, outputs: list[Any]):
+        from .graph import current_saved_hooks
+        self.hooks = current_saved_hooks()
+        self.entries = []
+        for t in tensors:
+            if t is None:
+                self.entries.append((None, None, None))
+                continue
+            place = next((i for i, o in enumerate(outputs) if o is t), None)
+            if self.hooks is not None:
+                self.entries.append((self.hooks[0](t.detach() if place is not None else t), place, None))
+            elif place is not None:
+                self.entries.append((None, place, t._a))
+            else:
+                self.entries.append((t, None, t._a))
+
+    def unpack(self, node: Any) -> tuple[Any, ...]:
+        found = []
+        for t, place, a in self.entries:
+            if self.hooks is not None and t is not None:
+                t = self.hooks[1](t)
+                if place is not None:
+                    t = wrap(t._a)
+                    t._node = Output(node, place) if len(node.outs) > 1 else node
+                found.append(t)
+                continue
+            if a is None:
+                found.append(None)
+                continue
+            if versions.last_write[0] > node._seq:
+                write = versions.written_since(a, node._seq)
+                if write is not None:
+                    from .complaints import overwritten
+                    raise overwritten(node, "i" if place is None else "o", place or 0, a, write)
+            if place is not None:
+                t = wrap(a)
+                t._node = Output(node, place) if len(node.outs) > 1 else node
+            found.append(t)
+        return tuple(found)
+
+
+class FunctionMeta(type):
+    """Gives each Function its own class of nodes, named as PyTorch names them."""
+
+    def __init__(cls, name: str, bases: Any, attributes: Any):
+        super().__init__(name, bases, attributes)
+        cls._node_class = type(f"{name}Backward", (FunctionCtx,), {"function": cls, "__module__": cls.__module__})
+
+
+class Function(metaclass=FunctionMeta):
+    """Base of operations with a derivative of their own: subclass it, and call ``Sub.apply(…)``.
+
+    >>> import bibun as torch
+    >>> class Cube(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x ** 3
+    ...     @staticmethod
+    ...     def backward(ctx, g):
+    ...         x, = ctx.saved_tensors
+    ...         return 3 * x ** 2 * g
+    >>> x = torch.tensor(2.0, requires_grad=True)
+    >>> Cube.apply(x).backward()
+    >>> x.grad
+    tensor(12.)
+    """
+
+    _node_class: Any = None
+    generate_vmap_rule = False
+    is_traceable = False
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        raise RuntimeError(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on the "
+                           f"class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.")
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """Compute the output: ``forward(ctx, *args)``, or ``forward(*args)`` with a separate ``setup_context``."""
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Save what backward needs, given forward's inputs and output."""
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """The gradients of the inputs, given those of the outputs."""
+        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD.")
+
+    vjp = backward
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
+        """The tangents of the outputs, given those of the inputs."""
+        raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward mode AD.")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """The batched operation."""
+        raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod or set generate_vmap_rule=True.")
+
+    @classmethod
+    def _call_backward(cls, ctx: Any, grads: list[Any]) -> Any:
+        backward, vjp = cls.backward, cls.vjp
+        if backward is not Function.backward and vjp is not Function.vjp:
+            raise RuntimeError("Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should only implement one of them.")
+        return (vjp if vjp is not Function.vjp else backward)(ctx, *grads)
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Run the operation and record it."""
+        Tensor = dispatch.Tensor
+        if dispatch.busy[0]:
+            done = dispatch.intercept_function(cls, args)
+            if done is not NotImplemented:
+                return done
+        ctx = cls._node_class()
+        if kwargs:
+            import inspect
+            bound = inspect.signature(cls.forward).bind(*(() if cls.setup_context is not Function.setup_context else (ctx,)), *args, **kwargs)
+            bound.apply_defaults()
+            args = bound.args if cls.setup_context is not Function.setup_context else bound.args[1:]
+        targets, metas = [], []
+        wanted = False
+        for a in args:
+            target = None
+            if isinstance(a, Tensor):
+                if a._view is not None:
+                    dispatch.refresh(a)
+                target = a if a._node is LEAF else a._node
+                metas.append((a._a.shape, a._a.dtype))
+            else:
+                metas.append(None)
+            wanted = wanted or target is not None
+            targets.append(target)
+        record = wanted and state.grad
+        ctx.needs_input_grad = tuple([t is not None for t in targets])
+        before, state.grad = state.grad, False
+        try:
+            if cls.setup_context is not Function.setup_context:
+                output = cls.forward(*args)
+                cls.setup_context(ctx, args, output)
+            else:
+                output = cls.forward(ctx, *args)
+        finally:
+            state.grad = before
+        single = not isinstance(output, tuple)
+        outs = [output] if single else list(output)
+        return ctx._finish(args, outs, targets, metas, record, single)
+
+
+def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: list[Any], record: bool, single: bool) -> Any:
+    """Hang the node on the outputs; gives what ``apply`` returns."""
+    from .inplace import rebase
+    Tensor = dispatch.Tensor
+    dirty = {id(t) for t in ctx._dirty}
+    inputs = {id(a) for a in args if isinstance(a, Tensor)}
+    for t in ctx._dirty:
+        if record and t._node is LEAF:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        f = user_frame(3)
+        versions.written(t._a, f.f_code, f.f_lasti)
+    fixed = {id(t) for t in ctx._non_differentiable}
+    result = []
+    for o in outs:
+        if isinstance(o, Tensor) and id(o) in inputs and id(o) not in dirty:
+            alias = wrap(o._a)          # an input given back unchanged is a view of it
+            if id(o) in fixed:
+                fixed.add(id(alias))
+            o = alias
+        elif isinstance(o, Tensor) and id(o) not in dirty and o._node is not None:
+            o = wrap(o._a)
+        result.append(o)
+    if not record:
+        for o in result:
+            if isinstance(o, Tensor) and id(o) not in dirty:
+                o._node = None
+        return result[0] if single else tuple(result)
+    ctx.next, ctx.metas = tuple(targets), metas
+    ctx.outs = [(o._a.shape, o._a.dtype) if isinstance(o, Tensor) else None for o in result]
+    ctx.fix = ctx.hooks = None
+    f = user_frame(3)
+    ctx.code, ctx.lasti, ctx._seq = f.f_code, f.f_lasti, tick()
+    for i, (o, given) in enumerate(zip(result, outs)):
+        if not isinstance(o, Tensor) or id(o) in fixed or id(given) in fixed or o._a.dtype.kind not in dispatch.DIFFERENTIABLE:
+            continue
+        node = ctx if len(result) == 1 else Output(ctx, i)
+        if id(o) in dirty:
+            made = wrap(o._a)
+            made._node = node
+            rebase(o, made)
+        else:
+            o._node = node
+    ctx.saved = _Saved(ctx._to_save, result) if ctx._to_save else ()
+    ctx.plan = KEEPS if ctx._to_save else KEEPS_NOTHING
+    ctx.__dict__.pop("_to_save", None)
+    ctx.__dict__.pop("_dirty", None)
+    ctx.__dict__.pop("_non_differentiable", None)
+    return result[0] if single else tuple(result)
+
+
+FunctionCtx._finish = _finish  # type: ignore[attr-defined]
+_SingleLevelFunction = Function
+
+
+class InplaceFunction(Function):
+    """A Function that was told whether to work in place (kept for old programs)."""
+
+
+class NestedIOFunction(Function):
+    """A Function on nested inputs and outputs (kept for old programs)."""
+
+
+def once_differentiable(backward: Any) -> Any:
+    """Decorate a backward that cannot be differentiated again: doing so raises."""
+    import functools
+
+    @functools.wraps(backward)
+    def wrapper(ctx: Any, *grads: Any) -> Any:
+        before, state.grad = state.grad, False
+        try:
+            made = backward(ctx, *grads)
+        finally:
+            state.grad = before
+        if not state.grad or not any(isinstance(g, dispatch.Tensor) and g._node is not None for g in grads):
+            return made
+        outputs = made if isinstance(made, tuple) else (made,)
+        marked = []
+        for o in outputs:
+            if isinstance(o, dispatch.Tensor):
+                node = _RefusedNode()
+                node.next = tuple(g if g._node is LEAF else g._node for g in grads if isinstance(g, dispatch.Tensor))
+                node.saved, node.plan, node.fix, node.hooks = (), KEEPS_NOTHING, None, None
+                f = user_frame(2)
+                node.code, node.lasti, node._seq = f.f_code, f.f_lasti, tick()
+                o = wrap(o._a)
+                o._node = node
+            marked.append(o)
+        return tuple(marked) if isinstance(made, tuple) else marked[0]
+    return wrapper
+
+
+class _RefusedNode(Node):
+    """Stands behind the result of a once-differentiable backward."""
+
+    __slots__ = ()
+
+    def apply(self, g: Any, xp: Any, create: bool) -> Any:
+        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")

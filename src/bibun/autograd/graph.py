@@ -1,0 +1,188 @@
+"""`torch.autograd.graph`: the graph seen from outside: nodes, edges, saved-tensor hooks, multi-gradient hooks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from . import dispatch
+from .hooks import RemovableHandle
+from .node import LEAF, Node
+
+__all__ = ["GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu",
+           "saved_tensors_hooks"]
+
+
+class GradientEdge(NamedTuple):
+    """A place in the graph: an output of a node."""
+
+    node: Any
+    output_nr: int
+    ownership_token: Any = None
+
+
+def get_gradient_edge(tensor: Any) -> GradientEdge:
+    """Where the gradient of ``tensor`` flows to; keeps the graph, not the tensor."""
+    if not tensor.requires_grad:
+        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+    n = tensor._node
+    node, index = (tensor if n is LEAF else n).as_edge()
+    return GradientEdge(node, index)
+
+
+def increment_version(tensor: Any) -> None:
+    """Count a write to the tensor's memory that autograd did not see."""
+    from .versions import written
+    for t in (tensor,) if isinstance(tensor, dispatch.Tensor) else tensor:
+        written(t._a)
+
+
+class _HookStack(threading.local):
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Callable[[Any], Any], Callable[[Any], Any]]] = []
+        self.disabled: str | None = None
+
+
+_stack = _HookStack()
+
+
+def current_saved_hooks() -> Any:
+    """The (pack, unpack) pair in force in this thread, or None."""
+    return _stack.pairs[-1] if _stack.pairs else None
+
+
+class PackedSaved(tuple[Any, ...]):
+    """A node's saved values, the tensors among them packed by the user's hook."""
+
+    def unpack(self, node: Any) -> tuple[Any, ...]:
+        """The values themselves, unpacked by the hook's other half."""
+        return tuple(tuple(_unpacked(v) for v in values) for values in self)
+
+
+class _Packed:
+    __slots__ = ("held", "unpack")
+
+    def __init__(self, held: Any, unpack: Callable[[Any], Any]):
+        self.held, self.unpack = held, unpack
+
+
+def _unpacked(value: Any) -> Any:
+    if value.__class__ is _Packed:
+        t = value.unpack(value.held)
+        if not isinstance(t, dispatch.Tensor):
+            raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(t).__name__}")
+        return t._a
+    return tuple(map(_unpacked, value)) if value.__class__ is tuple and value and value[0].__class__ is _Packed else value
+
+
+def pack_saved(node: Any) -> None:
+    """Pack the arrays that a new node saved with the hooks in force in this thread."""
+    pair = current_saved_hooks()
+    if pair is None:
+        return
+    pack, unpack = pair
+
+    def packed(value: Any) -> Any:
+        t = value if isinstance(value, dispatch.Tensor) else dispatch.wrap(value)
+        before = t._a
+        held = pack(t)
+        if t._a is not before:
+            raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook can not be modified by "
+                               "in-place operations as this can lead to unexpected side-effects. Please open an issue if you need to perform in-place "
+                               "operations on the input to a pack hook.")
+        return _Packed(held, unpack)
+    rows = []
+    for takes, values in zip(node.plan.takes, node.saved):
+        row = []
+        for (category, _), v in zip(takes, values):
+            if category in "io" and v is not None:
+                v = tuple(packed(x) for x in v) if v.__class__ is tuple else packed(v) if hasattr(v, "dtype") else v
+            row.append(v)
+        rows.append(tuple(row))
+    node.saved = PackedSaved(rows)
+
+
+class saved_tensors_hooks:  # noqa: N801
+    """Have every tensor saved for backward packed by one function, and unpacked by another when backward needs it."""
+
+    def __init__(self, pack_hook: Callable[[Any], Any], unpack_hook: Callable[[Any], Any]):
+        self.pair = pack_hook, unpack_hook
+
+    def __enter__(self) -> None:
+        if _stack.disabled is not None:
+            raise RuntimeError(_stack.disabled)
+        _stack.pairs.append(self.pair)
+        dispatch.saved_hooks[0] += 1
+        dispatch.busy[0] += 1
+
+    def __exit__(self, *_: object) -> None:
+        _stack.pairs.pop()
+        dispatch.saved_hooks[0] -= 1
+        dispatch.busy[0] -= 1
+
+
+class save_on_cpu(saved_tensors_hooks):  # noqa: N801
+    """Keep saved tensors on the processor, where they are already: copies are made, as in PyTorch."""
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda"):
+        super().__init__(lambda t: t.detach().clone(), lambda t: t)
+
+
+class disable_saved_tensors_hooks:  # noqa: N801
+    """Have the use of `saved_tensors_hooks` inside raise an error with the given message."""
+
+    def __init__(self, error_message: str):
+        self.message = error_message
+
+    def __enter__(self) -> None:
+        self.before, _stack.disabled = _stack.disabled, self.message
+
+    def __exit__(self, *_: object) -> None:
+        _stack.disabled = self.before
+
+
+class _MultiHandle(RemovableHandle):
+    def __init__(self, handles: Sequence[RemovableHandle]):
+        self.handles = tuple(handles)
+
+    def remove(self) -> None:
+        for h in self.handles:
+            h.remove()
+
+
+def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., Any], *, mode: str = "all") -> RemovableHandle:
+    """Have ``fn`` called with the gradients of all tensors once they are there (mode "all"), or with the first ("any")."""
+    if mode not in ("all", "any"):
+        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
+    lock = threading.Lock()
+    if mode == "any":
+        seen: set[Any] = set()
+
+        def first(g: Any) -> None:
+            from .engine import current_run
+            run = current_run()
+            with lock:
+                known, _ = run in seen, seen.add(run)
+            if not known:
+                fn(g)
+        return _MultiHandle([t.register_hook(first) for t in tensors])
+    pending: dict[Any, list[Any]] = {}
+
+    def make(i: int) -> Callable[[Any], None]:
+        def collect(g: Any) -> None:
+            from .engine import current_run, reaches
+            run = current_run()
+            with lock:
+                got = pending.setdefault(run, [0, [None] * len(tensors), None])
+                if got[2] is None:
+                    got[2] = sum(map(reaches, tensors))
+                got[0] += 1
+                got[1][i] = g
+                complete = got[0] == got[2]
+                if complete:
+                    del pending[run]
+            if complete:
+                fn(got[1])
+        return collect
+    return _MultiHandle([t.register_hook(make(i)) for i, t in enumerate(tensors)])

@@ -1,0 +1,290 @@
+"""Levels: how function transforms nest.
+
+Each active `grad`, `jvp` or `vmap` is a level. Tensors inside it are *wrappers*: a `Graded` tensor has a place in that
+level's own graph, a `Dual` one carries a tangent, a `Batched` one has a dimension that the program does not see. What they
+wrap are tensors of lower levels. When a primitive is called (`intercept`, asked by the dispatcher while any transform is
+active), the highest level among its arguments deals with it by calling primitives on what it unwraps; so any transforms
+compose, in any order and depth, and neither primitives nor the engine know of them.
+
+A wrapper's ``_a`` has the shape and dtype that the program sees. For a `Batched` tensor it is a `Lane`, an array without
+contents that refuses to be read, so that nothing can silently use one example's values for all.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..autograd import dispatch, inplace
+from ..autograd.dispatch import wrap
+from ..autograd.modes import state
+from ..autograd.namespace import xp as tensor_xp
+from ..ops.primitive import Primitive
+from ..tensor import Tensor
+
+
+class Level:
+    """One active transform: ``kind`` is "grad", "jvp" or "vmap"; ``size`` and ``randomness`` belong to vmap."""
+
+    __slots__ = ("depth", "kind", "randomness", "size")
+
+    def __init__(self, kind: str, size: int = 0, randomness: str = "error"):
+        self.kind, self.size, self.randomness = kind, size, randomness
+
+    def __enter__(self) -> Level:
+        self.depth = len(stack.levels) + 1
+        stack.levels.append(self)
+        dispatch.busy[0] += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert stack.levels.pop() is self
+        dispatch.busy[0] -= 1
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.levels: list[Level] = []
+
+
+stack = _Stack()
+
+
+class Lane(np.ndarray):
+    """The shape and dtype of one example of a batch, without values."""
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("vmap: this needs the values of a batched tensor one by one (as .item(), bool(), indexing by it or .numpy() do), which are "
+                           "not available inside vmap. Use torch.where for branches on values.")
+
+    __array_ufunc__ = None
+    __getitem__ = __setitem__ = __iter__ = __bool__ = __float__ = __int__ = __index__ = item = tolist = astype = copy = _refuse  # type: ignore[assignment]
+
+    def __array_function__(self, *_: Any, **__: Any) -> Any:
+        return self._refuse()
+
+
+def lane(shape: tuple[int, ...], dtype: Any) -> Lane:
+    """A `Lane` of that shape and dtype."""
+    return np.broadcast_to(np.zeros((), dtype), shape).view(Lane)
+
+
+class Wrapper(Tensor):
+    """A tensor of a level."""
+
+    __slots__ = ("level", "value")
+    value: Any
+    level: Level
+
+    def detach(self) -> Any:
+        return rewrapped(self, self.value.detach())
+
+    def __repr__(self, **_: Any) -> str:
+        names = {"grad": "GradTrackingTensor", "vmap": "BatchedTensor", "jvp": "GradTrackingTensor"}
+        return f"{names[self.level.kind]}(lvl={self.level.depth}, value=\n    " + repr(self.value).replace("\n", "\n    ") + "\n)"
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._node is not None or self.value.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+
+class Graded(Wrapper):
+    """A tensor in the graph of a grad level."""
+
+    __slots__ = ()
+
+
+class Dual(Wrapper):
+    """A tensor (``value``) with a tangent."""
+
+    __slots__ = ("tangent",)
+    tangent: Any
+
+    def detach(self) -> Any:
+        return dual(self.level, self.value.detach(), self.tangent.detach())
+
+
+class Batched(Wrapper):
+    """A tensor with a batch dimension ``bdim`` in ``value``."""
+
+    __slots__ = ("bdim",)
+    bdim: int
+
+
+def _bare(cls: Any, level: Level, value: Any, a: Any) -> Any:
+    t = object.__new__(cls)
+    t._a = a
+    t._node = t._grad = t._view = None
+    t.level, t.value = level, value
+    return t
+
+
+def graded(level: Level, value: Any) -> Graded:
+    """``value`` as a tensor of a grad level, outside its graph so far."""
+    return _bare(Graded, level, value, value._a)
+
+
+def dual(level: Level, value: Any, tangent: Any) -> Any:
+    """``value`` with a tangent; ``value`` itself where there is none."""
+    if tangent is None:
+        return value
+    t = _bare(Dual, level, value, value._a)
+    t.tangent = tangent
+    return t
+
+
+def batched(level: Level, value: Any, bdim: int) -> Batched:
+    """``value`` with its dimension ``bdim`` hidden."""
+    shape = value._a.shape
+    t = _bare(Batched, level, value, lane(shape[:bdim] + shape[bdim + 1:], value._a.dtype))
+    t.bdim = bdim
+    return t
+
+
+def rewrapped(like: Any, value: Any) -> Any:
+    """``value`` in a wrapper as ``like``'s."""
+    if isinstance(like, Batched):
+        return batched(like.level, value, like.bdim)
+    return graded(like.level, value)
+
+
+def highest(arrays: Any) -> Level | None:
+    """The deepest active level among the wrappers in ``arrays``."""
+    best = None
+    for x in arrays:
+        if isinstance(x, Wrapper) and (best is None or x.level.depth > best.depth):
+            best = x.level
+    return best
+
+
+def intercept(prim: Primitive, arrays: Any, static: Any) -> Any:
+    """A primitive called while transforms are active: the highest level's way of running it."""
+    level = highest(arrays)
+    if level is None:
+        return NotImplemented
+    if not stack.levels or level not in stack.levels:
+        raise RuntimeError(f"a tensor of a function transform ({level.kind}) was used after the transform ended")
+    if level.kind == "grad":
+        return run_graded(level, prim, arrays, static)
+    if level.kind == "jvp":
+        from .forward import run_dual
+        return run_dual(level, prim, arrays, static)
+    from .batching import run_batched
+    return run_batched(level, prim, arrays, static)
+
+
+dispatch.intercept = intercept
+
+
+def run_graded(level: Level, prim: Primitive, arrays: Any, static: Any) -> Any:
+    """Compute below, and record the node at this level."""
+    lower = [x.value if isinstance(x, Wrapper) and x.level is level else x for x in arrays]
+    out = dispatch.apply(prim, lower, static)
+    lowers = list(out) if prim.several else [out]
+    outs = [graded(level, o) for o in lowers]
+    if prim.derivatives and state.grad and any(isinstance(x, Graded) and x.level is level and place_of(x) is not None for x in arrays):
+        record(level, prim, arrays, lower, static, outs)
+    if prim.family == "view" and isinstance(arrays[0], Graded) and arrays[0].level is level:
+        dispatch.note_view(prim, arrays[0], static, outs)
+    return tuple(outs) if prim.several else outs[0]
+
+
+def place_of(x: Any) -> Any:
+    """The wrapper's place in its level's graph, brought up to date where it is a view."""
+    if x._view is not None:
+        refresh(x)
+    return x._node
+
+
+def record(level: Level, prim: Primitive, arrays: Any, lower: list[Any], static: Any, outs: list[Any]) -> None:
+    """Record a node of a grad level: as the dispatcher does, with lower tensors for values."""
+    like = next(o for o in outs)
+    values = []
+    fix = []
+    for x in lower:
+        if isinstance(x, Tensor):
+            values.append(x)
+            fix.append((tuple(x._a.shape), x._a.dtype))
+        elif isinstance(x, (bool, int, float, complex, np.generic)):
+            d = like._a.dtype if like._a.dtype.kind in "fcV" else None
+            values.append(wrap(np.asarray(x, d)))
+            fix.append(((), None))
+        else:
+            values.append(x)
+            fix.append(((), None))
+    view = [x if isinstance(x, Graded) and x.level is level else _Ungraded for x in arrays]
+    dispatch.record_values(prim, view, values, static, outs, [o.value for o in outs],
+                           tuple(fix) if prim.family == "elementwise" or prim.name in ("copy_into", "copy_slices") else None)
+
+
+class _Ungraded:
+    """Stands for an argument without a place in this level's graph."""
+
+    _node = None
+
+
+def refresh(t: Any) -> None:
+    """As `bibun.autograd.inplace.refresh`, on a grad level."""
+    base, seen, steps = t._view
+    if base._node is seen:
+        return
+    t._view = (base, base._node, steps)
+    if base._node is None:
+        t._node = None
+        return
+    made = graded(t.level, t.value)
+    record(t.level, inplace.replay, (base,), [base.value], (steps,), [made])
+    t._node = made._node
+
+
+def assign_wrapped(x: Any, result: Any) -> Any:
+    """An in-place write of ``result`` to ``x``, at least one of them a wrapper."""
+    level = highest((x, result))
+    assert level is not None
+    inside = isinstance(x, Wrapper) and x.level is level
+    mine = isinstance(result, Wrapper) and result.level is level
+    if level.kind == "vmap":
+        from .batching import assign_batched
+        return assign_batched(level, x, result)
+    if not inside:
+        raise RuntimeError(f"a tensor from outside a function transform ({level.kind}) cannot be written in place with a value from inside it: the "
+                           "transform would lose track of it. Make the tensor inside, or return the value.")
+    lower = result.value if mine else result
+    if level.kind == "jvp":
+        inplace.assign(x.value, lower)
+        if mine:
+            inplace.assign(x.tangent, result.tangent)
+        else:
+            x.tangent.zero_()
+        return x
+    inplace.assign(x.value, lower)
+    if state.grad:
+        n = result._node if mine else None
+        if x._view is None:
+            x._node = n
+        else:
+            base, _, steps = x._view
+            if n is not None or base._node is not None:
+                made = graded(level, base.value)
+                record(level, inplace.copy_slices, (base, result if mine else _Ungraded), [base.value, lower], (steps,), [made])
+                base._node = made._node
+                refresh(x)
+    return x
+
+
+inplace.assign_wrapped = assign_wrapped
+inplace.Wrapper = Wrapper
+
+
+def unwrapped(level: Level, x: Any) -> Any:
+    """What stands below a tensor of this level; any other value itself."""
+    return x.value if isinstance(x, Wrapper) and x.level is level else x
+
+
+__all__ = ["Batched", "Dual", "Graded", "Level", "Wrapper", "batched", "dual", "graded", "highest", "stack", "tensor_xp", "unwrapped"]

@@ -1,0 +1,87 @@
+"""Modules as functions of their parameters: `functional_call` and `stack_module_state`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+
+def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = None, kwargs: Any = None, *, tie_weights: bool = True,
+                    strict: bool = False) -> Any:
+    """Call ``module`` with the given tensors in place of its parameters and buffers; the module is left as it was.
+
+    Args:
+        parameter_and_buffer_dicts: {name: tensor}, or several such dictionaries without common names.
+        tie_weights: a parameter that the module holds twice is replaced in both places.
+        strict: every parameter and buffer must be given, and nothing else.
+    """
+    if isinstance(parameter_and_buffer_dicts, dict):
+        given = parameter_and_buffer_dicts
+    elif isinstance(parameter_and_buffer_dicts, (list, tuple)):
+        if not all(isinstance(d, dict) for d in parameter_and_buffer_dicts):
+            raise ValueError("Expected all elements of parameter_and_buffer_dicts to be dictionaries")
+        keys = [k for d in parameter_and_buffer_dicts for k in d]
+        repeated = sorted({k for k in keys if keys.count(k) > 1})
+        if repeated:
+            raise ValueError(f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous")
+        given = {k: v for d in parameter_and_buffer_dicts for k, v in d.items()}
+    else:
+        raise ValueError(f"Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got {type(parameter_and_buffer_dicts)}")
+    with replaced(module, given, tie_weights, strict):
+        arguments = () if args is None else args if isinstance(args, tuple) else (args,)
+        return module(*arguments, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def replaced(module: Any, given: dict[str, Any], tie_weights: bool, strict: bool) -> Iterator[None]:
+    """The module with other tensors in it, for the length of a ``with`` block."""
+    own: dict[str, Any] = {}
+    groups: dict[int, list[str]] = {}
+    for source in (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)):
+        for name, t in source:
+            own[name] = t
+            groups.setdefault(id(t), []).append(name)
+    if strict:
+        missing, unexpected = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+        if tie_weights:
+            missing = [m for m in missing if not any(n in given for n in groups[id(own[m])])]
+        if missing or unexpected:
+            raise RuntimeError("Error(s) in loading state_dict:" + (f"\n\tUnexpected key(s): {', '.join(unexpected)}." if unexpected else "")
+                               + (f"\n\tMissing key(s): {', '.join(missing)}." if missing else ""))
+    full = dict(given)
+    if tie_weights:
+        for name in given:
+            if name in own:
+                for twin in groups[id(own[name])]:
+                    if twin not in given:
+                        full[twin] = given[name]
+    undo = []
+    try:
+        for name, value in full.items():
+            path, _, last = name.rpartition(".")
+            holder = module.get_submodule(path) if path else module
+            table = next((t for t in (holder._parameters, holder._buffers) if last in t), None)
+            if table is None:
+                raise AttributeError(f"{type(holder).__name__} has no parameter or buffer {last!r}")
+            undo.append((holder, table, last, table[last]))
+            table[last] = value
+        yield
+    finally:
+        for _, table, last, before in reversed(undo):
+            table[last] = before
+
+
+def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(parameters, buffers) of several alike modules, stacked along a new first dimension, for `vmap`."""
+    import bibun
+    if not models:
+        raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
+    if not (all(m.training for m in models) or all(not m.training for m in models)):
+        raise RuntimeError("stack_module_state: Expected all models to have the same training/eval mode.")
+    if not all(type(m) is type(models[0]) for m in models):
+        raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
+    parameters = {k: bibun.stack([dict(m.named_parameters())[k] for m in models]).detach().requires_grad_(dict(models[0].named_parameters())[k].requires_grad)
+                  for k in dict(models[0].named_parameters())}
+    buffers = {k: bibun.stack([dict(m.named_buffers())[k] for m in models]).detach() for k in dict(models[0].named_buffers())}
+    return parameters, buffers
