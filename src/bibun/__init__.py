@@ -11,7 +11,6 @@ import builtins as _builtins
 from typing import Any as _Any
 
 from . import dtypes as _dtypes
-from ._version import __version__
 from .autograd.modes import (  # noqa: F401
     enable_grad,
     inference_mode,
@@ -41,6 +40,7 @@ from .dtypes import (  # noqa: F401
     strided,
 )
 from .tensor import Tensor, attach as _attach
+from .version import __version__
 
 for _name, _value in _dtypes.BY_NAME.items():
     globals()[_name] = _value
@@ -54,7 +54,7 @@ globals().update({name: f for name, f in _register.FUNCTIONS.items() if "." not 
 
 #: Submodules that load when first touched.
 _LAZY = frozenset("nn optim utils func autograd linalg special fft random cuda backends amp hub version serialization jit distributions "
-                  "testing onnx library overrides multiprocessing distributed signal masked sparse compiler mps accelerator cpu types".split())
+                  "testing onnx library overrides multiprocessing distributed signal masked sparse compiler mps accelerator cpu types torch_version alias".split())
 
 
 def __getattr__(name: str) -> _Any:
@@ -70,7 +70,7 @@ def __getattr__(name: str) -> _Any:
     if found is not None:
         globals()[name] = found
         return found
-    raise AttributeError(f"module 'torch' has no attribute {name!r} (bibun {__version__} does not offer it)")
+    raise AttributeError(f"module 'torch' has no attribute {name!r} (bibun, {__version__}, does not offer it)")
 
 
 def __dir__() -> list[str]:

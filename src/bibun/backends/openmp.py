@@ -1,0 +1,5 @@
+"""``torch.backends.openmp``: OpenMP is not used."""
+
+
+def is_available() -> bool:
+    return False
