@@ -39,9 +39,6 @@ _PROFILES: dict[str, dict[str, Any]] = {
     "full": {"precision": 4, "threshold": math.inf, "edgeitems": 3, "linewidth": 80},
 }
 
-SUFFIXES: list[Callable[[Any], str | None]] = []
-"""What floors above add to the end of a tensor's text: each is given the tensor and returns `tangent=…` or None."""
-
 
 def set_printoptions(
     precision: int | None = None,
@@ -225,11 +222,12 @@ def _nested(texts: list[str], shape: tuple[int, ...], cut: list[bool], width: in
 # ---------------------------------------------------------------------------------------------------- whole tensors
 
 
-def format_tensor(t: Any, *, tensor_contents: Any = None) -> str:
+def format_tensor(t: Any, *, tensor_contents: Any = None, tangent: Any = None) -> str:
     """`repr(t)`: contents, then what is not told by them (size, dtype, place in the graph).
 
     Args:
         tensor_contents: text to stand in place of the elements.
+        tangent: the tensor's tangent in forward mode, shown at the end.
     """
     a: np.ndarray = t._a
     kind = type(t)
@@ -237,7 +235,10 @@ def format_tensor(t: Any, *, tensor_contents: Any = None) -> str:
     start = "tensor(" if plain else f"{kind.__name__}("
     indent = len(start)
     text = str(tensor_contents) if tensor_contents is not None else _contents(a, indent)
-    text = _with_suffixes(start + text, _suffixes(t, a), indent)
+    suffixes = _suffixes(t, a)
+    if tangent is not None:
+        suffixes.append(f"tangent={tangent}")
+    text = _with_suffixes(start + text, suffixes, indent)
     if not plain and (getattr(t, "_is_param", False) or isinstance(t, dispatch.Parameter)):
         return f"Parameter({text})"
     return text
@@ -268,10 +269,6 @@ def _suffixes(t: Any, a: np.ndarray) -> list[str]:
             found.append(f"grad_fn=<{grad_fn.name().rpartition('::')[2]}>")
         elif t.requires_grad:
             found.append("requires_grad=True")
-    for suffix in SUFFIXES:
-        extra = suffix(t)
-        if extra is not None:
-            found.append(extra)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 HOMES: dict[str, str] = {
     "save": "serialization", "load": "serialization", "Generator": "functions.random", "vmap": "func", "compile": "compiler",
     "UntypedStorage": "storage", "TypedStorage": "storage",
-    "autocast": "amp",
+    "autocast": "amp", "set_printoptions": "printing", "get_printoptions": "printing",
     **dict.fromkeys((
         "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "get_autocast_cpu_dtype",
         "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
