@@ -40,6 +40,7 @@ class Tensor:
     _seq = 0
     _has_hooks = False
     _is_param = False
+    _is_buffer = False
     __array_priority__ = 1000
 
     def __new__(cls, *args: Any, device: Any = None, **kwargs: Any) -> Any:
@@ -310,6 +311,9 @@ class Tensor:
 
     def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
         """Add the gradient of this tensor to the ``.grad`` of the leaves it was computed from; see `bibun.autograd.backward`."""
+        if gradient is None and inputs is None and not create_graph:
+            api.backward_from(self, bool(retain_graph))
+            return
         if gradient is not None and not isinstance(gradient, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
         api.backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
@@ -584,5 +588,6 @@ def attach() -> None:
 
 
 dispatch.register(Tensor)
+api.Tensor = Tensor
 
 __all__ = ["Tensor", "attach", "state", "wrap"]

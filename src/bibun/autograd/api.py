@@ -26,7 +26,10 @@ __all__ = ["backward", "grad"]
 
 _accumulating = threading.Lock()
 ndarray = np.ndarray
+new = object.__new__
 refcount = sys.getrefcount
+#: Set with the dispatcher's.
+Tensor: Any = None
 
 
 class _Ones(dict[Any, Any]):
@@ -49,6 +52,11 @@ def target_of(t: Any, i: int | None = None) -> Any:
         from .complaints import no_grad_fn
         raise no_grad_fn(t, i)
     return t if n is LEAF else n
+
+
+def on_tensors(create_graph: bool, grads: Any) -> bool:
+    """Whether a run must work on tensors: its gradients are differentiable themselves, or belong to a function transform."""
+    return create_graph or bool(dispatch.busy[0]) and any(g is not None and g.__class__ is not dispatch.Tensor for g in grads)
 
 
 def start_gradient(t: Any, g: Any, create: bool) -> Any:
@@ -85,13 +93,33 @@ def own(g: Any, leaf: Any) -> Any:
         if g.__class__ is not ndarray:
             return np.array(g)
     base = g.base
-    # Held by the caller's variable, this frame and getrefcount's argument; one more, and somebody else looks on.
+    # The caller's variable (or its stack), this frame and getrefcount's argument; one more, and somebody else looks on.
     if base is None:
         if refcount(g) <= 3 and g.flags.c_contiguous:
             return g
     elif base.__class__ is ndarray and base.base is None and refcount(base) <= 3 and refcount(g) <= 3 and g.size == base.size and g.flags.c_contiguous:
         return g
     return np.array(g, order="C") if a.flags.c_contiguous else np.array(g, order="K")
+
+
+def backward_from(t: Any, retain: bool) -> None:
+    """`backward` of one tensor without further wishes: the common case, straight."""
+    if t._view is not None:
+        dispatch.refresh(t)
+    n = t._node
+    a = t._a
+    if n is None:
+        target_of(t)
+    one = start_gradient(t, None, False) if a.ndim or a.dtype.kind != "f" else ONES[a.dtype]
+    leaves = run(((t if n is LEAF else n, one),), cpu, retain, False)
+    for leaf in tuple(leaves):
+        if leaf._grad is None and not leaf._has_hooks:
+            made = new(Tensor)
+            made._a = own(leaves.pop(leaf), leaf)
+            made._node = made._grad = made._view = None
+            leaf._grad = made
+        else:
+            accumulate(leaf, leaves.pop(leaf), False)
 
 
 def accumulate(leaf: Any, g: Any, create: bool) -> None:
@@ -188,7 +216,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     if len(grads) != len(outputs):
         raise RuntimeError(f"got {len(outputs)} tensors and {len(grads)} gradients")
     retain = create_graph if retain_graph is None else retain_graph
-    roots = [(target_of(t, i), start_gradient(t, g, create_graph)) for i, (t, g) in enumerate(zip(outputs, grads))]
+    create = on_tensors(create_graph, grads)
+    roots = [(target_of(t, i), start_gradient(t, g, create)) for i, (t, g) in enumerate(zip(outputs, grads))]
     targets = []
     for t in inputs:
         if t._view is not None:
@@ -201,7 +230,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     before = state.grad
     state.grad = create_graph
     try:
-        leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
+        leaves = run(roots, tensor_xp if create else cpu, retain, create, wanted)
         result = []
         for place, (t, target) in enumerate(zip(inputs, targets)):
             g = leaves.get(target) if not target._seq else wanted.found.get(place)
@@ -210,7 +239,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
                     raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True "
                                        "if this is the desired behavior.")
                 result.append(dispatch.wrap(np.zeros_like(t._a)) if materialize_grads else None)
-            elif create_graph:
+            elif create:
                 if not target._seq and t._has_hooks and t.__dict__.get("_backward_hooks_"):
                     g = run_tensor_hooks(t.__dict__["_backward_hooks_"], g, tensor_xp)
                 result.append(g)

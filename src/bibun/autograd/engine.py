@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import versions
+from . import anomaly, versions
 from .fp import IGNORE, quiet, restore
 from .node import Output, fit
 from .versions import last_write
@@ -81,6 +81,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     # Where one node alone is ready it waits here and not in the heap: chains run without the heap.
     node = g = None
     waiting = waiting_g = None
+    checking = anomaly.mode[0] == 2
     unpacked_nodes: list[tuple[Any, Any]] = []
     token = quiet(IGNORE)
     try:
@@ -128,7 +129,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                     if len(direct) == 1:
                         (i, rule, takes_xp), = direct
                         r = rule(xp, g, *saved[0]) if takes_xp else rule(g, *saved[0])
-                        if hooks is None:
+                        if hooks is None and not checking:
                             target = nexts[i]
                             seq = target._seq
                             if reach is not None and seq not in reach or r is None:
@@ -156,6 +157,8 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 node.saved = saved
                 from .complaints import located
                 raise located(error, node)
+            if checking:
+                anomaly.check(node, g, grads)
             if hooks is not None and hooks.post:
                 grads = hooks.after(node, grads, g, xp)
             for target, r in zip(node.next, grads):

@@ -1,0 +1,97 @@
+"""`torch.autograd.forward_ad`: forward mode by hand: dual tensors inside a dual level.
+
+A dual level is a jvp level that the program opens itself; dual tensors made in it carry their tangent through every
+operation, until `unpack_dual` takes it out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..autograd import dispatch
+from .levels import Dual, Level, dual
+
+__all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
+
+
+class UnpackedDualTensor(NamedTuple):
+    """The two parts of a dual tensor; ``tangent`` is None where there is none."""
+
+    primal: Any
+    tangent: Any
+
+
+_open: list[Level] = []
+
+
+def enter_dual_level() -> int:
+    """Open a level by hand; gives its number. Only one may be open."""
+    if _open:
+        raise RuntimeError("Nested forward mode AD is not supported at the moment")
+    level = Level("jvp")
+    level.__enter__()
+    _open.append(level)
+    return 0
+
+
+def exit_dual_level(*, level: int | None = None) -> None:
+    """Close the level that was opened last."""
+    if not _open or level not in (None, 0):
+        raise RuntimeError("Trying to exit a forward AD level that was not the last one that was created. This is not supported.")
+    _open.pop().__exit__()
+
+
+class dual_level:  # noqa: N801
+    """A ``with`` block in which dual tensors live."""
+
+    def __enter__(self) -> int:
+        return enter_dual_level()
+
+    def __exit__(self, *_: object) -> None:
+        exit_dual_level()
+
+
+def _level(level: int | None) -> Level:
+    if not _open or level not in (None, 0):
+        raise RuntimeError("Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first.")
+    return _open[-1]
+
+
+def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
+    """``tensor`` with a tangent of the same shape and dtype.
+
+    >>> import bibun as torch
+    >>> import bibun.autograd
+    >>> fwad = torch.autograd.forward_ad
+    >>> with fwad.dual_level():
+    ...     x = fwad.make_dual(torch.tensor(3.0), torch.tensor(1.0))
+    ...     fwad.unpack_dual(x * x)
+    UnpackedDualTensor(primal=tensor(9.), tangent=tensor(6.))
+    """
+    here = _level(level)
+    if tensor._a.dtype.kind not in dispatch.DIFFERENTIABLE:
+        raise ValueError(f"Expected primal to be floating point or complex, but got: {tensor.dtype}")
+    if tangent._a.dtype.kind not in dispatch.DIFFERENTIABLE:
+        raise ValueError(f"Expected tangent to be floating point or complex, but got: {tangent.dtype}")
+    if tensor._a.shape != tangent._a.shape:
+        raise RuntimeError(f"Trying to set a forward gradient that has a different size than that of the original Tensor, this is not supported. Tensor is of "
+                           f"size {list(tensor._a.shape)} while the given forward gradient is of size {list(tangent._a.shape)}.")
+    if isinstance(tensor, Dual) and tensor.level is here:
+        tensor = tensor.value
+    return dual(here, tensor, tangent)
+
+
+def unpack_dual(tensor: Any, *, level: int | None = None) -> UnpackedDualTensor:
+    """(primal, tangent) of a tensor; the tangent is None where the tensor has none."""
+    if level is None and not _open:
+        return UnpackedDualTensor(tensor, None)
+    here = _level(level)
+    if isinstance(tensor, Dual) and tensor.level is here:
+        return UnpackedDualTensor(tensor.value, tensor.tangent)
+    return UnpackedDualTensor(tensor, None)
+
+
+def _is_fwd_grad_enabled() -> bool:
+    return True
+
+

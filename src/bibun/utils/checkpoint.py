@@ -1,0 +1,199 @@
+"""`torch.utils.checkpoint`: trade computation for memory: throw away what a piece saved, and run it again for backward."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ..autograd import api, dispatch, graph
+from ..autograd.function import Function
+from ..autograd.modes import enable_grad, state
+
+__all__ = ["CheckpointError", "CheckpointFunction", "checkpoint", "checkpoint_sequential", "noop_context_fn", "set_checkpoint_debug_enabled",
+           "set_checkpoint_early_stop"]
+
+
+class CheckpointError(RuntimeError):
+    """The second run of a checkpointed function did not do what the first did."""
+
+
+_early_stop = [True]
+
+
+@contextlib.contextmanager
+def set_checkpoint_early_stop(enable: bool) -> Any:
+    """Whether a second run stops as soon as everything that backward needs has been computed."""
+    before, _early_stop[0] = _early_stop[0], enable
+    try:
+        yield
+    finally:
+        _early_stop[0] = before
+
+
+@contextlib.contextmanager
+def set_checkpoint_debug_enabled(enabled: bool | None) -> Any:
+    """Accepted; errors name the operations that differ anyway."""
+    yield
+
+
+def noop_context_fn() -> tuple[Any, Any]:
+    """Two contexts that do nothing: for the first run and the second."""
+    return contextlib.nullcontext(), contextlib.nullcontext()
+
+
+class _Stop(Exception):
+    """Ends a second run early."""
+
+
+def _random_state() -> Any:
+    import bibun
+    return bibun.get_rng_state()
+
+
+@contextlib.contextmanager
+def _replayed(random_state: Any) -> Any:
+    """The random stream as it was, and back as it is now afterwards."""
+    if random_state is None:
+        yield
+        return
+    import bibun
+    now = bibun.get_rng_state()
+    bibun.set_rng_state(random_state)
+    try:
+        yield
+    finally:
+        bibun.set_rng_state(now)
+
+
+class CheckpointFunction(Function):
+    """The reentrant form: backward of a piece inside the backward of the whole."""
+
+    @staticmethod
+    def forward(ctx: Any, run_function: Callable[..., Any], preserve_rng_state: bool, *args: Any) -> Any:
+        ctx.run_function = run_function
+        ctx.random_state = _random_state() if preserve_rng_state else None
+        ctx.inputs = [None if isinstance(a, dispatch.Tensor) else a for a in args]
+        ctx.places = [i for i, a in enumerate(args) if isinstance(a, dispatch.Tensor)]
+        ctx.save_for_backward(*[args[i] for i in ctx.places])
+        return run_function(*args)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        inputs = list(ctx.inputs)
+        for i, t in zip(ctx.places, ctx.saved_tensors):
+            x = t.detach()
+            if t.requires_grad:
+                x.requires_grad_()
+            inputs[i] = x
+        with _replayed(ctx.random_state), enable_grad():
+            outputs = ctx.run_function(*inputs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        live = [(o, g) for o, g in zip(outputs, grads) if isinstance(o, dispatch.Tensor) and o.requires_grad]
+        if not live:
+            raise RuntimeError("none of output has requires_grad=True, this checkpoint() is not necessary")
+        api.backward([o for o, _ in live], [g for _, g in live])
+        return (None, None, *[x._grad if isinstance(x, dispatch.Tensor) else None for x in inputs])
+
+
+class _Piece:
+    """One call of the form that is not reentrant: what it saved, by number, and how to compute it again."""
+
+    def __init__(self, run: Callable[[], Any], random_state: Any, recompute_context: Any):
+        self.run, self.random_state, self.recompute_context = run, random_state, recompute_context
+        self.shapes: list[Any] = []
+        self.found: list[Any] | None = None
+        self.left = 0
+
+    def pack(self, t: Any) -> int:
+        self.shapes.append((tuple(t._a.shape), t._a.dtype))
+        self.left += 1
+        return len(self.shapes) - 1
+
+    def unpack(self, i: int) -> Any:
+        if self.found is None:
+            self.recompute()
+        assert self.found is not None
+        t = self.found[i]
+        self.left -= 1
+        if not self.left:
+            self.found, self.left = None, len(self.shapes)
+        return t
+
+    def recompute(self) -> None:
+        found: list[Any] = []
+
+        def keep(t: Any) -> Any:
+            i = len(found)
+            if i < len(self.shapes) and self.shapes[i] != (tuple(t._a.shape), t._a.dtype):
+                raise CheckpointError("torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than during the forward "
+                                      f"pass.\ntensor at position {i}:\nsaved metadata: {self.shapes[i]}\nrecomputed metadata: {(tuple(t._a.shape), t._a.dtype)}")
+            found.append(t.detach())
+            if len(found) == len(self.shapes) and _early_stop[0]:
+                raise _Stop
+            return t.detach()
+        with _replayed(self.random_state), self.recompute_context, enable_grad(), graph.saved_tensors_hooks(keep, lambda x: x):
+            with contextlib.suppress(_Stop):
+                self.run()
+        if len(found) != len(self.shapes):
+            raise CheckpointError("torch.utils.checkpoint: A different number of tensors was saved during the original forward and recomputation.\n"
+                                  f"Number of tensors saved during forward: {len(self.shapes)}\nNumber of tensors saved during recomputation: {len(found)}")
+        self.found = found
+
+
+def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None, context_fn: Callable[[], Any] = noop_context_fn,
+               determinism_check: str = "default", debug: bool = False, early_stop: bool = True, **kwargs: Any) -> Any:
+    """Run ``function(*args)`` without keeping what it saves; backward runs it again.
+
+    Args:
+        use_reentrant: True for the older form, which needs an input that requires grad; False is recommended.
+        context_fn: gives two contexts, for the first run and for the second.
+        preserve_rng_state: (keyword) have the second run draw the random numbers of the first; True.
+    """
+    if use_reentrant is None:
+        warnings.warn("torch.utils.checkpoint: the use_reentrant parameter should be passed explicitly. Starting in PyTorch 2.9, calling checkpoint without "
+                      "use_reentrant will raise an exception. use_reentrant=False is recommended, but if you need to preserve the current default behavior, you "
+                      "can pass use_reentrant=True. Refer to docs for more details on the differences between the two variants.", stacklevel=2)
+        use_reentrant = True
+    preserve = kwargs.pop("preserve_rng_state", True)
+    if use_reentrant:
+        if kwargs:
+            raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
+        if context_fn is not noop_context_fn or debug is not False:
+            raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
+        if state.grad and not any(isinstance(a, dispatch.Tensor) and a.requires_grad for a in args):
+            warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
+        return CheckpointFunction.apply(function, preserve, *args)
+    forward_context, recompute_context = context_fn()
+    if not state.grad:
+        return function(*args, **kwargs)
+    piece = _Piece(lambda: function(*args, **kwargs), _random_state() if preserve else None, recompute_context)
+    with graph.saved_tensors_hooks(piece.pack, piece.unpack), forward_context:
+        return function(*args, **kwargs)
+
+
+def checkpoint_sequential(functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+    """Run a Sequential (or list of functions) in ``segments`` pieces, all but the last checkpointed."""
+    if use_reentrant is None:
+        warnings.warn("torch.utils.checkpoint.checkpoint_sequential: the use_reentrant parameter should be passed explicitly.", stacklevel=2)
+        use_reentrant = True
+    preserve = kwargs.pop("preserve_rng_state", True)
+    if kwargs:
+        raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
+    steps = list(functions.children()) if hasattr(functions, "children") else list(functions)
+
+    def piece(start: int, end: int) -> Callable[[Any], Any]:
+        def run(x: Any) -> Any:
+            for f in steps[start:end]:
+                x = f(x)
+            return x
+        return run
+    size = len(steps) // segments
+    end = 0
+    for start in range(0, size * (segments - 1), max(size, 1)):
+        end = start + size
+        input = checkpoint(piece(start, end), input, use_reentrant=use_reentrant, preserve_rng_state=preserve)
+    return piece(end, len(steps))(input)
+
+
