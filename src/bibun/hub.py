@@ -18,6 +18,8 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
+from . import alias
+
 __all__ = ["download_url_to_file", "get_dir", "help", "list", "load", "load_state_dict_from_url", "set_dir"]
 
 HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")
@@ -46,14 +48,12 @@ def _hubconf(repo_or_dir: str | os.PathLike[str], source: str) -> ModuleType:
                            'with source="local"')
     folder = os.fspath(repo_or_dir)
     path = os.path.join(folder, "hubconf.py")
-    from . import alias
     sys.path.insert(0, folder)
     try:
-        with alias.install(children=False):  # the folder's program says `import torch`
-            spec = importlib.util.spec_from_file_location("hubconf.py", path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+        spec = importlib.util.spec_from_file_location("hubconf.py", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
     finally:
         sys.path.remove(folder)
     missing = [name for name in getattr(module, "dependencies", ()) if name != "torch" and importlib.util.find_spec(name) is None]
@@ -74,20 +74,26 @@ def _entry(module: ModuleType, name: str) -> Any:
 def list(github: str, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = "check", verbose: bool = True,
          source: str = "github") -> builtins.list[str]:
     """The names of the entries of a folder (``source="local"``)."""
-    module = _hubconf(github, source)
+    with alias.install(children=False):
+        module = _hubconf(github, source)
     return [name for name in dir(module) if callable(getattr(module, name)) and not name.startswith("_")]
 
 
 def help(github: str, model: str, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = "check",
          source: str = "github") -> str | None:
     """The docstring of an entry of a folder (``source="local"``)."""
-    return _entry(_hubconf(github, source), model).__doc__
+    with alias.install(children=False):
+        return _entry(_hubconf(github, source), model).__doc__
 
 
 def load(repo_or_dir: str | os.PathLike[str], model: str, *args: Any, source: str = "github", trust_repo: Any = "check",
          force_reload: bool = False, verbose: bool = True, skip_validation: bool = False, **kwargs: Any) -> Any:
-    """Call entry ``model`` of the ``hubconf.py`` in a folder (``source="local"``) with the further arguments."""
-    return _entry(_hubconf(repo_or_dir, source), model)(*args, **kwargs)
+    """Call entry ``model`` of the ``hubconf.py`` in a folder (``source="local"``) with the further arguments.
+
+    The folder's program says ``import torch``, which is bibun while it loads.
+    """
+    with alias.install(children=False):
+        return _entry(_hubconf(repo_or_dir, source), model)(*args, **kwargs)
 
 
 def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, progress: bool = True) -> None:

@@ -47,6 +47,7 @@ def is_autocast_available(device_type: str) -> bool:
     """Whether autocast takes this device type."""
     if not isinstance(device_type, str):
         raise TypeError(f"is_autocast_available(): argument 'device_type' must be str, not {type(device_type).__name__}")
+    device_type = str(dtypes.device(device_type).type)  # refuses what is no device type at all
     return device_type in _DEFAULTS
 
 

@@ -396,12 +396,6 @@ def result_type(tensor1: Any, tensor2: Any) -> Any:
     return BY_NUMPY[dispatch.common_dtype([x._a if isinstance(x, dispatch.Tensor) else x for x in (tensor1, tensor2)])]
 
 
-@function(method=False, out=False)
-def is_autocast_enabled(device_type: Any = None) -> bool:
-    """Whether autocast is on: it never is here yet."""
-    return False
-
-
 # Settings that programs make and that need no more than being remembered
 
 _settings: dict[str, Any] = {"threads": None, "interop": 1, "deterministic": False, "precision": "highest", "warn": False}
