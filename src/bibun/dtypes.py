@@ -274,7 +274,9 @@ def _combination(higher: dtype, lower: dtype) -> dtype | str:
         if lower.kind == COMPLEX:
             return _TO_COMPLEX.get(higher, f"Unknown Complex ScalarType for {higher.scalar_name}")
         return higher
-    if higher.kind == BOOL or lower.kind >= FLOAT:
+    if lower.kind == COMPLEX:
+        return lower
+    if higher.kind == BOOL or lower.kind == FLOAT:
         return _promotion(higher, lower)
     return higher
 
@@ -485,7 +487,8 @@ class finfo(_Limits):
             dtype=real.name,
             max=float(limits.max),
             min=float(limits.min),
-            eps=float(limits.eps),
+            # PyTorch's own figure for float8_e5m2fnuz is half of the distance from 1 to the next number
+            eps=0.125 if real is float8_e5m2fnuz else float(limits.eps),
             tiny=tiny,
             smallest_normal=tiny,
             # decimal digits that survive the way in and out: C++'s numeric_limits::digits10
