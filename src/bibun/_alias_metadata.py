@@ -12,7 +12,7 @@ from .version import __version__
 class _Torch(Distribution):
     def read_text(self, filename: str) -> str | None:
         if filename in ("METADATA", "PKG-INFO"):
-            return f"Metadata-Version: 2.1\nName: torch\nVersion: {__version__}\nSummary: bibun, standing in for torch\n"
+            return f"Metadata-Version: 2.1\nName: torch\nVersion: {__version__}\nSummary: bibun, as torch\n"
         return None
 
     def locate_file(self, path: Any) -> Any:

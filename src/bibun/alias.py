@@ -1,7 +1,7 @@
 """``import torch`` means bibun: an import hook for one process and the children it starts.
 
 In comes nothing but a call of `install` (the runner makes it before a script starts); from then on ``import torch`` and
-every ``import torch.x.y`` give the very modules ``bibun`` and ``bibun.x.y``. No file and no other process is touched: an
+every ``import torch.x.y`` give the very modules ``bibun`` and ``bibun.x.y``. No file, no other process is touched: an
 installed PyTorch stays what it is, everywhere else.
 """
 
@@ -31,7 +31,7 @@ def _real(name: str) -> str:
 
 
 def _module(name: str) -> ModuleType | None:
-    """bibun's module behind a ``torch`` name: a file of that name, or a module that stands as attribute of its parent."""
+    """The module behind a ``torch`` name: a file of that name, or a module that is an attribute of its parent."""
     real = _real(name)
     try:
         return import_module(real)
@@ -80,7 +80,9 @@ class _Loader:
 class _Finder:
     """The entry of ``sys.meta_path``, and of ``importlib.metadata``: both find torch here first."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name != "torch" and not name.startswith("torch."):
             return None
         module = _module(name)
@@ -154,7 +156,7 @@ def install(children: bool = True) -> Alias:
     there = sys.modules.get("torch")
     if there is not None and not _ours(there):
         raise RuntimeError(
-            f"PyTorch is imported already in this process (from {getattr(there, '__file__', 'an unknown place')}); call "
+            f"PyTorch is imported already in this process, from {getattr(there, '__file__', 'an unknown place')}: call "
             "bibun.alias.install() before anything imports torch, or start the program with `python -m bibun`")
     _finder = _Finder()
     sys.meta_path.insert(0, _finder)
@@ -168,7 +170,7 @@ def uninstall() -> None:
     global _finder
     if _finder is None:
         return
-    sys.meta_path.remove(_finder)  # type: ignore[arg-type]
+    sys.meta_path.remove(_finder)
     _finder = None
     for name in [n for n in sys.modules if n == "torch" or n.startswith("torch.")]:
         del sys.modules[name]
@@ -183,7 +185,7 @@ def uninstall() -> None:
 
 
 def _tell_children() -> None:
-    """Children find the stand-in on their path. multiprocessing hands them its own ``sys.path``, so it goes there too."""
+    """Have children find the stand-in on their path; multiprocessing hands them our ``sys.path``, so there too."""
     old = os.environ.get("PYTHONPATH", "")
     given = old.split(os.pathsep) if old else []
     root = os.path.dirname(HERE)

@@ -1,8 +1,8 @@
 """The command line: ``python -m bibun …`` and the console script ``bibun …``.
 
-In comes the command line; what is no command is a program to run (`bibun.runner`). A command is one entry of `COMMANDS`:
-the module whose ``main(arguments)`` does the work and gives the exit status, imported only when asked for, and its line
-of help.
+In comes the command line; what is no command is a program to run (`bibun.runner`). A command is one entry of
+`COMMANDS`: the module and the function in it that does the work and gives the exit status, imported only when asked
+for, and its line of help.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 COMMANDS = {
-    "run": ("bibun.runner", "run", "run a PyTorch program on bibun: script.py, folder, file.zip, -, -m module or -c code"),
+    "run": ("bibun.runner", "run", "run a program on bibun: script.py, folder, file.zip, -, -m module or -c code"),
     "doctor": ("bibun.doctor", "main", "say what bibun finds on this machine, and what is missing"),
 }
 

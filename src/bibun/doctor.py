@@ -15,7 +15,7 @@ from typing import Any
 #: extra -> (its packages, what they are for)
 EXTRAS = {
     "fast": (("llvmlite", "scipy-openblas64"), "native kernels, bibun.compile, the BLAS kernels of this processor"),
-    "all": (("scipy", "safetensors", "tensorboard", "tqdm"), "rare special functions and factorizations; file formats; logging"),
+    "all": (("scipy", "safetensors", "tensorboard", "tqdm"), "rare functions, factorizations, file formats, logs"),
 }
 
 
@@ -29,7 +29,7 @@ def _version(package: str) -> str | None:
 def _blas() -> str:
     import numpy as np
     try:
-        blas: Any = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload]
+        blas: Any = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
         return f"{blas['name']} {blas['version']}"
     except (KeyError, TypeError):
         return "unknown"

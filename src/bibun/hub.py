@@ -39,14 +39,18 @@ def set_dir(d: str | os.PathLike[str]) -> None:
     _dir = os.path.expanduser(d)
 
 
-def _hubconf(repo_or_dir: str | os.PathLike[str], source: str) -> ModuleType:
+def _local(repo_or_dir: str | os.PathLike[str], source: str) -> str:
+    """The folder named, where the source is one that bibun reads."""
     source = source.lower()
     if source not in ("github", "local"):
         raise ValueError(f'Unknown source: "{source}". Allowed values: "github" | "local".')
     if source == "github":
-        raise RuntimeError(f"bibun does not fetch and run code from the network: clone {str(repo_or_dir)!r} yourself and give its folder, "
-                           'with source="local"')
-    folder = os.fspath(repo_or_dir)
+        raise RuntimeError("bibun does not fetch and run code from the network: "
+                           f"clone {str(repo_or_dir)!r} yourself and give its folder, with source=\"local\"")
+    return os.fspath(repo_or_dir)
+
+
+def _hubconf(folder: str) -> ModuleType:
     path = os.path.join(folder, "hubconf.py")
     sys.path.insert(0, folder)
     try:
@@ -56,7 +60,8 @@ def _hubconf(repo_or_dir: str | os.PathLike[str], source: str) -> ModuleType:
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(folder)
-    missing = [name for name in getattr(module, "dependencies", ()) if name != "torch" and importlib.util.find_spec(name) is None]
+    needed = [name for name in getattr(module, "dependencies", ()) if name != "torch"]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise RuntimeError(f"Missing dependencies: {', '.join(missing)}")
     return module
@@ -71,19 +76,21 @@ def _entry(module: ModuleType, name: str) -> Any:
     return entry
 
 
-def list(github: str, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = "check", verbose: bool = True,
-         source: str = "github") -> builtins.list[str]:
+def list(github: str, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = "check",
+         verbose: bool = True, source: str = "github") -> builtins.list[str]:
     """The names of the entries of a folder (``source="local"``)."""
+    folder = _local(github, source)
     with alias.install(children=False):
-        module = _hubconf(github, source)
+        module = _hubconf(folder)
     return [name for name in dir(module) if callable(getattr(module, name)) and not name.startswith("_")]
 
 
 def help(github: str, model: str, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = "check",
          source: str = "github") -> str | None:
     """The docstring of an entry of a folder (``source="local"``)."""
+    folder = _local(github, source)
     with alias.install(children=False):
-        return _entry(_hubconf(github, source), model).__doc__
+        return _entry(_hubconf(folder), model).__doc__
 
 
 def load(repo_or_dir: str | os.PathLike[str], model: str, *args: Any, source: str = "github", trust_repo: Any = "check",
@@ -92,8 +99,9 @@ def load(repo_or_dir: str | os.PathLike[str], model: str, *args: Any, source: st
 
     The folder's program says ``import torch``, which is bibun while it loads.
     """
+    folder = _local(repo_or_dir, source)
     with alias.install(children=False):
-        return _entry(_hubconf(repo_or_dir, source), model)(*args, **kwargs)
+        return _entry(_hubconf(folder), model)(*args, **kwargs)
 
 
 def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, progress: bool = True) -> None:

@@ -85,7 +85,7 @@ def _script(space: dict[str, Any], script: str, rest: list[str]) -> None:
 
 
 def _text(source: str | bytes, name: str) -> CodeType:
-    """Compile a program that is in no file, and keep its lines where tracebacks and bibun's own errors look for them."""
+    """Compile a program that is in no file; its lines are kept where tracebacks and bibun's errors look for them."""
     import linecache
     lines = (source.decode(errors="replace") if isinstance(source, bytes) else source).splitlines(True)
     linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
@@ -153,8 +153,8 @@ def _runpy(name: str, alter_argv: bool) -> None:
 def _hide_us() -> None:
     """Have the interpreter report the exception now passing with the program's frames alone.
 
-    The exception goes on its way up through our frames and Python's; only when it has reached the top and is about to be
-    shown are they cut off, and the hook then called is the one that the program wants (it may have set its own).
+    The exception goes on its way up through our frames and Python's; only when it has reached the top and is about to
+    be shown are they cut off, and the hook then called is the one that the program wants (it may have set its own).
     """
     theirs = sys.excepthook
 
@@ -166,7 +166,7 @@ def _hide_us() -> None:
         while cut is not None and cut.tb_frame.f_code.co_filename == __file__:
             cut = cut.tb_next
         value.__traceback__ = cut
-        sys.last_traceback = cut  # type: ignore[assignment]
+        sys.last_traceback = cut
         theirs(kind, value, cut)
 
     sys.excepthook = show

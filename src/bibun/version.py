@@ -19,7 +19,8 @@ follows = "2.13.0"
 
 def _key(version: str) -> tuple[list[int], tuple[int, str, int], str]:
     """What PEP 440 orders by, for versions of the shape ``1.2.3[rc1|.dev4|.post1][+local]``."""
-    found = re.fullmatch(r"v?(\d+(?:\.\d+)*)[._-]?(?:(dev|a|b|rc|post)[._-]?(\d*))?\S*?(?:\+(\S*))?", version.strip().lower())
+    shape = r"v?(\d+(?:\.\d+)*)[._-]?(?:(dev|a|b|rc|post)[._-]?(\d*))?\S*?(?:\+(\S*))?"
+    found = re.fullmatch(shape, version.strip().lower())
     if found is None:
         raise ValueError(f"Invalid version: {version!r}")
     release = [int(part) for part in found[1].split(".")]

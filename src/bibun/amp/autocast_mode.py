@@ -18,8 +18,8 @@ from .. import dtypes
 __all__ = ["autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
 
 #: The device types PyTorch autocasts on, and the dtype each has by default.
-_DEFAULTS = {"cpu": "bfloat16", "cuda": "float16", "xpu": "float16", "mps": "float16", "hpu": "bfloat16", "xla": "bfloat16",
-             "ipu": "float16", "mtia": "bfloat16", "maia": "bfloat16", "privateuseone": "float16"}
+_DEFAULTS = {"cpu": "bfloat16", "cuda": "float16", "xpu": "float16", "mps": "float16", "hpu": "bfloat16",
+             "xla": "bfloat16", "ipu": "float16", "mtia": "bfloat16", "maia": "bfloat16", "privateuseone": "float16"}
 _CPU_DTYPES = ("bfloat16", "float16")
 
 
@@ -39,16 +39,17 @@ def _check_type(device_type: Any) -> str:
     if not isinstance(device_type, str):
         raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
     if device_type not in _DEFAULTS:
-        raise RuntimeError(f"User specified an unsupported autocast device_type '{device_type}'; expected one of {', '.join(_DEFAULTS)}")
+        raise RuntimeError(f"User specified an unsupported autocast device_type '{device_type}'; "
+                           f"expected one of {', '.join(_DEFAULTS)}")
     return device_type
 
 
 def is_autocast_available(device_type: str) -> bool:
     """Whether autocast takes this device type."""
     if not isinstance(device_type, str):
-        raise TypeError(f"is_autocast_available(): argument 'device_type' must be str, not {type(device_type).__name__}")
-    device_type = str(dtypes.device(device_type).type)  # refuses what is no device type at all
-    return device_type in _DEFAULTS
+        raise TypeError(
+            f"is_autocast_available(): argument 'device_type' must be str, not {type(device_type).__name__}")
+    return dtypes.device(device_type).type in _DEFAULTS  # `device` refuses what is no device type at all
 
 
 def is_autocast_enabled(device_type: str = "cuda") -> bool:
@@ -124,7 +125,9 @@ class autocast:
     For a device type other than ``cpu`` it warns and is off, as in a PyTorch that lacks the device.
     """
 
-    def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None) -> None:
+    def __init__(
+        self, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None
+    ) -> None:
         global _said
         self.device = _check_type(device_type)
         self.fast_dtype = get_autocast_dtype(device_type) if dtype is None else dtype
@@ -138,7 +141,8 @@ class autocast:
             enabled = False
         elif enabled and not _said:
             _said = True
-            warnings.warn("bibun computes in the dtype of its inputs under autocast: results come out in full precision", stacklevel=2)
+            warnings.warn("bibun computes in the dtype of its inputs under autocast: results are in full precision",
+                          stacklevel=2)
         self._enabled = enabled
 
     def __enter__(self) -> autocast:
@@ -150,11 +154,10 @@ class autocast:
         books.depth += 1
         return self
 
-    def __exit__(self, *exception: Any) -> bool:
+    def __exit__(self, *exception: Any) -> None:
         books = _books
         books.depth -= 1
         books.enabled[self.device], books.dtype[self.device], books.cache = self._former
-        return False
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -174,8 +177,9 @@ def custom_fwd(fwd: Callable[..., Any] | None = None, *, device_type: str, cast_
 
     def cast(value: Any) -> Any:
         if hasattr(value, "is_floating_point"):
-            eligible = value.is_floating_point() and value.device.type == device_type and value.dtype is not dtypes.float64
-            return value.to(cast_inputs) if eligible else value
+            if not value.is_floating_point() or value.device.type != device_type or value.dtype is dtypes.float64:
+                return value
+            return value.to(cast_inputs)
         if isinstance(value, dict):
             return {cast(k): cast(v) for k, v in value.items()}
         return type(value)(map(cast, value)) if isinstance(value, (list, tuple)) else value

@@ -1,8 +1,8 @@
 """Gradient scaling: a loss is multiplied before backward, its gradients divided after it, and a step whose gradients
 overflowed is left out while the factor shrinks.
 
-In go losses and optimizers, out come scaled losses and steps taken or left out. For device type ``cpu`` all of it works;
-for others it warns and passes everything through, as in a PyTorch that lacks the device.
+In go losses and optimizers, out come scaled losses and steps taken or left out. For device type ``cpu`` all of it
+works; for others it warns and passes everything through, as in a PyTorch that lacks the device.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ class GradScaler:
     (0.0, 1024.0)
     """
 
-    def __init__(self, device: str = "cuda", init_scale: float = 2.0**16, growth_factor: float = 2.0, backoff_factor: float = 0.5,
-                 growth_interval: int = 2000, enabled: bool = True) -> None:
+    def __init__(self, device: str = "cuda", init_scale: float = 2.0**16, growth_factor: float = 2.0,
+                 backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True) -> None:
         if enabled and device != "cpu":
-            warnings.warn(f"torch.{device}.amp.GradScaler is enabled, but {device.upper()} is not available.  Disabling.", stacklevel=2)
+            warnings.warn(
+                f"torch.{device}.amp.GradScaler is enabled, but {device.upper()} is not available.  Disabling.",
+                stacklevel=2)
             enabled = False
         self._device = device
         self._enabled = enabled
@@ -52,20 +54,20 @@ class GradScaler:
 
     def _need_scale(self, function: str) -> None:
         if self._scale is None:
-            raise AssertionError(f"Attempted {function} but _scale is None.  "
-                                 "This may indicate your script did not use scaler.scale(loss or outputs) earlier in the iteration.")
+            raise AssertionError(f"Attempted {function} but _scale is None.  This may indicate your script did not use "
+                                 "scaler.scale(loss or outputs) earlier in the iteration.")
 
     def scale(self, outputs: Any) -> Any:
         """The tensor(s) times the factor: call backward on what comes out."""
         if not self._enabled:
             return outputs
         if self._scale is None:
-            self._scale = bibun.tensor(self._init_scale, dtype=bibun.float32)
+            self._scale = bibun.scalar_tensor(self._init_scale, dtype=bibun.float32)
         if isinstance(outputs, bibun.Tensor):
             return outputs * self._scale
         if isinstance(outputs, Iterable):
             scaled = map(self.scale, outputs)
-            return type(outputs)(scaled) if isinstance(outputs, (list, tuple)) else scaled  # type: ignore[call-arg]
+            return type(outputs)(scaled) if isinstance(outputs, (list, tuple)) else scaled
         raise ValueError("outputs must be a Tensor or an iterable of Tensors")
 
     def _unscale(self, optimizer: Any) -> bool | None:
@@ -175,7 +177,8 @@ class GradScaler:
         if not self._enabled:
             return
         if not state_dict:
-            raise RuntimeError("The source state dict is empty, possibly because it was saved from a disabled instance of GradScaler.")
+            raise RuntimeError("The source state dict is empty, possibly because it was saved from a disabled instance "
+                               "of GradScaler.")
         self._init_scale = state_dict["scale"]
         if self._scale is not None:
             self._scale.fill_(state_dict["scale"])

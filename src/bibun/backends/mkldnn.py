@@ -16,7 +16,9 @@ def is_available() -> bool:
 
 
 @contextlib.contextmanager
-def flags(enabled: bool = False, deterministic: bool = False, allow_tf32: bool = True, fp32_precision: str = "none") -> Iterator[None]:
+def flags(
+    enabled: bool = False, deterministic: bool = False, allow_tf32: bool = True, fp32_precision: str = "none"
+) -> Iterator[None]:
     """The switches as given, for the length of a ``with`` block."""
     names = ("enabled", "deterministic", "allow_tf32", "fp32_precision")
     former = {name: globals()[name] for name in names}

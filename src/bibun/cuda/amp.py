@@ -13,8 +13,8 @@ __all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
 
 
 def _former(name: str) -> None:
-    warnings.warn(f"`torch.cuda.amp.{name}(args...)` is deprecated. Please use `torch.amp.{name}('cuda', args...)` instead.",
-                  FutureWarning, stacklevel=3)
+    warnings.warn(f"`torch.cuda.amp.{name}(args...)` is deprecated. "
+                  f"Please use `torch.amp.{name}('cuda', args...)` instead.", FutureWarning, stacklevel=3)
 
 
 class autocast(amp.autocast):
