@@ -14,7 +14,7 @@ from .strides import _LEADING, broadcast_to, unfold
 
 __all__ = [
     "block_diag", "concat", "constant_pad", "diag_embed", "diagonal_backward", "flip", "pad_back", "pad_from_inside", "restride",
-    "restride_backward", "roll", "rot90", "select_backward", "slice_backward", "stack", "tile", "trace", "tril", "triu", "unfold_backward",
+    "restride_backward", "roll", "rot90", "rowmajor", "select_backward", "slice_backward", "stack", "tile", "trace", "tril", "triu", "unfold_backward",
 ]
 
 
@@ -249,3 +249,8 @@ def pad_back(g: Any, shape: tuple[int, ...], pad: tuple[tuple[int, int], ...], m
             out[(*lead, at[i])] += g[(*lead, i)]
         g = out
     return g
+
+
+def rowmajor(x: Any) -> Any:
+    """A copy in row-major memory."""
+    return np.array(x, order="C")

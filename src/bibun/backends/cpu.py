@@ -25,7 +25,7 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
 )
 
 from .arrange import (  # noqa: F401
-    block_diag, concat, constant_pad, diag_embed, diagonal_backward, flip, pad_back, pad_from_inside, restride, restride_backward, roll, rot90,
+    block_diag, concat, constant_pad, diag_embed, diagonal_backward, flip, pad_back, pad_from_inside, restride, restride_backward, roll, rot90, rowmajor,
     select_backward, slice_backward, stack, tile, trace, tril, triu, unfold_backward,
 )
 from .strides import (  # noqa: F401

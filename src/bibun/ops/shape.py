@@ -338,3 +338,13 @@ def view_dtype(xp, x, /, dtype):
 
 
 view_dtype.family = "view"
+
+
+@linear(grad="Clone")
+def rowmajor(xp, x, /):
+    """A copy in row-major memory."""
+    return xp.rowmajor(x)
+
+
+rowmajor.derivative(x=lambda g: g)
+rowmajor.batching(lambda apply, size, arrays, dims: (apply(arrays[0].movedim(dims[0], 0)), 0))
