@@ -13,9 +13,9 @@ def torch():
     return pytest.importorskip("torch")
 
 
-def failure(call):
+def failure(call, *args):
     try:
-        return call()
+        return call(*args)
     except Exception as error:
         return type(error).__name__, str(error).split("\n")[0]
 
@@ -28,7 +28,7 @@ def test_dimensions(torch):
             x.squeeze(dim)  # complains of a dimension out of range as all functions do
             return dim % max(ndim, 1)
 
-        assert failure(lambda: errors.normalize_dim(dim, ndim)) == failure(theirs)
+        assert failure(errors.normalize_dim, dim, ndim) == failure(theirs)
     assert errors.normalize_dims((0, -1), 3) == (0, 2)
     assert errors.normalize_dims(-1, 3) == (2,)
     with pytest.raises(RuntimeError, match="dim 0 appears multiple times in the list of dims"):

@@ -239,9 +239,15 @@ def format_tensor(t: Any, *, tensor_contents: Any = None, tangent: Any = None) -
     if tangent is not None:
         suffixes.append(f"tangent={tangent}")
     text = _with_suffixes(start + text, suffixes, indent)
-    if not plain and (getattr(t, "_is_param", False) or isinstance(t, dispatch.Parameter)):
+    if not plain and _is_parameter(t):
         return f"Parameter({text})"
     return text
+
+
+def _is_parameter(t: Any) -> bool:
+    """Whether a tensor of a subclass is a parameter: by its class, or marked as one."""
+    known = dispatch.Parameter is not dispatch.Tensor  # the class, as long as `nn` is not loaded
+    return bool(getattr(t, "_is_param", False)) or (known and isinstance(t, dispatch.Parameter))
 
 
 def _suffixes(t: Any, a: np.ndarray) -> list[str]:
