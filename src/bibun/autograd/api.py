@@ -6,6 +6,7 @@ it. Nothing is changed where an argument is refused.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -24,7 +25,17 @@ from .versions import written
 
 __all__ = ["backward", "grad"]
 
+#: Held while a leaf's ``.grad`` is made or added to: backward may run in several threads on shared parameters.
 _accumulating = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _accumulating
+    _accumulating = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 ndarray = np.ndarray
 new = object.__new__
 refcount = sys.getrefcount
@@ -112,14 +123,33 @@ def backward_from(t: Any, retain: bool) -> None:
         target_of(t)
     one = start_gradient(t, None, False) if a.ndim or a.dtype.kind != "f" else ONES[a.dtype]
     leaves = run(((t if n is LEAF else n, one),), cpu, retain, False)
-    for leaf in tuple(leaves):
-        if leaf._grad is None and not leaf._has_hooks:
-            made = new(Tensor)
-            made._a = own(leaves.pop(leaf), leaf)
-            made._node = made._grad = made._view = None
-            leaf._grad = made
-        else:
-            accumulate(leaf, leaves.pop(leaf), False)
+    hooked = None
+    with _accumulating:
+        for leaf in tuple(leaves):
+            if leaf._has_hooks:
+                hooked = True
+            elif leaf._grad is None:
+                made = new(Tensor)
+                made._a = own(leaves.pop(leaf), leaf)
+                made._node = made._grad = made._view = None
+                leaf._grad = made
+            else:
+                add_to(leaf, leaves.pop(leaf))
+    if hooked:
+        for leaf, g in leaves.items():
+            accumulate(leaf, g, False)
+
+
+def add_to(leaf: Any, g: Any) -> None:
+    """Add to a gradient that is there already, in its memory."""
+    a = leaf._grad._a
+    if g.shape != a.shape or g.dtype != a.dtype:
+        g = fit(g, a.shape, a.dtype, cpu)
+    if a.flags.writeable:
+        np.add(a, g, out=a)
+        written(a)
+    else:
+        leaf._grad = dispatch.wrap(a + g)
 
 
 def accumulate(leaf: Any, g: Any, create: bool) -> None:
@@ -129,17 +159,15 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
         before = hooks.get("_backward_hooks_")
         if before:
             g = run_tensor_hooks(before, g, tensor_xp if create else cpu)
-    old = leaf._grad
     if create:
         g = fit(g, leaf._a.shape, leaf._a.dtype, tensor_xp)
-        leaf._grad = g if old is None else old + g
-    elif old is None:
-        leaf._grad = dispatch.wrap(own(g, leaf))
+        leaf._grad = g if leaf._grad is None else leaf._grad + g
     else:
         with _accumulating:
-            a = old._a
-            np.add(a, fit(g, a.shape, a.dtype, cpu), out=a, casting="unsafe")
-            written(a)
+            if leaf._grad is None:
+                leaf._grad = dispatch.wrap(own(g, leaf))
+            else:
+                add_to(leaf, g)
     if hooks:
         after = hooks.get("_post_accumulate_hooks_")
         if after:

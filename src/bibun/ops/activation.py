@@ -1,0 +1,275 @@
+"""Activations: elementwise nonlinearities, and the softmax family with its backward kernels.
+
+In: an array (and static slopes, thresholds, axes). Out: an array of the same shape. Formulas are those of the papers the
+names come from; at kinks the subgradient is PyTorch's.
+"""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+
+from .primitive import elementwise, primitive
+
+SQRT_HALF = sqrt(0.5)
+SQRT_2_OVER_PI = sqrt(2 / pi)
+INV_SQRT_2PI = 1 / sqrt(2 * pi)
+CUBIC = 0.044715
+SELU_SCALE = 1.0507009873554804934193349852946
+SELU_ALPHA = 1.6732632423543772848170429916717
+
+
+# Piecewise linear
+
+
+@elementwise
+def relu(xp, x):
+    """max(x, 0)."""
+    return xp.relu(x)
+
+
+@elementwise(grad="ThresholdBackward")
+def rectified_gradient(xp, grad, result):
+    """``grad`` where ``result`` is not ``<= 0``, else 0."""
+    return xp.rectified_gradient(grad, result)
+
+
+rectified_gradient.derivative(grad=lambda xp, g, result: xp.rectified_gradient(g, result), result=lambda xp, g: xp.zeros_like(g))
+relu.derivative(x=lambda xp, g, out: xp.rectified_gradient(g, out))
+
+
+@elementwise
+def threshold(xp, x, /, threshold, value):
+    """x where x > threshold, else value."""
+    return xp.where(x > threshold, x, xp.full_like(x, value))
+
+
+threshold.derivative(x=lambda xp, g, x, threshold: xp.where(x > threshold, g, xp.zeros_like(g)))
+
+
+@elementwise
+def leaky_relu(xp, x, /, negative_slope):
+    """x where x > 0, else negative_slope·x."""
+    return xp.where(x > 0, x, x * negative_slope)
+
+
+leaky_relu.derivative(x=lambda xp, g, x, negative_slope: xp.where(x > 0, g, g * negative_slope))
+
+
+@elementwise
+def hardtanh(xp, x, /, min_val, max_val):
+    """x clipped to [min_val, max_val]."""
+    return xp.clip(x, min_val, max_val)
+
+
+hardtanh.derivative(x=lambda xp, g, x, min_val, max_val: xp.where((x <= min_val) | (x >= max_val), xp.zeros_like(g), g))
+
+
+@elementwise
+def hardsigmoid(xp, x):
+    """clip(x + 3, 0, 6) / 6."""
+    return xp.clip(x + 3, 0, 6) / 6
+
+
+hardsigmoid.derivative(x=lambda xp, g, x: xp.where((x > -3) & (x < 3), g / 6, xp.zeros_like(g)))
+
+
+@elementwise
+def hardswish(xp, x):
+    """x·hardsigmoid(x)."""
+    return x * xp.clip(x + 3, 0, 6) / 6
+
+
+hardswish.derivative(x=lambda xp, g, x: xp.where(x <= -3, xp.zeros_like(g), xp.where(x < 3, g * (x / 3 + 0.5), g)))
+
+
+@elementwise
+def hardshrink(xp, x, /, lambd):
+    """x where |x| > lambd, else 0."""
+    return xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(x), x)
+
+
+hardshrink.derivative(x=lambda xp, g, x, lambd: xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(g), g))
+
+
+@elementwise
+def softshrink(xp, x, /, lambd):
+    """x moved towards 0 by lambd, and 0 within."""
+    return xp.where(x > lambd, x - lambd, xp.where(x < -lambd, x + lambd, x * 0))
+
+
+softshrink.derivative(x=lambda xp, g, x, lambd: xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(g), g))
+
+
+@elementwise(grad="PreluKernel")
+def prelu(xp, x, weight):
+    """x where x > 0, else weight·x."""
+    return xp.where(x > 0, x, weight * x)
+
+
+prelu.derivative(x=lambda xp, g, x, weight: xp.where(x > 0, g, weight * g), weight=lambda xp, g, x: xp.where(x > 0, xp.zeros_like(g), x * g))
+
+
+@elementwise(grad="RreluWithNoise")
+def rrelu(xp, x, noise):
+    """x·noise, where noise is 1 for positive x and a random slope else."""
+    return x * noise
+
+
+rrelu.derivative(x=lambda g, noise: g * noise)
+
+
+# Exponential
+
+
+@elementwise
+def elu(xp, x, /, alpha, scale, input_scale):
+    """scale·x where x > 0, else scale·alpha·(exp(input_scale·x) - 1)."""
+    return xp.where(x > 0, x * scale, xp.expm1(xp.minimum(x, xp.zeros_like(x)) * input_scale) * (alpha * scale))
+
+
+elu.derivative(x=lambda xp, g, x, alpha, scale, input_scale: xp.where(
+    x > 0, g * scale, g * xp.exp(xp.minimum(x, xp.zeros_like(x)) * input_scale) * (alpha * scale * input_scale)))
+
+
+@elementwise(grad="Celu")
+def celu(xp, x, /, alpha):
+    """max(0, x) + min(0, alpha·(exp(x/alpha) - 1))."""
+    return xp.where(x > 0, x, xp.expm1(xp.minimum(x, xp.zeros_like(x)) / alpha) * alpha)
+
+
+celu.derivative(x=lambda xp, g, x, alpha: xp.where(x > 0, g, g * xp.exp(xp.minimum(x, xp.zeros_like(x)) / alpha)))
+
+
+@elementwise
+def silu(xp, x):
+    """x·sigmoid(x) (Elfwing et al. 2017)."""
+    return x * xp.sigmoid(x)
+
+
+def _silu_gradient(xp, g, x):
+    s = xp.sigmoid(x)
+    return g * (s * (1 + x * (1 - s)))
+
+
+silu.derivative(x=_silu_gradient)
+
+
+@elementwise
+def gelu(xp, x):
+    """x·Φ(x), Φ the normal distribution function (Hendrycks and Gimpel 2016)."""
+    return x * 0.5 * (1 + xp.erf(x * SQRT_HALF))
+
+
+gelu.derivative(x=lambda xp, g, x: g * (0.5 * (1 + xp.erf(x * SQRT_HALF)) + x * xp.exp(x * x * -0.5) * INV_SQRT_2PI))
+
+
+@elementwise(grad="Gelu")
+def gelu_tanh(xp, x):
+    """GELU by its tanh approximation."""
+    return 0.5 * x * (1 + xp.tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x)))
+
+
+def _gelu_tanh_gradient(xp, g, x):
+    t = xp.tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x))
+    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)))
+
+
+gelu_tanh.derivative(x=_gelu_tanh_gradient)
+
+
+@elementwise
+def softplus(xp, x, /, beta, threshold):
+    """log(1 + exp(beta·x)) / beta; x itself where beta·x > threshold."""
+    z = x * beta
+    return xp.where(z > threshold, x, xp.log1p(xp.exp(xp.minimum(z, xp.full_like(z, threshold)))) / beta)
+
+
+def _softplus_gradient(xp, g, x, beta, threshold):
+    z = x * beta
+    return xp.where(z > threshold, g, g * xp.sigmoid(z))
+
+
+softplus.derivative(x=_softplus_gradient)
+
+
+@elementwise
+def mish(xp, x):
+    """x·tanh(softplus(x)) (Misra 2019)."""
+    return x * xp.tanh(xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, xp.zeros_like(x)))
+
+
+def _mish_gradient(xp, g, x):
+    t = xp.tanh(xp.logaddexp(x, xp.zeros_like(x)))
+    return g * (t + x * xp.sigmoid(x) * (1 - t * t))
+
+
+mish.derivative(x=_mish_gradient)
+
+
+@elementwise(grad="LogSigmoid")
+def log_sigmoid(xp, x):
+    """log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|))."""
+    return xp.minimum(x, xp.zeros_like(x)) - xp.log1p(xp.exp(-xp.abs(x)))
+
+
+log_sigmoid.derivative(x=lambda xp, g, x: g * xp.sigmoid(-x))
+
+
+@primitive(axes="axis")
+def glu(xp, x, /, axis):
+    """The first half of x along ``axis`` times the sigmoid of the second."""
+    n = x.shape[axis] // 2
+    a, b = xp.slice_axis(x, axis, 0, n), xp.slice_axis(x, axis, n, 2 * n)
+    return a * xp.sigmoid(b)
+
+
+def _glu_gradient(xp, g, x, axis):
+    n = x.shape[axis] // 2
+    a, b = xp.slice_axis(x, axis, 0, n), xp.slice_axis(x, axis, n, 2 * n)
+    s = xp.sigmoid(b)
+    return xp.concat((g * s, g * a * s * (1 - s)), axis=axis)
+
+
+glu.derivative(x=_glu_gradient)
+
+
+# Softmax
+
+
+@primitive(axes="axis")
+def softmax(xp, x, /, axis):
+    """exp(x) over its sum along ``axis``."""
+    return xp.softmax(x, axis)
+
+
+@primitive(axes="axis", grad="SoftmaxBackward")
+def softmax_gradient(xp, grad, result, /, axis):
+    """The softmax's vector-Jacobian product: result·(grad - Σ grad·result)."""
+    return xp.softmax_gradient(grad, result, axis)
+
+
+softmax.derivative(x=lambda xp, g, out, axis: xp.softmax_gradient(g, out, axis))
+softmax.tangent(lambda xp, t_x, out, axis: xp.softmax_gradient(t_x, out, axis))
+softmax_gradient.derivative(
+    grad=lambda xp, g, result, axis: xp.softmax_gradient(g, result, axis),
+    result=lambda xp, g, grad, result, axis: (g * (grad - xp.sum(grad * result, axis=axis, keepdims=True))
+                                              - grad * xp.sum(g * result, axis=axis, keepdims=True)))
+
+
+@primitive(axes="axis")
+def log_softmax(xp, x, /, axis):
+    """log of the softmax along ``axis``, without overflow."""
+    return xp.log_softmax(x, axis)
+
+
+@primitive(axes="axis", grad="LogSoftmaxBackward")
+def log_softmax_gradient(xp, grad, result, /, axis):
+    """The log-softmax's vector-Jacobian product: grad - exp(result)·Σ grad."""
+    return xp.log_softmax_gradient(grad, result, axis)
+
+
+log_softmax.derivative(x=lambda xp, g, out, axis: xp.log_softmax_gradient(g, out, axis))
+log_softmax.tangent(lambda xp, t_x, out, axis: t_x - xp.sum(xp.exp(out) * t_x, axis=axis, keepdims=True))
+log_softmax_gradient.derivative(
+    grad=lambda xp, g, result, axis: g - xp.sum(xp.exp(result) * g, axis=axis, keepdims=True),
+    result=lambda xp, g, grad, result, axis: -g * xp.exp(result) * xp.sum(grad, axis=axis, keepdims=True))
