@@ -1,0 +1,1 @@
+"""Embeddings, linear layers and distances, with the signatures of ``torch.nn.functional``."""

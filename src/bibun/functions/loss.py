@@ -1,0 +1,1 @@
+"""Losses, with the signatures of ``torch.nn.functional``."""

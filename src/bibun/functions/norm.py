@@ -1,0 +1,1 @@
+"""Normalisations, with the signatures of ``torch.nn.functional``."""

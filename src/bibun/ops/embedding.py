@@ -1,0 +1,1 @@
+"""Table look-ups and the linear layer, with the kernels of their backwards."""

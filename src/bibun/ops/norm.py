@@ -1,0 +1,1 @@
+"""Normalisation by mean and variance over chosen axes, and the kernels of its backward."""
