@@ -14,13 +14,13 @@ import ml_dtypes
 import numpy as np
 from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     abs, acos, acosh, add, all, any, arange, argmax, argmin, argsort, asarray, asin, asinh, astype, atan, atan2, atanh, bitwise_and,
-    bitwise_invert, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, ceil, conj, copysign,
+    bitwise_invert, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, ceil, copysign,
     cos, cosh, count_nonzero, cumprod, deg2rad, divide, einsum, empty, empty_like, equal, exp, exp2, expm1, eye,
     floor, fmax, fmin, fmod, frexp, full, full_like, gcd, greater, greater_equal, heaviside, hypot, imag, isfinite, isinf, isnan,
     lcm, ldexp, less, less_equal, log, log1p, log2, log10, logaddexp, logaddexp2, logical_and, logical_not, logical_or, logical_xor,
     matmul, max, maximum, min, minimum, moveaxis, multiply, nan_to_num, negative, nextafter, nonzero, not_equal, ones, ones_like,
     positive, pow, rad2deg, real, reciprocal, remainder, repeat, rint, searchsorted, sign, signbit, sin,
-    sinh, sort, sqrt, square, subtract, take, take_along_axis, tan, tanh, trunc, unique, where, zeros,
+    sinh, sort, sqrt, square, subtract, take, tan, tanh, trunc, unique, where, zeros,
     zeros_like,
 )
 
@@ -28,10 +28,21 @@ from .arrange import (  # noqa: F401
     block_diag, concat, constant_pad, diag_embed, diagonal_backward, flip, pad_back, pad_from_inside, restride, restride_backward, roll, rot90, rowmajor,
     select_backward, slice_backward, stack, tile, trace, tril, triu, unfold_backward,
 )
+from .elementwise import complex, conj, floor_divide, inf, logit, pow_scalar, sgn, sigmoid  # noqa: F401
+from .indexing import (  # noqa: F401
+    add_at, broadcast_shape, index_add, index_added, index_copy, index_fill, index_get, index_put, index_reduce, masked_put, masked_scatter, positions, put, put_along_axis, put_at,
+    scatter, scatter_add, scatter_add_rows, scatter_reduce, take_along_axis, take_flat,
+)
+from .reduce import (  # noqa: F401
+    NARROW, cumulative_logsumexp, cumulative_max, cumulative_min, cumulative_prod, cumulative_sum, kthvalue, logsumexp, max_at, mean, median_at,
+    min_at, mode, prod, prod_others, scan, std, sum, var, vector_norm,
+)
 from .strides import (  # noqa: F401
     NotAView, as_strided, broadcast_to, diagonal, expand_dims, permute_dims, reshape, select, slice_axis, split_with_sizes, squeeze, swapaxes,
     unbind, unfold, view, view_as_complex, view_as_real, view_dtype,
 )
+
+from .activation import log_softmax, log_softmax_gradient, rectified_gradient, relu, softmax, softmax_gradient  # noqa: F401
 
 ndarray = np.ndarray
 newaxis = None
@@ -39,43 +50,6 @@ newaxis = None
 bool_, int64, float32, float64 = np.dtype(bool), np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64)
 bfloat16, float16 = np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16)
 complex64, complex128 = np.dtype(np.complex64), np.dtype(np.complex128)
-
-#: Floating dtypes narrower than float32: computed in float32, rounded once at the end.
-NARROW = frozenset(
-    np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2,
-                          ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2fnuz))
-
-
-def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
-    """Sum over ``axis`` (an int, a tuple or None for all); narrow floats accumulate in float32."""
-    if x.dtype in NARROW:
-        return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=float32).astype(dtype or x.dtype)
-    return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
-
-
-def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
-    """Product over ``axis``; narrow floats accumulate in float32."""
-    if x.dtype in NARROW:
-        return np.multiply.reduce(x, axis=axis, keepdims=keepdims, dtype=float32).astype(dtype or x.dtype)
-    return np.multiply.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
-
-
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Arithmetic mean over ``axis``; the mean of nothing is NaN, without a warning."""
-    total = sum(x, axis, keepdims)
-    count = x.size if axis is None else np.prod([x.shape[a] for a in (axis if isinstance(axis, tuple) else (axis,))], dtype=int)
-    if x.dtype in NARROW:
-        return (sum(x.astype(float32), axis, keepdims) / np.float32(count)).astype(x.dtype)
-    with np.errstate(all="ignore"):
-        return total / total.dtype.type(count)
-
-
-def cumulative_sum(x: Any, axis: int, dtype: Any = None) -> Any:
-    """Running sum along ``axis``."""
-    if x.dtype in NARROW:
-        return np.add.accumulate(x.astype(float32), axis=axis).astype(dtype or x.dtype)
-    return np.cumsum(x, axis=axis, dtype=dtype)
-
 
 def clip(x: Any, low: Any, high: Any) -> Any:
     """``minimum(maximum(x, low), high)``; either bound may be None; NaN passes."""
@@ -92,17 +66,3 @@ def contiguous(x: Any) -> Any:
 def copy(x: Any) -> Any:
     """A fresh array equal to ``x``, with its memory order."""
     return np.array(x, order="K")
-
-
-def put_along_axis(x: Any, indices: Any, values: Any, axis: int) -> Any:
-    """A copy of ``x`` with ``values`` at ``indices`` along ``axis`` (the last of equal positions wins)."""
-    out = np.array(x)
-    np.put_along_axis(out, indices, values, axis)
-    return out
-
-
-def add_at(x: Any, key: Any, values: Any) -> Any:
-    """A copy of ``x`` with ``values`` added at the places that NumPy's index ``key`` names, repeated places summed."""
-    out = np.array(x)
-    np.add.at(out, key, values)
-    return out

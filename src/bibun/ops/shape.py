@@ -29,6 +29,12 @@ def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     return g if tuple(g.shape) == shape else xp.reshape(g, shape)
 
 
+def array_dtype(x: Any) -> Any:
+    """The array dtype of an array, or of a tensor, which knows its dtype under another name."""
+    d = x.dtype
+    return getattr(d, "np", d)
+
+
 # One shape as another
 
 

@@ -1,0 +1,312 @@
+"""Array functions that sum up: moments, extremes with their positions, running sums and products, order statistics.
+
+In go ndarrays, axes as non-negative integers or tuples of them (None: all); out come new arrays. Narrow floats (float16,
+bfloat16) are accumulated in float32 and rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from .strides import _LEADING
+
+__all__ = [
+    "cumulative_logsumexp", "cumulative_max", "cumulative_min", "cumulative_prod", "cumulative_sum", "kthvalue", "logsumexp", "max_at", "mean", "median_at",
+    "min_at", "mode", "prod", "prod_others", "scan", "std", "sum", "var", "vector_norm",
+]
+
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+NARROW = frozenset(
+    np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2,
+                          ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2fnuz))
+_add, _multiply = np.add.reduce, np.multiply.reduce
+_BLOCK = 1024
+
+
+def count(shape: tuple[int, ...], axis: Any) -> int:
+    """How many elements a reduction over ``axis`` takes together."""
+    if axis is None:
+        return math.prod(shape)
+    if axis.__class__ is int:
+        return shape[axis]
+    return math.prod([shape[a] for a in axis])
+
+
+def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+    """Sum over ``axis`` (an int, a tuple or None for all).
+
+    NumPy adds pairwise along the innermost axis only; a long outer one is summed in blocks, so that rounding errors do
+    not grow with its length.
+    """
+    d = x.dtype
+    if (d is F32 or d is F64) and dtype is None:
+        if axis == 0 or axis == (0,):
+            n = x.shape[0]
+            if n > 2 * _BLOCK and d is F32 and x.ndim > 1 and x.flags.c_contiguous:
+                whole = n - n % _BLOCK
+                parts = _add(x[:whole].reshape((n // _BLOCK, _BLOCK) + x.shape[1:]), 1)
+                total = _add(parts, 0, None, None, keepdims)
+                return total if whole == n else total + _add(x[whole:], 0, None, None, keepdims)
+        return _add(x, axis, None, None, keepdims)
+    if d in NARROW:
+        return _add(x, axis, F32, None, keepdims).astype(dtype or d)
+    if d.kind == "b" and dtype is None:
+        dtype = np.int64
+    return _add(x, axis, dtype, None, keepdims)
+
+
+def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+    """Product over ``axis``."""
+    if x.dtype in NARROW:
+        return _multiply(x, axis, F32, None, keepdims).astype(dtype or x.dtype)
+    return _multiply(x, axis, dtype, None, keepdims)
+
+
+def mean(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+    """Arithmetic mean over ``axis``; NaN of nothing."""
+    d = x.dtype
+    n = x.size if axis is None else count(x.shape, axis)
+    if (d is F32 or d is F64) and dtype is None and n:
+        return sum(x, axis, keepdims) / d.type(n)
+    if d in NARROW and dtype is None:
+        return (np.asarray(_add(x, axis, F32, None, keepdims)) / np.float32(n)).astype(d)
+    total = np.asarray(_add(x, axis, dtype, None, keepdims))
+    return total / total.dtype.type(n)
+
+
+def _wide(x: Any) -> Any:
+    return x.astype(F32) if x.dtype in NARROW else x
+
+
+def var(x: Any, axis: Any = None, correction: float = 1, keepdims: bool = False) -> Any:
+    """Variance over ``axis``, divided by n - ``correction``; that of complex numbers is real."""
+    wide = _wide(x)
+    n = count(x.shape, axis)
+    if not n:
+        return np.full_like(sum(wide.real, axis, keepdims), np.nan).astype(x.real.dtype if wide is x else x.dtype)
+    d = wide - mean(wide, axis, True)
+    square = d * d if d.dtype.kind != "c" else d.real * d.real + d.imag * d.imag
+    total = np.asarray(sum(square, axis, keepdims))
+    out = total / total.dtype.type(n - correction if n > correction else 0)
+    return out if wide is x else out.astype(x.dtype)
+
+
+def std(x: Any, axis: Any = None, correction: float = 1, keepdims: bool = False) -> Any:
+    """Standard deviation: the root of `var`."""
+    out = np.sqrt(var(_wide(x), axis, correction, keepdims))
+    return out if x.dtype not in NARROW else out.astype(x.dtype)
+
+
+def logsumexp(x: Any, axis: Any, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))), without overflow."""
+    wide = _wide(x)
+    if not count(x.shape, axis):
+        out = np.full_like(sum(wide, axis, keepdims), -np.inf)
+        return out if wide is x else out.astype(x.dtype)
+    top = np.max(wide.real, axis=axis, keepdims=True)
+    top = np.where(np.isinf(top), np.zeros((), top.dtype), top)
+    out = np.log(np.asarray(sum(np.exp(wide - top), axis, True))) + top
+    if not keepdims:
+        out = out.reshape([n for i, n in enumerate(out.shape) if axis is not None and i != axis and not (
+            isinstance(axis, tuple) and i in axis)])
+    return out if wide is x else out.astype(x.dtype)
+
+
+def vector_norm(x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+    """The ``ord``-norm of the elements taken together; of complex numbers, that of their magnitudes."""
+    wide = _wide(x)
+    if ord == 2:
+        if wide.dtype.kind == "c":
+            square = wide.real * wide.real + wide.imag * wide.imag
+        else:
+            square = wide * wide
+        out = np.sqrt(np.asarray(sum(square, axis, keepdims)))
+        # Squares that leave the range of the dtype: scale first.
+        if not np.isfinite(out).all() or (out == 0).any():
+            size = np.abs(wide)
+            top = np.max(size, axis=axis, keepdims=True, initial=0)
+            safe = np.where((top == 0) | ~np.isfinite(top), np.ones((), top.dtype), top)
+            scaled = np.sqrt(np.asarray(sum((size / safe) ** 2, axis, True))) * safe
+            out = scaled if keepdims else scaled.reshape(np.shape(out))
+    else:
+        size = np.abs(wide)
+        if ord == 1:
+            out = sum(size, axis, keepdims)
+        elif ord == 0:
+            out = sum((size != 0).astype(size.dtype), axis, keepdims)
+        elif ord == math.inf:
+            out = np.max(size, axis=axis, keepdims=keepdims, **({} if size.size else {"initial": 0}))
+        elif ord == -math.inf:
+            out = np.min(size, axis=axis, keepdims=keepdims, **({} if size.size else {"initial": 0}))
+        else:
+            out = np.asarray(sum(size ** size.dtype.type(ord), axis, keepdims)) ** size.dtype.type(1 / ord)
+    return out if wide is x else np.asarray(out).astype(x.dtype)
+
+
+# Extremes with their positions
+
+
+def _extreme(x: Any, axis: int, keepdims: bool, find: Any) -> tuple[Any, Any]:
+    if not x.ndim:
+        return np.array(x), np.zeros((), np.int64)
+    at = find(x, axis, keepdims=True)
+    values = np.take_along_axis(x, at, axis)
+    if not keepdims:
+        at, values = at.squeeze(axis), values.squeeze(axis)
+    return values, at
+
+
+def max_at(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
+    """(largest, position of the first such) along ``axis``; NaN is larger than all."""
+    return _extreme(x, axis, keepdims, np.argmax)
+
+
+def min_at(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
+    """(smallest, position of the first such) along ``axis``; NaN is smaller than all."""
+    return _extreme(x, axis, keepdims, np.argmin)
+
+
+# Running sums, products, extremes
+
+
+def cumulative_sum(x: Any, axis: int, dtype: Any = None) -> Any:
+    """Running sum along ``axis``."""
+    if not x.ndim:
+        return x.astype(dtype or x.dtype)
+    if x.dtype in NARROW:
+        return np.add.accumulate(x, axis, F32).astype(dtype or x.dtype)
+    return np.add.accumulate(x, axis, dtype)
+
+
+def cumulative_prod(x: Any, axis: int, dtype: Any = None) -> Any:
+    """Running product along ``axis``."""
+    if not x.ndim:
+        return x.astype(dtype or x.dtype)
+    if x.dtype in NARROW:
+        return np.multiply.accumulate(x, axis, F32).astype(dtype or x.dtype)
+    return np.multiply.accumulate(x, axis, dtype)
+
+
+def _running(x: Any, axis: int, top: Any) -> tuple[Any, Any]:
+    if not x.ndim:
+        return np.array(x), np.zeros((), np.int64)
+    values = top.accumulate(x, axis)
+    n = x.shape[axis]
+    shape = [1] * x.ndim
+    shape[axis] = n
+    # The newest place where the running extreme stands itself; of NaNs, each is the extreme of its own place.
+    here = (x == values) | (x != x)
+    at = np.where(here, np.arange(n).reshape(shape), 0)
+    return values, np.maximum.accumulate(at, axis)
+
+
+def cumulative_max(x: Any, axis: int) -> tuple[Any, Any]:
+    """(running maximum, position of the last such) along ``axis``."""
+    return _running(x, axis, np.maximum)
+
+
+def cumulative_min(x: Any, axis: int) -> tuple[Any, Any]:
+    """(running minimum, position of the last such) along ``axis``."""
+    return _running(x, axis, np.minimum)
+
+
+def cumulative_logsumexp(x: Any, axis: int) -> Any:
+    """Running log(sum(exp(x))) along ``axis``."""
+    if not x.ndim:
+        return np.array(x)
+    wide = _wide(x)
+    if wide.dtype.kind == "c":
+        out = _complex_logsumexp(wide, axis)
+    else:
+        out = np.logaddexp.accumulate(wide, axis)
+    return out if wide is x else out.astype(x.dtype)
+
+
+def _complex_logsumexp(x: Any, axis: int) -> Any:
+    x = np.moveaxis(x, axis, 0)
+    out = np.empty_like(x)
+    if len(x):
+        out[0] = so_far = x[0]
+        for i in range(1, len(x)):
+            large, small = np.where(so_far.real >= x[i].real, so_far, x[i]), np.where(so_far.real >= x[i].real, x[i], so_far)
+            out[i] = so_far = np.where(np.isneginf(large.real), large, large + np.log1p(np.exp(small - large)))
+    return np.moveaxis(out, 0, axis)
+
+
+def scan(x: Any, a: Any, axis: int) -> Any:
+    """The recurrence y[k] = x[k] + a[k]·y[k-1] along ``axis``, with y before the first 0 (a[0] does not matter)."""
+    if not x.ndim:
+        return np.array(x)
+    out = np.array(x, dtype=np.result_type(x, a), order="C")
+    lead = _LEADING[axis]
+    for k in range(1, x.shape[axis]):
+        out[(*lead, k, ...)] += a[(*lead, k)] * out[(*lead, k - 1)]
+    return out
+
+
+def prod_others(x: Any, axis: int) -> Any:
+    """At each place, the product of all other elements along ``axis``: right where there are zeros too."""
+    if not x.ndim:
+        return np.ones_like(x)
+    if x.all():
+        return prod(x, axis, True) / x
+    ones = np.ones_like(x[(*_LEADING[axis], slice(0, 1))])
+    lead = _LEADING[axis]
+    before = cumulative_prod(np.concatenate((ones, x[(*lead, slice(None, -1))]), axis), axis)
+    after = cumulative_prod(np.concatenate((ones, x[(*lead, slice(None, 0, -1))]), axis), axis)
+    return before * np.flip(after, axis)
+
+
+# Order statistics
+
+
+def _picked(x: Any, at: Any, axis: int, keepdims: bool) -> tuple[Any, Any]:
+    values = np.take_along_axis(x, at, axis)
+    return (values, at) if keepdims else (values.squeeze(axis), at.squeeze(axis))
+
+
+def kthvalue(x: Any, k: int, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
+    """(k-th smallest, counting from 1, its position) along ``axis``; NaN is larger than all."""
+    if not x.ndim:
+        return np.array(x), np.zeros((), np.int64)
+    order = np.argsort(x, axis, kind="stable")
+    return _picked(x, order[(*_LEADING[axis], slice(k - 1, k))], axis, keepdims)
+
+
+def median_at(x: Any, axis: int, keepdims: bool = False, ignore_nan: bool = False) -> tuple[Any, Any]:
+    """(lower median, its position) along ``axis``; NaN wherever there is one, or not counted."""
+    if not x.ndim:
+        return np.array(x), np.zeros((), np.int64)
+    order = np.argsort(x, axis, kind="stable")
+    n = x.shape[axis]
+    middle = np.full([1 if i == axis else m for i, m in enumerate(x.shape)], (n - 1) // 2)
+    if x.dtype.kind not in "biu":
+        bad = np.isnan(x)
+        if bad.any():
+            if ignore_nan:
+                good = n - bad.sum(axis, keepdims=True)
+                middle = np.maximum(good - 1, 0) // 2
+            else:
+                middle = np.where(bad.any(axis, keepdims=True), 0, middle)
+                order = np.where(bad.any(axis, keepdims=True), np.argmax(bad, axis, keepdims=True), order)
+    return _picked(x, np.take_along_axis(order, middle, axis), axis, keepdims)
+
+
+def mode(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
+    """(most frequent, the smallest of several; last position of it) along ``axis``."""
+    if not x.ndim:
+        return np.array(x), np.zeros((), np.int64)
+    order = np.argsort(x, axis, kind="stable")
+    ranked = np.moveaxis(np.take_along_axis(x, order, axis), axis, -1)
+    n = ranked.shape[-1]
+    fresh = np.ones(ranked.shape, bool)
+    np.not_equal(ranked[..., 1:], ranked[..., :-1], out=fresh[..., 1:])
+    place = np.arange(n)
+    start = np.maximum.accumulate(np.where(fresh, place, 0), -1)
+    best = np.argmax(place - start, -1, keepdims=True)          # the first end of a longest run
+    at = np.moveaxis(np.take_along_axis(np.moveaxis(order, axis, -1), best, -1), -1, axis)
+    return _picked(x, at, axis, keepdims)

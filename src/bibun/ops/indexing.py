@@ -1,0 +1,561 @@
+"""Reading and writing by position: indexing with tensors, gathers, scatters, masks.
+
+In: arrays, index arrays of int64 (those between brackets may be negative), masks of bool, normalised axes. Out: a new
+array each; nothing is written in place here. Index arrays are inputs like others, without a derivative of their own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from math import prod as product
+from typing import Any
+
+from .primitive import REGISTRY, Primitive, linear, primitive
+from .shape import array_dtype, sum_to
+
+# Index arrays between brackets: x[i, :, j]
+
+
+def _with_signature(call: Callable[..., Any], names: list[str], static: dict[str, Any] | None = None) -> Callable[..., Any]:
+    """``call`` showing a signature of its own: ``names`` positional-only, then the statics with their defaults."""
+    P = inspect.Parameter  # noqa: N806
+    parameters = [P(n, P.POSITIONAL_ONLY) for n in names]
+    parameters += [P(n, P.POSITIONAL_OR_KEYWORD, default=P.empty if d is None else d) for n, d in (static or {}).items()]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return call
+
+
+def _ruled(call: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
+    return _with_signature(call, names)
+
+
+_made: dict[tuple[str, int], Primitive] = {}
+
+
+def index_get(n: int) -> Primitive:
+    """The primitive that reads with ``n`` index arrays: ``(x, i0, …; places)``, ``places`` the dimensions they stand in."""
+    made = _made.get(("get", n))
+    if made is None:
+        names = [f"i{k}" for k in range(n)]
+        run = _with_signature(lambda xp, x, *rest: xp.index_get(x, rest[:n], rest[n]), ["xp", "x", *names], {"places": None})
+        made = Primitive(run, name=f"index_get_{n}", grad="Index")
+        made.derivative(x=_ruled(lambda xp, g, shape, *rest: xp_index_add(n, xp, g, rest[:n], shape, rest[n]),
+                                 ["xp", "g", "x_shape", *names, "places"]))
+        made.tangent(_ruled(lambda xp, t, *rest: xp_index_get(n, xp, t, rest[:n], rest[n]), ["xp", "t_x", *names, "places"]))
+        made.batching(lambda apply, size, arrays, dims, places: _get_batched(size, arrays, dims, places))
+        REGISTRY[made.name] = _made["get", n] = made
+    return made
+
+
+def index_add_n(n: int) -> Primitive:
+    """The transpose of `index_get`: ``(g, i0, …; shape, places)`` gives zeros of a shape with ``g`` added."""
+    made = _made.get(("add", n))
+    if made is None:
+        names = [f"i{k}" for k in range(n)]
+        run = _with_signature(lambda xp, g, *rest: xp.index_added(rest[n], g, rest[:n], rest[n + 1]), ["xp", "g", *names],
+                              {"shape": None, "places": None})
+        made = Primitive(run, name=f"index_added_{n}", grad="IndexPut")
+        made.derivative(g=_ruled(lambda xp, g, shape, *rest: sum_to(xp, xp_index_get(n, xp, g, rest[:n], rest[n]), shape),
+                                 ["xp", "g", "g_shape", *names, "places"]))
+        made.tangent(_ruled(lambda xp, t, *rest: xp_index_add(n, xp, t, rest[:n], rest[n], rest[n + 1]),
+                            ["xp", "t_g", *names, "shape", "places"]))
+        REGISTRY[made.name] = _made["add", n] = made
+    return made
+
+
+def index_put(n: int) -> Primitive:
+    """The primitive that writes with ``n`` index arrays: ``(x, values, i0, …; places, accumulate)``."""
+    made = _made.get(("put", n))
+    if made is None:
+        names = [f"i{k}" for k in range(n)]
+        run = _with_signature(lambda xp, x, values, *rest: xp.index_put(x, values, rest[:n], rest[n], rest[n + 1]),
+                              ["xp", "x", "values", *names], {"places": None, "accumulate": False})
+        made = Primitive(run, name=f"index_put_{n}", grad="IndexPut")
+
+        def back(xp: Any, g: Any, *rest: Any) -> Any:
+            places, accumulate = rest[n:]
+            if accumulate:
+                return g
+            return getattr(xp, f"index_put_{n}")(g, xp.zeros((), dtype=g.dtype), *rest[:n], places, False)
+
+        made.derivative(
+            x=_ruled(back, ["xp", "g", *names, "places", "accumulate"]),
+            values=_ruled(lambda xp, g, shape, *rest: sum_to(xp, xp_index_get(n, xp, g, rest[:n], rest[n]), shape),
+                          ["xp", "g", "values_shape", *names, "places"]))
+
+        def tangent(xp: Any, t_x: Any, t_values: Any, x_shape: Any, values_shape: Any, *rest: Any) -> Any:
+            some = t_x if t_x is not None else t_values
+            t_x = xp.zeros(x_shape, dtype=some.dtype) if t_x is None else t_x
+            t_values = xp.zeros(values_shape, dtype=some.dtype) if t_values is None else t_values
+            return getattr(xp, f"index_put_{n}")(t_x, t_values, *rest)
+
+        made.tangent(_ruled(tangent, ["xp", "t_x", "t_values", "x_shape", "values_shape", *names, "places", "accumulate"]))
+        REGISTRY[made.name] = _made["put", n] = made
+    return made
+
+
+def xp_index_get(n: int, xp: Any, x: Any, indices: Any, places: tuple[int, ...]) -> Any:
+    """`index_get` by namespace."""
+    index_get(n)
+    return getattr(xp, f"index_get_{n}")(x, *indices, places)
+
+
+def xp_index_add(n: int, xp: Any, g: Any, indices: Any, shape: tuple[int, ...], places: tuple[int, ...]) -> Any:
+    """`index_add_n` by namespace."""
+    index_add_n(n)
+    return getattr(xp, f"index_added_{n}")(g, *indices, shape, places)
+
+
+def _get_batched(size: int, arrays: Any, dims: Any, places: tuple[int, ...]) -> Any:
+    """x[i, :, j] for a batch of x, of indices, or of both."""
+    x, *indices = arrays
+    d, *index_dims = dims
+    ndim = max((i.ndim - (k is not None) for i, k in zip(indices, index_dims)), default=0)
+    together = places[-1] - places[0] == len(places) - 1
+    if all(k is None for k in index_dims):
+        x = x.movedim(d, 0)
+        out = x.index_at(indices, tuple(p + 1 for p in places))
+        return out, 0 if together else ndim
+    lined = [i if k is None else _aligned(i.movedim(k, 0), ndim) for i, k in zip(indices, index_dims)]
+    if d is None:
+        return x.index_at(lined, places), places[0] if together else 0
+    x = x.movedim(d, 0)
+    rows = x.new_tensor(range(size), dtype=lined[0].dtype).reshape((size,) + (1,) * ndim)
+    out = x.index_at([rows, *lined], (0, *[p + 1 for p in places]))
+    # The dimensions of the index arrays now stand first, or together after what was before them.
+    if together and places[0] > 0:
+        return out.movedim(tuple(range(1, 1 + ndim)), tuple(range(1 + places[0], 1 + places[0] + ndim))), 0
+    return out, 0
+
+
+def _aligned(i: Any, ndim: int) -> Any:
+    """A batch of index arrays with dimensions of size 1 after the batch's, up to ``ndim`` besides it."""
+    return i if i.ndim == ndim + 1 else i.reshape((i.shape[0],) + (1,) * (ndim + 1 - i.ndim) + tuple(i.shape[1:]))
+
+
+# Rows
+
+
+@linear
+def add_rows(xp, values, index, /, shape):
+    """Zeros of the given shape to whose rows ``values`` were added: the gradient of reading rows, as an embedding does."""
+    return xp.scatter_add_rows(shape, index, values)
+
+
+add_rows.derivative(values=lambda xp, g, index: xp_index_get(1, xp, g, (index,), (0,)))
+
+
+# Along an axis, element by element
+
+
+def _moved(a: Any, d: Any, size: int) -> Any:
+    return a.expand((size, *a.shape)) if d is None else a.movedim(d, 0)
+
+
+def _rowwise(apply: Any, size: int, arrays: Any, dims: Any, axis: int, *rest: Any) -> Any:
+    """The batching rule of gathers and scatters: everything batched, the axis one further."""
+    arrays = [_moved(a, d, size) for a, d in zip(arrays, dims)]
+    if arrays[0].ndim == 1:                 # 0-d examples
+        return apply(*[a.reshape((size, 1)) for a in arrays], 1, *rest).reshape((size,)), 0
+    return apply(*arrays, axis + 1, *rest), 0
+
+
+@primitive(grad="Gather")
+def take_along_axis(xp, x, indices, /, axis):
+    """``x`` read at ``indices`` along ``axis``."""
+    return xp.take_along_axis(x, indices, axis)
+
+
+take_along_axis.derivative(x=lambda xp, g, x_shape, indices, axis: xp.scatter_add(xp.zeros(x_shape, dtype=g.dtype), indices, g, axis))
+take_along_axis.tangent(lambda xp, t_x, indices, axis: xp.take_along_axis(t_x, indices, axis))
+
+
+def _source_back(xp: Any, g: Any, shape: tuple[int, ...], indices: Any, axis: int) -> Any:
+    """The gradient of scattered values: read where they went; what the index did not reach gets zeros."""
+    out = xp.take_along_axis(g, indices, axis)
+    own = tuple(out.shape)
+    return out if own == shape or not shape else xp.constant_pad(out, tuple((0, n - m) for n, m in zip(shape, own)), 0)
+
+
+@primitive(grad="ScatterBackward0")
+def scatter(xp, x, indices, values, /, axis):
+    """``x`` with ``values`` at ``indices`` along ``axis``."""
+    return xp.scatter(x, indices, values, axis)
+
+
+scatter.derivative(x=lambda xp, g, indices, axis: xp.scatter_fill(g, indices, axis, 0),
+                   values=lambda xp, g, values_shape, indices, axis: _source_back(xp, g, values_shape, indices, axis))
+
+
+@primitive(grad="ScatterBackward1")
+def scatter_fill(xp, x, indices, /, axis, value):
+    """``x`` with one number at ``indices`` along ``axis``."""
+    return xp.scatter(x, indices, value, axis)
+
+
+scatter_fill.derivative(x=lambda xp, g, indices, axis: xp.scatter_fill(g, indices, axis, 0))
+scatter_fill.tangent(lambda xp, t_x, indices, axis: xp.scatter_fill(t_x, indices, axis, 0))
+
+
+@primitive(grad="ScatterAdd")
+def scatter_add(xp, x, indices, values, /, axis):
+    """``x`` with ``values`` added at ``indices`` along ``axis``."""
+    return xp.scatter_add(x, indices, values, axis)
+
+
+scatter_add.derivative(x=lambda g, axis: g,
+                       values=lambda xp, g, values_shape, indices, axis: _source_back(xp, g, values_shape, indices, axis))
+
+
+def _reduce_back(xp: Any, g: Any, x: Any, values: Any, out: Any, put: Any, take: Any, reduce: str, include_self: bool) -> Any:
+    """(gradient of x, gradient of values) of values reduced into x.
+
+    ``put(base, v)`` adds v where values went, ``take(y)`` reads y there; a place that got nothing keeps its own gradient.
+    """
+    ones = xp.ones(tuple(values.shape), dtype=g.dtype)
+    zeros = xp.zeros(tuple(x.shape), dtype=g.dtype)
+    touched = put(zeros, ones)
+    own = xp.where(touched > 0, xp.zeros_like(g), g) if not include_self else g
+    if reduce == "sum":
+        return own, take(g)
+    if reduce == "mean":
+        n = touched + (1 if include_self else 0)
+        share = g / xp.where(n == 0, xp.ones_like(n), n)
+        return (share if include_self else own), take(share)
+    if reduce in ("amax", "amin"):
+        best = take(out)
+        here = xp.astype(xp.equal(values, best), array_dtype(g))
+        self_here = xp.astype(xp.equal(x, out), array_dtype(g))
+        if not include_self:
+            self_here = xp.where(touched > 0, xp.zeros_like(self_here), self_here)
+        n = put(self_here, here)
+        share = g / xp.where(n == 0, xp.ones_like(n), n)
+        return share * self_here, take(share) * here
+    # Products: by the quotient where no factor is zero; by the product of the others where exactly one is.
+    base = x if include_self else xp.where(touched > 0, xp.ones_like(x), x)
+    zero_here = values == 0
+    holes = put(zeros, xp.astype(zero_here, array_dtype(g)))
+    self_zero = xp.logical_and(base == 0, touched >= 0)
+    filled = xp.where(zero_here, xp.ones_like(values), values)
+    factors = put.product(base, filled)                    # the product of base and all factors that are not zero
+    rest_self = xp.where(holes > 0, xp.zeros_like(factors), _quotient(xp, factors, base, put.product(xp.ones_like(base), filled)))
+    own = g * rest_self.conj()
+    if not include_self:
+        own = xp.where(touched > 0, xp.zeros_like(g), own)
+    others = take(factors) / filled
+    holes_but_own = take(holes) - xp.astype(zero_here, array_dtype(g))
+    others = xp.where(xp.logical_or(holes_but_own > 0, xp.logical_and(take_mask(xp, take, self_zero, g), zero_here == zero_here)),
+                      xp.zeros_like(others), others)
+    return own, take(g) * others.conj()
+
+
+def _quotient(xp: Any, a: Any, b: Any, without: Any) -> Any:
+    """a / b where b is not zero, else ``without``."""
+    zero = b == 0
+    return xp.where(zero, without, a / xp.where(zero, xp.ones_like(b), b))
+
+
+def take_mask(xp: Any, take: Any, mask: Any, like: Any) -> Any:
+    """A mask read where values went."""
+    return take(xp.astype(mask, array_dtype(like))) > 0
+
+
+class _Along:
+    """How values reach x in `scatter_reduce`: element by element along an axis."""
+
+    def __init__(self, xp: Any, indices: Any, axis: int):
+        self.xp, self.indices, self.axis = xp, indices, axis
+
+    def __call__(self, base: Any, values: Any) -> Any:
+        return self.xp.scatter_add(base, self.indices, values, self.axis)
+
+    def product(self, base: Any, values: Any) -> Any:
+        return self.xp.scatter_reduce(base, self.indices, values, self.axis, "prod", True)
+
+    def take(self, y: Any) -> Any:
+        return self.xp.take_along_axis(y, self.indices, self.axis)
+
+
+class _Slices(_Along):
+    """How values reach x in `index_reduce`: slice by slice."""
+
+    def __call__(self, base: Any, values: Any) -> Any:
+        return self.xp.index_add(base, self.indices, values, self.axis)
+
+    def product(self, base: Any, values: Any) -> Any:
+        return self.xp.index_reduce(base, self.indices, values, self.axis, "prod", True)
+
+    def take(self, y: Any) -> Any:
+        return self.xp.index_select(y, self.indices, self.axis)
+
+
+def _fitting(xp: Any, values: Any, indices: Any) -> Any:
+    """``values`` cut to the shape of the index."""
+    for axis, (n, m) in enumerate(zip(tuple(values.shape), tuple(indices.shape))):
+        if n != m:
+            values = xp.slice_axis(values, axis, 0, m, 1)
+    return values
+
+
+@primitive
+def scatter_reduce(xp, x, indices, values, /, axis, reduce, include_self=True):
+    """``x`` with ``values`` reduced into ``indices`` along ``axis``."""
+    return xp.scatter_reduce(x, indices, values, axis, reduce, include_self)
+
+
+def _scatter_reduce_back(xp, g, x, indices, values, out, axis, reduce, include_self):
+    ways = _Along(xp, indices, axis)
+    return _reduce_back(xp, g, x, _fitting(xp, values, indices), out, ways, ways.take, reduce, include_self)
+
+
+def _padded_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
+    own = tuple(g.shape)
+    return g if own == shape else xp.constant_pad(g, tuple((0, n - m) for n, m in zip(shape, own)), 0)
+
+
+scatter_reduce.derivative(
+    x=lambda xp, g, x, indices, values, out, axis, reduce, include_self:
+    _scatter_reduce_back(xp, g, x, indices, values, out, axis, reduce, include_self)[0],
+    values=lambda xp, g, x, indices, values, out, axis, reduce, include_self: _padded_to(
+        xp, _scatter_reduce_back(xp, g, x, indices, values, out, axis, reduce, include_self)[1], tuple(values.shape)))
+
+for _along in (take_along_axis, scatter, scatter_fill, scatter_add, scatter_reduce):
+    _along.batching(_rowwise)
+
+
+# Along an axis, slice by slice
+
+
+@primitive
+def index_select(xp, x, index, /, axis):
+    """The slices of ``x`` at positions ``index`` of ``axis``."""
+    return xp.index_get(x, (index,), (axis,)) if x.ndim else xp.broadcast_to(x, ()).copy()
+
+
+index_select.derivative(x=lambda xp, g, x_shape, index, axis: xp.index_add(xp.zeros(x_shape, dtype=g.dtype), index, g, axis))
+index_select.tangent(lambda xp, t_x, index, axis: xp.index_select(t_x, index, axis))
+
+
+@index_select.batching
+def _index_select_batched(apply, size, arrays, dims, axis):
+    x, index = arrays
+    if dims[1] is None:
+        x = x.movedim(dims[0], 0)
+        if x.ndim == 1:
+            return x, 0
+        return apply(x, index, axis + 1), 0
+    return _get_batched(size, (x, index), dims, (axis,))
+
+
+@primitive
+def index_add(xp, x, index, values, /, axis):
+    """``x`` with the slices of ``values`` added at positions ``index`` of ``axis``."""
+    return xp.index_add(x, index, values, axis)
+
+
+index_add.derivative(x=lambda g, axis: g, values=lambda xp, g, values_shape, index, axis:
+                     xp.reshape(_slices(xp, g, index, axis), values_shape))
+
+
+def _slices(xp: Any, g: Any, index: Any, axis: int) -> Any:
+    """The slices of ``g`` at ``index``; a 0-d array has one, as often as asked for."""
+    if g.ndim:
+        return xp.index_select(g, index, axis)
+    return xp.broadcast_to(g, tuple(index.shape))
+
+
+@primitive
+def index_copy(xp, x, index, values, /, axis):
+    """``x`` with the slices of ``values`` at positions ``index`` of ``axis``."""
+    return xp.index_copy(x, index, values, axis)
+
+
+index_copy.derivative(x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0),
+                      values=lambda xp, g, values_shape, index, axis: xp.reshape(_slices(xp, g, index, axis), values_shape))
+
+
+@primitive(grad="IndexFillBackward0")
+def index_fill(xp, x, index, /, axis, value):
+    """``x`` with one number at positions ``index`` of ``axis``."""
+    return xp.index_fill(x, index, value, axis)
+
+
+index_fill.derivative(x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0))
+index_fill.tangent(lambda xp, t_x, index, axis: xp.index_fill(t_x, index, axis, 0))
+
+
+@primitive(grad="IndexFillBackward1")
+def index_fill_with(xp, x, index, value, /, axis):
+    """``x`` with a 0-d array at positions ``index`` of ``axis``."""
+    return xp.index_fill(x, index, value, axis)
+
+
+index_fill_with.derivative(x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0),
+                           value=lambda xp, g, index, axis: xp.sum(_slices(xp, g, index, axis)))
+
+
+@primitive
+def index_reduce(xp, x, index, values, /, axis, reduce, include_self=True):
+    """``x`` with the slices of ``values`` reduced into positions ``index`` of ``axis``."""
+    return xp.index_reduce(x, index, values, axis, reduce, include_self)
+
+
+def _index_reduce_back(xp, g, x, index, values, out, axis, reduce, include_self):
+    ways = _Slices(xp, index, axis)
+    return _reduce_back(xp, g, x, values, out, ways, ways.take, reduce, include_self)
+
+
+index_reduce.derivative(
+    x=lambda xp, g, x, index, values, out, axis, reduce, include_self:
+    _index_reduce_back(xp, g, x, index, values, out, axis, reduce, include_self)[0],
+    values=lambda xp, g, x, index, values, out, axis, reduce, include_self:
+    _index_reduce_back(xp, g, x, index, values, out, axis, reduce, include_self)[1])
+
+
+# The flattened array
+
+
+@primitive(name="take_flat", grad="Take")
+def take_flat(xp, x, index, /):
+    """Elements of the flattened ``x``."""
+    return xp.take_flat(x, index)
+
+
+take_flat.derivative(x=lambda xp, g, x_shape, index: xp.put(xp.zeros(x_shape, dtype=g.dtype), index, g, True))
+take_flat.tangent(lambda xp, t_x, index: xp.take_flat(t_x, index))
+
+
+@primitive
+def put(xp, x, index, values, /, accumulate=False):
+    """``x`` with ``values`` put, or added, at positions of its flattening."""
+    return xp.put(x, index, values, accumulate)
+
+
+put.derivative(x=lambda xp, g, index, accumulate: g if accumulate else xp.put(g, index, xp.zeros(tuple(index.shape), dtype=g.dtype), False),
+               values=lambda xp, g, values_shape, index: xp.reshape(xp.take_flat(g, index), values_shape))
+
+
+# Masks
+
+
+@primitive(grad="MaskedFillBackward0")
+def masked_fill(xp, x, mask, /, value):
+    """``x`` with one number where the mask is true."""
+    return xp.where(mask, xp.asarray(value, dtype=x.dtype), x)
+
+
+masked_fill.derivative(x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_fill(g, mask, 0), x_shape))
+masked_fill.tangent(lambda xp, t_x, mask: xp.masked_fill(t_x, mask, 0))
+
+
+@primitive(grad="MaskedFillBackward1")
+def masked_fill_with(xp, x, mask, value, /):
+    """``x`` with a 0-d array where the mask is true."""
+    return xp.where(mask, xp.astype(value, x.dtype), x)
+
+
+masked_fill_with.derivative(x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_fill(g, mask, 0), x_shape),
+                            value=lambda xp, g, mask: xp.sum(xp.where(mask, g, xp.zeros_like(g))))
+
+
+@primitive
+def masked_select(xp, x, mask, /):
+    """The elements of ``x`` where the mask is true, in a row."""
+    shape = mask.shape
+    if x.shape != shape:
+        shape = xp.broadcast_shape(x.shape, shape)
+        x, mask = xp.broadcast_to(x, shape), xp.broadcast_to(mask, shape)
+    return x[mask]
+
+
+masked_select.derivative(x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_put(g, _mask_over(xp, mask, x_shape)), x_shape))
+masked_select.tangent(lambda xp, t_x, mask: xp.masked_select(t_x, mask))
+
+
+def _mask_over(xp: Any, mask: Any, shape: tuple[int, ...]) -> Any:
+    """The mask broadcast together with ``shape``."""
+    own = tuple(mask.shape)
+    n = max(len(own), len(shape))
+    a, b = (1,) * (n - len(own)) + own, (1,) * (n - len(shape)) + shape
+    return xp.broadcast_to(mask, tuple([i if j == 1 else j for i, j in zip(a, b)]))
+
+
+@linear
+def masked_put(xp, g, mask, /):
+    """Zeros of the shape of the mask with the elements of ``g``, in order, where it is true."""
+    return xp.masked_put(g, mask)
+
+
+masked_put.derivative(g=lambda xp, g, mask: xp.masked_select(g, mask))
+
+
+@primitive
+def masked_scatter(xp, x, mask, source, /):
+    """``x`` with the first elements of ``source``, in order, where the mask is true."""
+    shape = xp.broadcast_shape(x.shape, mask.shape)
+    return xp.masked_scatter(xp.broadcast_to(x, shape), xp.broadcast_to(mask, shape), source)
+
+
+def _masked_source_back(xp, g, mask, source_shape):
+    got = xp.masked_select(g, mask)
+    n, want = got.shape[0], product(source_shape)
+    if n < want:
+        got = xp.constant_pad(got, ((0, want - n),), 0)
+    return xp.reshape(got, source_shape)
+
+
+masked_scatter.derivative(x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_fill(g, mask, 0), x_shape), source=_masked_source_back)
+
+
+@primitive(several=True)
+def nonzero(xp, x, /):
+    """The positions of elements that are not zero, an array for each dimension."""
+    return xp.nonzero(x if x.ndim else x.reshape(1))
+
+
+# A view's place filled, as a new array
+
+
+def _scatter_into(name: str, run: Any, grad: str, zero: Any, part: Any) -> Primitive:
+    """A primitive that gives ``x`` with ``source`` where a view would look: ``zero`` and ``part`` are the rules."""
+    made = linear(run, name=name, grad=grad)
+    made.derivative(x=zero, source=part)
+    made.tangent_kind = "derived"
+    return made
+
+
+def _select_scatter(xp, x, source, /, axis, index):
+    out = xp.rowmajor(x)
+    xp.select(out, axis, index)[...] = source
+    return out
+
+
+def _slice_scatter(xp, x, source, /, axis, start, stop, step):
+    out = xp.rowmajor(x)
+    xp.slice_axis(out, axis, start, stop, step)[...] = source
+    return out
+
+
+def _diagonal_scatter(xp, x, source, /, offset, axis1, axis2):
+    out = xp.rowmajor(x)
+    xp.diagonal(out, offset, axis1, axis2)[...] = source
+    return out
+
+
+def _zeros_in(g: Any, xp: Any, shape: Any) -> Any:
+    return xp.zeros(shape, dtype=g.dtype)
+
+
+select_scatter = _scatter_into(
+    "select_scatter", _select_scatter, "SelectScatter",
+    lambda xp, g, source_shape, axis, index: xp.select_scatter(g, _zeros_in(g, xp, source_shape), axis, index),
+    lambda xp, g, axis, index: xp.select(g, axis, index))
+slice_scatter = _scatter_into(
+    "slice_scatter", _slice_scatter, "SliceScatter",
+    lambda xp, g, source_shape, axis, start, stop, step: xp.slice_scatter(g, _zeros_in(g, xp, source_shape), axis, start, stop, step),
+    lambda xp, g, axis, start, stop, step: xp.slice_axis(g, axis, start, stop, step))
+diagonal_scatter = _scatter_into(
+    "diagonal_scatter", _diagonal_scatter, "DiagonalScatter",
+    lambda xp, g, source_shape, offset, axis1, axis2: xp.diagonal_scatter(g, _zeros_in(g, xp, source_shape), offset, axis1, axis2),
+    lambda xp, g, offset, axis1, axis2: xp.diagonal(g, offset, axis1, axis2))
