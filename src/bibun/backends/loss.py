@@ -1,0 +1,109 @@
+"""Array kernels of the losses that training loops call at every step: squared error and negative log-likelihood.
+
+In: arrays of one dtype, class numbers as int64, ``reduction`` (0: none, 1: mean, 2: sum). Out: the loss, or what its
+backward multiplies up. Narrow floats are worked on in float32 by the entries.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .reduce import sum as total
+
+F32 = np.dtype(np.float32)
+_SMALL = 4096
+
+
+def mse_loss(x: Any, target: Any, reduction: int) -> Any:
+    """(x - target)², each, their mean or their sum."""
+    d = np.subtract(x, target, out=...)
+    if not reduction:
+        return np.multiply(d, d, out=d)
+    n = d.size
+    if n <= _SMALL:
+        d = d.ravel()
+        s = d.dot(d)        # a dot product of small arrays is the fastest sum of squares
+    else:
+        s = total(np.multiply(d, d, out=d))
+    return s / d.dtype.type(n) if reduction == 1 else s
+
+
+def mse_loss_gradient(grad: Any, x: Any, target: Any, reduction: int) -> Any:
+    """2·grad·(x - target), over the count for the mean."""
+    d = np.subtract(x, target, out=...)
+    d *= grad * d.dtype.type(2 / d.size if reduction == 1 and d.size else 2)
+    return d
+
+
+def out_of_bounds(target: Any, classes: int, ignore_index: int) -> IndexError | None:
+    """The error of a class number that is none, if there is one."""
+    wrong = target[((target < 0) | (target >= classes)) & (target != ignore_index)]
+    return IndexError(f"Target {int(wrong.flat[0])} is out of bounds.") if wrong.size else None
+
+
+def _places(shape: tuple[int, ...], target: Any, ignore_index: int) -> tuple[Any, Any]:
+    """(flat positions of the target classes in an array of ``shape``, mask of those that count or None for all).
+
+    The class axis is 1, or 0 of a one-dimensional array. An ignored target gets the position of class 0.
+    """
+    classes = shape[1] if len(shape) > 1 else shape[0]
+    keep = None
+    # As unsigned numbers the negative ones are large: one pass finds any that is out of range.
+    if target.size and (np.maximum.reduce(target.view(np.uint64), None) >= classes or 0 <= ignore_index < classes):
+        error = out_of_bounds(target, classes, ignore_index)
+        if error is not None:
+            raise error
+        keep = target != ignore_index
+        target = np.where(keep, target, 0)
+    if len(shape) == 1:
+        return target.reshape(()), None if keep is None else keep.reshape(())
+    if len(shape) == 2:
+        return target + np.arange(0, shape[0] * classes, classes), keep
+    inner = int(np.prod(shape[2:]))
+    base = np.arange(0, shape[0] * classes * inner, classes * inner)[:, None] + np.arange(inner)
+    return target * inner + base.reshape(target.shape), keep
+
+
+def _weights(target: Any, keep: Any, weight: Any, dtype: Any) -> Any:
+    """The weight of each target; None where all are 1."""
+    if weight is None:
+        return None if keep is None else keep.astype(dtype)
+    if keep is None:
+        return weight[target]
+    return np.where(keep, weight[np.where(keep, target, 0)], dtype.type(0))
+
+
+def nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int) -> Any:
+    """Minus the target classes' log-probabilities, weighted; the mean divides by the weights' sum."""
+    places, keep = _places(x.shape, target, ignore_index)
+    if x.ndim == 1:
+        target = target.reshape(())
+    picked = x.ravel().take(places)
+    w = _weights(target, keep, weight, x.dtype)
+    if w is not None:
+        # Multiplying would let an infinity at an ignored place through.
+        picked = np.where(keep, picked * w, x.dtype.type(0)) if keep is not None else picked * w
+    if not reduction:
+        return np.negative(picked, out=...)
+    s = -total(picked) if picked.ndim else -picked
+    if reduction == 1:
+        s = s / x.dtype.type(places.size if w is None else w.sum() if w.ndim else w)
+    return s
+
+
+def nll_loss_gradient(grad: Any, target: Any, weight: Any, shape: Any, ignore_index: int, reduction: int) -> Any:
+    """The transpose of `nll_loss`: minus ``grad`` times the weight at each target's class, 0 elsewhere."""
+    out = np.zeros(shape, grad.dtype)
+    places, keep = _places(shape, target, ignore_index)
+    if len(shape) == 1:
+        target = target.reshape(())
+    w = _weights(target, keep, weight, grad.dtype)
+    value = -grad if reduction or len(shape) > 1 else -grad.reshape(())
+    if reduction == 1:
+        value = value / grad.dtype.type(places.size if w is None else w.sum())
+    if w is not None:
+        value = value * w
+    out.ravel()[places] = value
+    return out
