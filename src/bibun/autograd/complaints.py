@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy._core._exceptions import _UFuncNoLoopError as NoLoop
+
 from . import versions
 
 
@@ -62,3 +65,27 @@ def located(error: BaseException, node: Any) -> BaseException:
 
 def no_grad_fn(t: Any, i: int | None) -> RuntimeError:
     return RuntimeError(f"element {i or 0} of tensors does not require grad and does not have a grad_fn")
+
+
+def refused(prim: Any, raw: Any, error: Exception) -> Exception:
+    """PyTorch's error for what NumPy refused: shapes that do not broadcast, dtypes that an operation has no meaning for."""
+    from ..dtypes import BY_NUMPY
+    from ..errors import broadcast_error
+    if prim.variadic:
+        return error
+    if isinstance(error, ValueError):
+        shapes = [a.shape for a in raw if isinstance(a, np.ndarray)]
+        if prim.family == "elementwise":
+            for a, b in zip(shapes, shapes[1:]):
+                try:
+                    np.broadcast_shapes(a, b)
+                except ValueError:
+                    return broadcast_error(a, b)
+        return error
+    kinds = [a.dtype for a in raw if isinstance(a, np.ndarray)]
+    if kinds and kinds[0].kind == "b" and prim.name == "negative":
+        return RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+                            "`logical_not()` operator instead.")
+    if kinds and isinstance(error, NoLoop):
+        return NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{BY_NUMPY[kinds[0]].scalar_name}'")
+    return error

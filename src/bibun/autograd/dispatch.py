@@ -120,6 +120,9 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
         out = prim.run(cpu, raw, *static) if prim.variadic else prim.run(cpu, *raw, *static)
         if target is not None and out.dtype != target:
             out = out.astype(target)
+    except (TypeError, ValueError) as error:
+        from .complaints import refused
+        raise refused(prim, raw, error) from None
     finally:
         restore(token)
     if prim.several:
@@ -201,9 +204,29 @@ def common_dtype(operands: Any) -> Any:
     return dtypes.result_type(ranked).np
 
 
+BOOLEAN_DIFFERENCE = (
+    "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or `logical_not()` operator instead.",
+    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
+
+
 def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
     """(raw operands of one dtype, the fix their gradients need, the dtype of the result or None for as it comes)."""
     kind = prim.kind
+    first = arrays[0]
+    if first.__class__ is Tensor or first.__class__ is Parameter:
+        # Floats of one dtype and shape, the usual case, need nothing.
+        x = first._a
+        d = x.dtype
+        if d is F32 or d is F64:
+            if len(arrays) == 1:
+                return [x], None, None
+            shape = x.shape
+            for other in arrays:
+                if other.__class__ is not Tensor and other.__class__ is not Parameter or other._a.dtype is not d or other._a.shape != shape:
+                    break
+            else:
+                if kind != "integer":
+                    return [a._a for a in arrays], None, None
     checked = []
     for position, x in enumerate(arrays):
         if isinstance(x, Tensor):
@@ -217,11 +240,15 @@ def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
     if kind == "logical":
         raw = [x if isinstance(x, ndarray) or x is None else np.asarray(x) for x in checked]
         return raw, None, None
-    common = common_dtype(checked)
+    common = common_dtype(checked[1:] if kind == "choose" else checked)
     if kind == "float" and common.kind in "biu":
         common = dtypes.default.np
     elif kind == "integer" and common.kind not in "biu":
         raise NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{dtypes.BY_NUMPY[common].scalar_name}'")
+    elif kind == "order" and common.kind == "c":
+        raise NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{dtypes.BY_NUMPY[common].scalar_name}'")
+    elif kind == "difference" and any(isinstance(x, ndarray) and x.dtype.kind == "b" for x in checked):
+        raise RuntimeError(BOOLEAN_DIFFERENCE[common.kind == "b" and len(checked) == 2 and all(isinstance(x, ndarray) for x in checked)])
     narrow = common in NARROW
     work = F32 if narrow else common
     raw, fix, shape = [], [], None
@@ -234,6 +261,9 @@ def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
                 shape = x.shape
             elif shape != x.shape:
                 uneven = True
+            if kind == "choose" and not raw:
+                raw.append(x)           # the condition takes no part
+                continue
             if d != common:
                 uneven = True
             raw.append(x if d == work else x.astype(common).astype(work) if narrow and d != common else x.astype(work))
@@ -245,7 +275,7 @@ def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
             raw.append(np.array(x).astype(common).astype(work) if common.kind in "iub" or narrow else np.array(x, work))
     if not uneven:
         return raw, None, None
-    if prim.kind == "compare":
+    if kind == "compare" or kind == "order":
         return raw, None, None
     return raw, NarrowFix(fix) if narrow else tuple(fix), common if narrow else None
 
@@ -283,7 +313,9 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
             x = input._a
             d = x.dtype
         except AttributeError:
-            return apply(prim, (input,))
+            if busy[0] or isinstance(input, Tensor):
+                return apply(prim, (input,))
+            raise TypeError(f"{call.__name__}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}") from None
         if (d is not F32 and d is not F64) or busy[0]:
             return apply(prim, (input,))
         if noisy:

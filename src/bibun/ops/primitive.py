@@ -68,8 +68,9 @@ class Primitive:
         variadic: the one array parameter is a sequence of arrays (``cat``); its derivative rule gives a list.
         outputs: names of the outputs; ``several`` says that ``run`` gives a tuple of them, or a list of any length.
         kind: of an elementwise primitive, how its operands' dtypes meet: ``same`` (promote), ``float`` (promote,
-            integers to the default float), ``compare`` (promote, give bool), ``logical`` (any dtype, gives bool),
-            ``integer`` (promote; floats are refused).
+            integers to the default float), ``compare`` (promote, give bool), ``order`` (the same, complex refused),
+            ``logical`` (any dtype, gives bool), ``integer`` (promote; floats are refused), ``difference`` (promote;
+            booleans are refused), ``choose`` (promote all but the first, a condition).
         derivatives: input name -> `Rule`.
         tangent_kind: ``elementwise``, ``linear``, ``multilinear``, ``rule`` or ``derived`` (from the derivative).
     """

@@ -1,0 +1,108 @@
+"""Compute the coefficients in `bibun.backends.special` from the functions' definitions, with mpmath.
+
+    python tools/special_coefficients.py            # prints the constants as Python source
+
+Polynomials are Chebyshev interpolants (within a small factor of the best approximation) turned into powers; the
+one rational function is found by iterated weighted least squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mpmath as mp
+from mpmath import mpf
+
+mp.mp.dps = 60
+
+
+def chebyshev(f: Callable[[mpf], mpf], n: int) -> list[mpf]:
+    """The Chebyshev coefficients of the interpolant of f on [-1, 1] in n points."""
+    nodes = [mp.cos(mp.pi * (k + mpf(1) / 2) / n) for k in range(n)]
+    values = [f(t) for t in nodes]
+    return [2 / mpf(n) * sum(v * mp.cos(mp.pi * j * (k + mpf(1) / 2) / n) for k, v in enumerate(values)) / (2 if j == 0 else 1)
+            for j in range(n)]
+
+
+def powers(c: list[mpf]) -> list[mpf]:
+    """Chebyshev coefficients as those of a polynomial, constant first."""
+    below, at = [mpf(1)], [mpf(0), mpf(1)]
+    out = [mpf(0)] * len(c)
+    out[0] += c[0]
+    for j in range(1, len(c)):
+        for i, a in enumerate(at):
+            out[i] += c[j] * a
+        above = [mpf(0)] + [2 * a for a in at]
+        for i, b in enumerate(below):
+            above[i] -= b
+        below, at = at, above
+    return out
+
+
+def rational(f: Callable[[mpf], mpf], low: float, high: float, m: int, n: int, points: int = 160, rounds: int = 12) -> tuple[list[mpf], list[mpf]]:
+    """Coefficients of numerator (degree m) and denominator (degree n, constant 1) close to f in relative error."""
+    ts = [low + (high - low) * (1 - mp.cos(mp.pi * (k + mpf(1) / 2) / points)) / 2 for k in range(points)]
+    fs = [f(t) for t in ts]
+    weights, bottom = [mpf(1)] * points, [mpf(1)] * points
+    p: list[mpf] = []
+    q: list[mpf] = []
+    for _ in range(rounds):
+        a, b = mp.matrix(points, m + n + 1), mp.matrix(points, 1)
+        for i, (t, v) in enumerate(zip(ts, fs)):
+            s = mp.sqrt(weights[i]) / (abs(v) * bottom[i])
+            for j in range(m + 1):
+                a[i, j] = s * t**j
+            for j in range(1, n + 1):
+                a[i, m + j] = -s * v * t**j
+            b[i] = s * v
+        solved = mp.lu_solve(a, b)
+        p, q = [solved[j] for j in range(m + 1)], [mpf(1)] + [solved[m + j] for j in range(1, n + 1)]
+        bottom = [abs(mp.polyval(q[::-1], t)) for t in ts]
+        errors = [abs(mp.polyval(p[::-1], t) / mp.polyval(q[::-1], t) / v - 1) for t, v in zip(ts, fs)]
+        weights = [w * (e + max(errors) / 1000) for w, e in zip(weights, errors)]     # Lawson's iteration
+        total = sum(weights)
+        weights = [w / total for w in weights]
+    return p, q
+
+
+def show(name: str, coefficients: list[mpf], digits: int = 17) -> None:
+    print(f"{name} = ({', '.join(mp.nstr(c, digits) for c in coefficients)})")
+
+
+def erfcx(x: mpf) -> mpf:
+    return mp.exp(x * x) * mp.erfc(x)
+
+
+def giles(w: mpf) -> mpf:
+    """erfinv(x) / x as a function of w = -log(1 - x²)."""
+    x = mp.sqrt(-mp.expm1(-w))
+    if w < 1e-12:
+        return mp.sqrt(mp.pi) / 2 + w * mp.pi ** mpf(1.5) / 24
+    q = mp.exp(-w) / (1 + x)                # 1 - x without cancellation
+    y = mp.sqrt(w) if w > 1 else x * mp.sqrt(mp.pi) / 2
+    for _ in range(100):
+        step = (mp.erfc(y) - q) / (-2 / mp.sqrt(mp.pi) * mp.exp(-y * y))
+        y -= step / (1 + y * step)
+        if abs(step) < mpf(10) ** -40:
+            break
+    return y / x
+
+
+def main() -> None:
+    p, q = rational(lambda t: mp.erf(mp.sqrt(t)) / mp.sqrt(t) if t else 2 / mp.sqrt(mp.pi), mpf(10) ** -12, mpf("15.5"), 6, 4)
+    show("ERF_TOP_32", p, 10)
+    show("ERF_BOTTOM_32", q, 10)
+    show("ERF", powers(chebyshev(lambda u: mp.erf(mp.sqrt((u + 1) / 2)) / mp.sqrt((u + 1) / 2), 14)))
+    show("ERFCX", powers(chebyshev(lambda t: (1 + 2 * (x := mpf("3.75") * (1 + t) / (1 - t))) * erfcx(x), 28)))
+    show("LGAMMA", powers(chebyshev(lambda u: mp.loggamma(2 + u / 2) / (u / 2) if u else mp.digamma(2), 22)))
+    show("I0E_SMALL", chebyshev(lambda u: mp.exp(-(x := 4 * (u + 1))) * mp.besseli(0, x), 30))
+    show("I0E_LARGE", chebyshev(lambda u: mp.sqrt(x := 16 / (u + 1)) * mp.exp(-x) * mp.besseli(0, x), 26))
+    show("I1E_SMALL", chebyshev(lambda u: mp.exp(-(x := 4 * (u + 1))) * mp.besseli(1, x) / x, 30))
+    show("I1E_LARGE", chebyshev(lambda u: mp.sqrt(x := 16 / (u + 1)) * mp.exp(-x) * mp.besseli(1, x), 26))
+    show("ERFINV_CENTRAL", powers(chebyshev(lambda u: giles(mpf("2.5") * (u + 1)), 12)), 12)
+    show("ERFINV_TAIL", powers(chebyshev(lambda u: giles((mpf("2.2") + mpf("2.1") * (u + 1)) ** 2), 12)), 12)
+    show("ERFINV_FAR", powers(chebyshev(lambda u: giles((mpf("6.4") + mpf("10.6") * (u + 1)) ** 2), 12)), 12)
+
+
+if __name__ == "__main__":
+    main()
