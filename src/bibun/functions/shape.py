@@ -15,7 +15,7 @@ from .. import dtypes
 from ..autograd import dispatch
 from ..autograd.dispatch import apply
 from ..autograd.inplace import check_writable
-from ..autograd.views import make_view
+from ..autograd.direct import make_view
 from ..backends import cpu
 from ..backends.cpu import NotAView
 from ..errors import combination_error, dim_error, expand_error, normalize_dim, normalize_dims, reshape_error

@@ -92,7 +92,7 @@ def mean(xp, x, /, axis=None, keepdims=False, dtype=None):
 
 
 def _mean_back(xp, g, x_shape, x_dtype, axis, keepdims, dtype):
-    g = spread(xp, g / max(taken_together(x_shape, axis), 1), x_shape, axis, keepdims)
+    g = spread(xp, g / (taken_together(x_shape, axis) or 1), x_shape, axis, keepdims)
     return g if dtype is None else xp.astype(g, x_dtype)
 
 

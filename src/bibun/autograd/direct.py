@@ -1,0 +1,199 @@
+"""Direct calls: what `dispatch.apply` does, in line, for primitives of one or two arrays that are called often.
+
+In go a primitive that is not elementwise (those have fast calls of their own) and the array function it runs; out comes a
+function ``call(*tensors, *static)``. Whatever is not common (narrow floats, integers, transforms in progress, hooks on
+saved tensors) goes to `apply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from ..ops.primitive import Primitive
+from . import dispatch
+from .dispatch import F32, F64, apply, busy, frame_at, internal, new, saved_hooks
+from .fp import IGNORE, quiet, restore
+from .modes import state
+from .node import LEAF, make_node_class, plan_of
+from .versions import tick
+
+__all__ = ["make_one", "make_two", "make_view"]
+
+ndarray = np.ndarray
+
+
+def _getters(takes: Any, first: dict[str, int], static: int) -> tuple[Callable[[Any], Any], ...]:
+    """For each rule of a plan, what picks the values it takes from a flat tuple; ``first`` says where each category starts."""
+    made = []
+    for row in takes:
+        places = [first[category] + i if category != "s" else static + i for category, i in row]
+        if not places:
+            made.append(lambda env: ())
+        elif len(places) == 1:
+            made.append(lambda env, p=places[0]: (env[p],))
+        else:
+            made.append(itemgetter(*places))
+    return tuple(made)
+
+
+def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
+    """The call of a view primitive: ``call(input, *static)``. It computes nothing, so any dtype will do."""
+    cls = make_node_class(prim)
+    plan = plan_of(prim, (True,))
+    if plan.keeps or prim.several or len(prim.arrays) != 1:
+        raise TypeError(f"{prim.name} is not a view of one array whose rule saves no array")
+    pick = _getters(plan.takes, {"h": 0, "d": 1}, 2)[0]
+    Tensor = dispatch.Tensor  # noqa: N806
+
+    def call(input: Any, *static: Any) -> Any:
+        if busy[0]:
+            return apply(prim, (input,), static)
+        a = input._a
+        t = new(Tensor)
+        t._a = array_function(a, *static)
+        t._grad = None
+        v = input._view
+        if v is None:
+            t._view = (input, input._node, ((prim, static, None),))
+        else:
+            dispatch.refresh(input)
+            v = input._view
+            t._view = (v[0], v[1], (*v[2], (prim, static, None)))
+        n = input._node
+        if n is None or not state.grad:
+            t._node = None
+            return t
+        node = new(cls)
+        node.plan = plan
+        node.fix = node.hooks = None
+        node.next = (input if n is LEAF else n,)
+        node.saved = (pick((a.shape, a.dtype, *static)),)
+        f = frame_at(1)
+        c = f.f_code
+        while internal[c.co_filename] and f.f_back is not None:
+            f = f.f_back
+            c = f.f_code
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        t._node = node
+        return t
+    call.__name__ = call.__qualname__ = prim.name
+    return call
+
+
+def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
+    """The call of a primitive of one array with one output: ``call(input, *static)``."""
+    cls = make_node_class(prim)
+    plan = plan_of(prim, (True,))
+    keeps = plan.keeps
+    pick = _getters(plan.takes, {"i": 0, "o": 1, "h": 2, "d": 3}, 4)[0]
+    Tensor = dispatch.Tensor  # noqa: N806
+
+    def call(input: Any, *static: Any) -> Any:
+        try:
+            a = input._a
+            d = a.dtype
+        except AttributeError:
+            return apply(prim, (input,), static)
+        if d is not F32 and d is not F64 or busy[0] or keeps and saved_hooks[0]:
+            return apply(prim, (input,), static)
+        token = quiet(IGNORE)
+        try:
+            r = array_function(a, *static)
+        finally:
+            restore(token)
+        if r.__class__ is not ndarray:
+            r = np.asarray(r)
+        t = new(Tensor)
+        t._a = r
+        t._grad = t._view = None
+        if input._view is not None:
+            dispatch.refresh(input)
+        n = input._node
+        if n is None or not state.grad:
+            t._node = None
+            return t
+        node = new(cls)
+        node.plan = plan
+        node.fix = node.hooks = None
+        node.next = (input if n is LEAF else n,)
+        node.saved = (pick((a, r, a.shape, d, *static)),)
+        f = frame_at(1)
+        c = f.f_code
+        while internal[c.co_filename] and f.f_back is not None:
+            f = f.f_back
+            c = f.f_code
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        t._node = node
+        return t
+    call.__name__ = call.__qualname__ = prim.name
+    return call
+
+
+def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
+    """The call of a primitive of two arrays of one dtype with one output: ``call(a, b, *static)``."""
+    cls = make_node_class(prim)
+    first = {"i": 0, "o": 2, "h": 3, "d": 5}
+    plans = {wanted: plan_of(prim, wanted) for wanted in ((True, False), (False, True), (True, True))}
+    picks = {wanted: _getters(plan.takes, first, 7) for wanted, plan in plans.items()}
+    plan_a, plan_b, plan_ab = plans[True, False], plans[False, True], plans[True, True]
+    (pick_a,), (pick_b,), (pick_1, pick_2) = picks[True, False], picks[False, True], picks[True, True]
+    Tensor = dispatch.Tensor  # noqa: N806
+
+    def call(x: Any, y: Any, *static: Any) -> Any:
+        a, b = x._a, y._a
+        d = a.dtype
+        if d is not F32 and d is not F64 or b.dtype is not d or busy[0] or saved_hooks[0]:
+            return apply(prim, (x, y), static)
+        token = quiet(IGNORE)
+        try:
+            r = array_function(a, b, *static)
+        finally:
+            restore(token)
+        if r.__class__ is not ndarray:
+            r = np.asarray(r)
+        t = new(Tensor)
+        t._a = r
+        t._grad = t._view = None
+        if x._view is not None:
+            dispatch.refresh(x)
+        if y._view is not None:
+            dispatch.refresh(y)
+        n, m = x._node, y._node
+        if n is None and m is None or not state.grad:
+            t._node = None
+            return t
+        node = new(cls)
+        env = (a, b, r, a.shape, b.shape, d, d, *static)
+        if m is None:
+            node.plan = plan_a
+            node.next = (x if n is LEAF else n, None)
+            node.saved = (pick_a(env),)
+        elif n is None:
+            node.plan = plan_b
+            node.next = (None, y if m is LEAF else m)
+            node.saved = (pick_b(env),)
+        else:
+            node.plan = plan_ab
+            node.next = (x if n is LEAF else n, y if m is LEAF else m)
+            node.saved = (pick_1(env), pick_2(env))
+        node.fix = node.hooks = None
+        f = frame_at(1)
+        c = f.f_code
+        while internal[c.co_filename] and f.f_back is not None:
+            f = f.f_back
+            c = f.f_code
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        t._node = node
+        return t
+    call.__name__ = call.__qualname__ = prim.name
+    return call
