@@ -77,6 +77,10 @@ def _weights(target: Any, keep: Any, weight: Any, dtype: Any) -> Any:
 
 def nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int) -> Any:
     """Minus the target classes' log-probabilities, weighted; the mean divides by the weights' sum."""
+    if target.size == 1 and weight is None and x.ndim == 2:     # one example: plain indexing costs a third
+        k = target.item()
+        if 0 <= k < x.shape[1] and k != ignore_index:
+            return -x[0, k] if reduction else np.negative(x[0, k:k + 1])
     places, keep = _places(x.shape, target, ignore_index)
     if x.ndim == 1:
         target = target.reshape(())
@@ -87,7 +91,7 @@ def nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int
         picked = np.where(keep, picked * w, x.dtype.type(0)) if keep is not None else picked * w
     if not reduction:
         return np.negative(picked, out=...)
-    s = -total(picked) if picked.ndim else -picked
+    s = -np.add.reduce(picked, None)
     if reduction == 1:
         s = s / x.dtype.type(places.size if w is None else w.sum() if w.ndim else w)
     return s
@@ -96,6 +100,11 @@ def nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int
 def nll_loss_gradient(grad: Any, target: Any, weight: Any, shape: Any, ignore_index: int, reduction: int) -> Any:
     """The transpose of `nll_loss`: minus ``grad`` times the weight at each target's class, 0 elsewhere."""
     out = np.zeros(shape, grad.dtype)
+    if target.size == 1 and weight is None and len(shape) == 2:
+        k = target.item()
+        if 0 <= k < shape[1] and k != ignore_index:
+            out[0, k] = -grad if reduction else -grad[0]
+            return out
     places, keep = _places(shape, target, ignore_index)
     if len(shape) == 1:
         target = target.reshape(())

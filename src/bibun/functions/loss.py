@@ -254,3 +254,189 @@ def _smoothed(input: Any, target: Any, weight: Any, ignore_index: int, code: int
     elif code == 2:
         spread = spread.sum()
     return nll * (1 - smoothing) + spread * (smoothing / classes)
+
+
+# Distances, continued
+
+
+def l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Any:
+    """|input - target|."""
+    if size_average is not None or reduce is not None:
+        reduction = chosen(reduction, size_average, reduce)
+    if input._a.shape != target._a.shape:
+        unequal(input, target)
+    code = reduction_code(reduction)
+    each = (input - target).abs()
+    if weight is None:
+        return reduced(each, code)
+    _check_weight(input, weight)
+    each = each * weight
+    return each if not code else each.sum() / weight.sum() if code == 1 else each.sum()
+
+
+def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0) -> Any:
+    """Half the square over β where |input - target| < β, else |input - target| - β/2 (Girshick 2015)."""
+    if size_average is not None or reduce is not None:
+        reduction = chosen(reduction, size_average, reduce)
+    if input._a.shape != target._a.shape:
+        unequal(input, target)
+    code = reduction_code(reduction)
+    if beta == 0.0:
+        return reduced((input - target).abs(), code)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    return apply(ops.smooth_l1_loss, alike("smooth_l1_cpu", input, target), (code, beta))
+
+
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
+    """Half the square where |input - target| ≤ δ, else δ(|input - target| - δ/2) (Huber 1964)."""
+    if input._a.shape != target._a.shape:
+        unequal(input, target)
+    code = reduction_code(reduction)
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    d = input._a.dtype
+    pair = alike("huber_cpu", input, target)
+    if weight is None:
+        made = apply(ops.huber_loss, pair, (code, delta))
+        return made if made._a.dtype == d or d.kind in "biu" else made.to(input.dtype)
+    _check_weight(input, weight)
+    return reduced(apply(ops.huber_loss, pair, (0, delta)) * weight, code)
+
+
+# Binary cross-entropy
+
+
+def _between_0_and_1(x: Any, what: str) -> None:
+    a = x._a
+    if a.size and not ((a >= 0) & (a <= 1)).all():
+        raise RuntimeError(f"all elements of {what} should be between 0 and 1")
+
+
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Any:
+    """-[target·log(input) + (1 - target)·log(1 - input)] of probabilities; the logarithms are held above -100."""
+    if size_average is not None or reduce is not None:
+        reduction = chosen(reduction, size_average, reduce)
+    code = reduction_code(reduction)
+    if input._a.shape != target._a.shape:
+        raise ValueError(f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is deprecated. Please ensure they "
+                         "have the same size.")
+    if weight is not None:
+        weight = weight.expand(broadcast_tensors(target, weight)[0]._a.shape)
+    if input._a.dtype.kind in "biuc":
+        raise not_implemented("binary_cross_entropy", input)
+    for other in (target, weight):
+        if other is not None and other._a.dtype != input._a.dtype:
+            raise RuntimeError(f"Found dtype {other.dtype.scalar_name} but expected {input.dtype.scalar_name}")
+    if not dispatch.busy[0]:
+        _between_0_and_1(input, "input")
+        _between_0_and_1(target, "target")
+    return apply(ops.binary_cross_entropy, (input, target, weight), (code,))
+
+
+def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None,
+                                     reduction: str = "mean", pos_weight: Any = None) -> Any:
+    """`binary_cross_entropy` of sigmoid(input), without overflow; positive targets weigh ``pos_weight``."""
+    if size_average is not None or reduce is not None:
+        reduction = chosen(reduction, size_average, reduce)
+    code = reduction_code(reduction)
+    if input._a.shape != target._a.shape:
+        raise ValueError(f"Target size ({target.size()}) must be the same as input size ({input.size()})")
+    return _bce_with_logits(input, target, weight, pos_weight, code)
+
+
+def _bce_with_logits(input: Any, target: Any, weight: Any, pos_weight: Any, code: int) -> Any:
+    d = input._a.dtype
+    if target._a.dtype != d or weight is not None and weight._a.dtype != d or pos_weight is not None and pos_weight._a.dtype != d:
+        common = dtypes.result_type([(x.dtype, 2 if x._a.ndim else 1) for x in (input, target, weight, pos_weight) if x is not None])
+        if target._a.dtype.kind in "biu" and common.np.kind == "f":
+            raise RuntimeError(f"result type {common.scalar_name} can't be cast to the desired output type {target.dtype.scalar_name}")
+        input, target, weight, pos_weight = (x if x is None else x.to(common) for x in (input, target, weight, pos_weight))
+    if input._a.dtype.kind in "biuc":
+        raise not_implemented("log_sigmoid_cpu", input)
+    shape = broadcast_tensors(*[x for x in (input, target, weight, pos_weight) if x is not None])[0]._a.shape
+    if input._a.shape != shape:
+        input = input.expand(shape)
+    if target._a.shape != shape:
+        target = target.expand(shape)
+    return apply(ops.binary_cross_entropy_with_logits, (input, target, weight, pos_weight), (code,))
+
+
+def soft_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Any:
+    """log(1 + exp(-target·input)), targets being ±1."""
+    if size_average is not None or reduce is not None:
+        reduction = chosen(reduction, size_average, reduce)
+    code = reduction_code(reduction)
+    if input._a.dtype.kind in "biu":
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {input.dtype.scalar_name}")
+    return apply(ops.soft_margin_loss, alike("soft_margin_loss_cpu", input, target), (code, None))
+
+
+# Divergences and likelihoods
+
+
+def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False) -> Any:
+    """The Kullback–Leibler divergence of ``target`` from ``input``, the latter in log-probabilities.
+
+    ``reduction="batchmean"`` divides the sum by the batch size, which is the mathematical definition.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = chosen(reduction, size_average, reduce)
+    if reduction == "mean":
+        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
+                      "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+                      "'mean' will be changed to behave the same as 'batchmean' in the next major release.", stacklevel=2)
+    batchmean = reduction == "batchmean"
+    code = 2 if batchmean else reduction_code(reduction)
+    if input._a.dtype.kind in "biu" or target._a.dtype.kind in "biu":
+        raise RuntimeError("kl_div: Integral inputs not supported.")
+    if log_target:
+        each = target.exp() * (target - input)
+    else:
+        each = _xlogy(target, target) - target * input
+    made = reduced(each, code)
+    return made / input._a.shape[0] if batchmean and input._a.ndim else made
+
+
+def _xlogy(x: Any, y: Any) -> Any:
+    return FUNCTIONS["xlogy"](x, y)
+
+
+def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool = False, size_average: Any = None, eps: float = 1e-8,
+                     reduce: Any = None, reduction: str = "mean") -> Any:
+    """Minus the log-likelihood of Poisson counts, given their rate or its logarithm; ``full`` adds Stirling's term."""
+    if size_average is not None or reduce is not None:
+        reduction = chosen(reduction, size_average, reduce)
+    if reduction not in _CODES:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        stirling = target * target.log() - target + (target * (2 * math.pi)).log() * 0.5
+        loss = loss + stirling.masked_fill(target <= 1, 0)
+    return reduced(loss, _CODES[reduction])
+
+
+def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> Any:
+    """Minus the log-likelihood of normal values, given mean and variance (held above ``eps``, without a gradient there)."""
+    if isinstance(var, (int, float)):
+        if var < 0:
+            raise ValueError("var has negative entry/entries")
+        var = FUNCTIONS["full_like"](input, var)
+    elif dispatch.busy[0] == 0 and (var._a < 0).any():
+        raise ValueError("var has negative entry/entries")
+    x, v = input._a, var._a
+    if v.shape != x.shape:
+        if x.shape[:-1] == v.shape:
+            var = var.unsqueeze(-1)
+        elif x.shape[:-1] != v.shape[:-1] or v.shape[-1] != 1:
+            raise ValueError("var is of incorrect size")
+    if reduction not in _CODES:
+        raise ValueError(f"{reduction} is not valid")
+    from ..autograd.modes import no_grad
+    var = var.clone()
+    with no_grad():
+        var.clamp_(min=eps)
+    loss = (var.log() + (input - target) ** 2 / var) * 0.5
+    if full:
+        loss = loss + 0.5 * math.log(2 * math.pi)
+    return reduced(loss, _CODES[reduction])

@@ -105,3 +105,209 @@ nll_loss.derivative(x=lambda xp, g, x_shape, target, weight, ignore_index, reduc
 nll_loss.tangent(lambda xp, t_x, target, weight, ignore_index, reduction: xp.nll_loss(t_x, target, weight, ignore_index, reduction))
 nll_loss_gradient.derivative(grad=lambda xp, g, target, weight, ignore_index, reduction: xp.nll_loss(g, target, weight, ignore_index, reduction))
 nll_loss2d = nll_loss.named("NllLoss2DBackward0")
+
+
+# Elementwise losses, by value, slope and curvature
+#
+# Each declares the loss and the kernel of its backward, grad·slope, which knows its own derivatives from the curvature;
+# ``parameter`` is the loss's one static number. Of a loss of the difference x - target alone the slope in the target is the
+# negative one.
+
+
+def declare_elementwise(name: str, grad: str, value: Any, slope: Any, curvature: Any, difference: bool = True) -> Any:
+    """The primitive of a loss of (xp, x, target, parameter), given what it is and its first and second derivatives in x."""
+    def run(xp, x, target, /, reduction, parameter=None):
+        loss = reduced(xp, value(xp, wide(xp, x), wide(xp, target), parameter), reduction)
+        return xp.asarray(loss).astype(x.dtype) if x.dtype in xp.NARROW else loss
+
+    def run_gradient(xp, grad, x, target, /, reduction, parameter=None):
+        return slope(xp, x, target, parameter) * share(grad, x.shape, reduction)
+
+    run.__doc__ = value.__doc__
+    loss = primitive(run, name=name, grad=grad)
+    gradient = primitive(run_gradient, name=f"{name}_gradient", grad=f"{grad}Backward")
+
+    def in_x(xp, g, x, target, reduction, parameter):
+        return getattr(xp, gradient.name)(g, x, target, reduction, parameter)
+
+    def again(xp, g, grad, x, target, reduction, parameter):
+        return g * curvature(xp, x, target, parameter) * share(grad, tuple(x.shape), reduction)
+
+    def in_grad(xp, g, x, target, reduction, parameter):
+        each = g * slope(xp, x, target, parameter)
+        return share(xp.sum(each) if reduction else each, tuple(x.shape), reduction)
+
+    loss.derivative(x=in_x)
+    gradient.derivative(grad=in_grad, x=again)
+    if difference:
+        loss.derivative(target=lambda xp, g, x, target, reduction, parameter: -in_x(xp, g, x, target, reduction, parameter))
+        gradient.derivative(target=lambda xp, g, grad, x, target, reduction, parameter: -again(xp, g, grad, x, target, reduction, parameter))
+    return loss.batching(batched)
+
+
+def _smooth_l1(xp, x, target, beta):
+    """Half the square over β where |x - target| < β, else |x - target| - β/2."""
+    d = xp.abs(x - target)
+    return xp.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta)
+
+
+def _smooth_l1_slope(xp, x, target, beta):
+    d = x - target
+    return xp.where(xp.abs(d) < beta, d / beta, xp.sgn(d))
+
+
+def _smooth_l1_curvature(xp, x, target, beta):
+    return xp.where(xp.abs(x - target) < beta, xp.full_like(x, 1 / beta), xp.zeros_like(x))
+
+
+smooth_l1_loss = declare_elementwise("smooth_l1_loss", "SmoothL1Loss", _smooth_l1, _smooth_l1_slope, _smooth_l1_curvature)
+
+
+def _huber(xp, x, target, delta):
+    """Half the square where |x - target| ≤ δ, else δ(|x - target| - δ/2) (Huber 1964)."""
+    d = xp.abs(x - target)
+    return xp.where(d <= delta, d * d * 0.5, (d - 0.5 * delta) * delta)
+
+
+def _huber_slope(xp, x, target, delta):
+    d = x - target
+    return xp.where(xp.abs(d) <= delta, d, xp.sgn(d) * delta)
+
+
+huber_loss = declare_elementwise(
+    "huber_loss", "HuberLoss", _huber, _huber_slope,
+    lambda xp, x, target, delta: xp.where(xp.abs(x - target) < delta, xp.ones_like(x), xp.zeros_like(x)))
+
+
+def _soft_margin(xp, x, target, _):
+    """log(1 + exp(-target·x))."""
+    z = -target * x
+    return xp.maximum(z, xp.zeros_like(z)) + xp.log1p(xp.exp(-xp.abs(z)))
+
+
+def _soft_margin_curvature(xp, x, target, _):
+    s = xp.sigmoid(target * x)
+    return target * target * s * (1 - s)
+
+
+soft_margin_loss = declare_elementwise(
+    "soft_margin_loss", "SoftMarginLoss", _soft_margin, lambda xp, x, target, _: -target * xp.sigmoid(-target * x), _soft_margin_curvature, False)
+
+
+# Binary cross-entropy
+
+
+LOG_FLOOR = -100.0      # logarithms are held above it, so that a sure and wrong probability has a finite loss
+
+
+def _log_held(xp: Any, x: Any) -> Any:
+    return xp.maximum(xp.log(x), xp.full_like(x, LOG_FLOOR))
+
+
+def weighted(each: Any, weight: Any) -> Any:
+    return each if weight is None else each * weight
+
+
+@primitive
+def binary_cross_entropy(xp, x, target, weight, /, reduction):
+    """-[target·log x + (1 - target)·log(1 - x)], the logarithms held above -100."""
+    d = x.dtype
+    x, target, weight = wide(xp, x), wide(xp, target), wide(xp, weight)
+    rest = xp.log1p(-x)
+    rest = xp.maximum(rest, xp.full_like(x, LOG_FLOOR))
+    loss = reduced(xp, weighted((target - 1) * rest - target * _log_held(xp, x), weight), reduction)
+    return xp.asarray(loss).astype(d) if d in xp.NARROW else loss
+
+
+def _bce_slope(xp, x, target):
+    scale = (1 - x) * x
+    return (x - target) / xp.maximum(scale, xp.full_like(scale, 1e-12))
+
+
+def _bce_curvature(xp, x, target):
+    scale = (1 - x) * x
+    scale = xp.maximum(scale, xp.full_like(scale, 1e-12))
+    return (x * x - x * target * 2 + target) / (scale * scale)
+
+
+@primitive(grad="BinaryCrossEntropyBackward")
+def binary_cross_entropy_gradient(xp, grad, x, target, weight, /, reduction):
+    """grad·(x - target)/(x(1 - x)), the denominator held above 1e-12."""
+    return weighted(_bce_slope(xp, x, target), weight) * share(grad, x.shape, reduction)
+
+
+def _bce_target(xp, g, x, weight, reduction):
+    rest = xp.log1p(-x)
+    rest = xp.maximum(rest, xp.full_like(rest, LOG_FLOOR))
+    return weighted(rest - _log_held(xp, x), weight) * share(g, tuple(x.shape), reduction)
+
+
+binary_cross_entropy.derivative(
+    x=lambda xp, g, x, target, weight, reduction: xp.binary_cross_entropy_gradient(g, x, target, weight, reduction), target=_bce_target)
+binary_cross_entropy.batching(batched)
+binary_cross_entropy_gradient.derivative(
+    grad=lambda xp, g, x, target, weight, reduction: share(
+        xp.sum(g * weighted(_bce_slope(xp, x, target), weight)) if reduction else g * weighted(_bce_slope(xp, x, target), weight),
+        tuple(x.shape), reduction),
+    x=lambda xp, g, grad, x, target, weight, reduction: (
+        g * weighted(_bce_curvature(xp, x, target), weight) * share(grad, tuple(x.shape), reduction)),
+    target=lambda xp, g, grad, x, weight, reduction: (
+        -g * weighted(1 / xp.maximum((1 - x) * x, xp.full_like(x, 1e-12)), weight) * share(grad, tuple(x.shape), reduction)))
+
+
+@primitive
+def binary_cross_entropy_with_logits(xp, x, target, weight, pos_weight, /, reduction):
+    """`binary_cross_entropy` of sigmoid(x), without overflow; positive targets weigh ``pos_weight``."""
+    d = x.dtype
+    x, target, weight, pos_weight = wide(xp, x), wide(xp, target), wide(xp, weight), wide(xp, pos_weight)
+    soft = xp.log1p(xp.exp(-xp.abs(x)))
+    if pos_weight is None:      # max(x, 0) - x·target + log(1 + exp(-|x|))
+        loss = xp.maximum(x, xp.zeros_like(x)) - x * target + soft
+    else:
+        loss = (1 - target) * x + ((pos_weight - 1) * target + 1) * (xp.maximum(-x, xp.zeros_like(x)) + soft)
+    loss = reduced(xp, weighted(loss, weight), reduction)
+    return xp.asarray(loss).astype(d) if d in xp.NARROW else loss
+
+
+def _logits_slope(xp, x, target, pos_weight):
+    if pos_weight is None:
+        return xp.sigmoid(x) - target
+    return 1 - target - ((pos_weight - 1) * target + 1) * xp.sigmoid(-x)
+
+
+@primitive(grad="BinaryCrossEntropyWithLogitsBackward")
+def binary_cross_entropy_with_logits_gradient(xp, grad, x, target, weight, pos_weight, /, reduction):
+    """grad·(sigmoid(x) - target), weighted."""
+    return weighted(_logits_slope(xp, x, target, pos_weight), weight) * share(grad, x.shape, reduction)
+
+
+def _logits_target(xp, g, x, weight, pos_weight, reduction):
+    slope = -x
+    if pos_weight is not None:
+        slope = slope + (pos_weight - 1) * (xp.maximum(-x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x))))
+    return weighted(slope, weight) * share(g, tuple(x.shape), reduction)
+
+
+def _logits_again(xp, g, grad, x, target, weight, pos_weight, reduction):
+    s = xp.sigmoid(x)
+    curvature = s * (1 - s)
+    if pos_weight is not None:
+        curvature = ((pos_weight - 1) * target + 1) * curvature
+    return g * weighted(curvature, weight) * share(grad, tuple(x.shape), reduction)
+
+
+def _logits_again_target(xp, g, grad, x, weight, pos_weight, reduction):
+    slope = -xp.ones_like(x) if pos_weight is None else -1 - (pos_weight - 1) * xp.sigmoid(-x)
+    return g * weighted(slope, weight) * share(grad, tuple(x.shape), reduction)
+
+
+def _logits_again_grad(xp, g, x, target, weight, pos_weight, reduction):
+    each = g * weighted(_logits_slope(xp, x, target, pos_weight), weight)
+    return share(xp.sum(each) if reduction else each, tuple(x.shape), reduction)
+
+
+binary_cross_entropy_with_logits.derivative(
+    x=lambda xp, g, x, target, weight, pos_weight, reduction: xp.binary_cross_entropy_with_logits_gradient(g, x, target, weight, pos_weight, reduction),
+    target=_logits_target)
+binary_cross_entropy_with_logits.batching(batched)
+binary_cross_entropy_with_logits_gradient.derivative(grad=_logits_again_grad, x=_logits_again, target=_logits_again_target)
