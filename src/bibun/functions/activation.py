@@ -14,7 +14,7 @@ from ..autograd import dispatch
 from ..autograd.dispatch import apply, make_unary
 from ..errors import argument_error, normalize_dim
 from ..ops import activation as ops
-from .register import FUNCTIONS, METHODS, array_function_of, inplace_of
+from .register import FUNCTIONS, METHODS, array_function_of, inplace_of, with_out
 
 _relu = make_unary(ops.relu, array_function_of(ops.relu), False)
 _gelu = make_unary(ops.gelu, array_function_of(ops.gelu), True)
@@ -71,6 +71,8 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
     """x clipped to [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    if isinstance(input, dispatch.Tensor) and input._a.dtype.kind in "iu":
+        min_val, max_val = int(min_val), int(max_val)
     return _written(input, lambda x: apply(ops.hardtanh, (_tensor(x, "hardtanh"),), (min_val, max_val)), inplace, "hardtanh")
 
 
@@ -96,6 +98,7 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     return _written(input, lambda x: apply(ops.celu, (_floats(x, "celu"),), (alpha,)), inplace, "celu")
 
 
+@with_out
 def gelu(input: Any, *, approximate: str = "none") -> Any:
     """x·Φ(x); ``approximate="tanh"`` for the tanh form."""
     if approximate == "none":
@@ -115,6 +118,7 @@ def mish(input: Any, inplace: bool = False) -> Any:
     return _written(input, lambda x: apply(ops.mish, (_floats(x, "mish"),)), inplace, "mish")
 
 
+@with_out
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + exp(beta·x)) / beta; x itself where beta·x > threshold."""
     return apply(ops.softplus, (_floats(input, "softplus"),), (beta, threshold))
@@ -140,11 +144,13 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
     return _written(input, lambda x: apply(ops.hardswish, (_floats(x, "hardswish"),)), inplace, "hardswish")
 
 
+@with_out
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     """x where |x| > lambd, else 0."""
     return apply(ops.hardshrink, (_floats(input, "hardshrink"),), (lambd,))
 
 
+@with_out
 def softshrink(input: Any, lambd: float = 0.5) -> Any:
     """x moved towards 0 by lambd, and 0 within."""
     if lambd < 0:
@@ -152,6 +158,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Any:
     return apply(ops.softshrink, (_floats(input, "softshrink"),), (lambd,))
 
 
+@with_out
 def logsigmoid(input: Any) -> Any:
     """log(sigmoid(x)), without overflow."""
     return apply(ops.log_sigmoid, (_floats(input, "log_sigmoid"),))
@@ -200,6 +207,7 @@ def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: 
     return _written(input, run, inplace, "rrelu")
 
 
+@with_out
 def glu(input: Any, dim: int = -1) -> Any:
     """The first half along ``dim`` times the sigmoid of the second (Dauphin et al. 2016)."""
     a = _floats(input, "glu")._a

@@ -233,13 +233,13 @@ def fill(input: Any, value: Any) -> Any:
     return input.clone().fill_(value)
 
 
-@function(out=False, method=False)
+@function(out=False, method=False, name="zero_")
 def zero_(input: Any) -> Any:
     """Overwrite every element of ``input`` with 0."""
     return input.zero_()
 
 
-@function(out=False, method=False)
+@function(out=False, method=False, name="fill_")
 def fill_(input: Any, value: Any) -> Any:  # noqa: F811
     """Overwrite every element of ``input`` with ``value``."""
     return input.fill_(value)
