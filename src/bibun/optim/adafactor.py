@@ -36,9 +36,18 @@ class Adafactor(Optimizer):
         maximize: go up the gradient.
     """
 
-    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-2, beta2_decay: float = -0.8,
-                 eps: tuple[float | None, float] = (None, 1e-3), d: float = 1.0, weight_decay: float = 0.0, *,
-                 foreach: bool | None = None, maximize: bool = False):
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+    ):
         check_lr_named(lr)
         if not 0.0 >= beta2_decay:
             raise ValueError(f"beta2_decay should be <= 0 but is: {beta2_decay}")
@@ -50,8 +59,18 @@ class Adafactor(Optimizer):
             raise ValueError(f"Clipping threshold d should be >= 1 but is: {d}")
         if not 0.0 <= weight_decay:
             raise ValueError(f"weight_decay should be >= 0 but is: {weight_decay}")
-        super().__init__(params, {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay,
-                                  "foreach": foreach, "maximize": maximize})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "beta2_decay": beta2_decay,
+                "eps": eps,
+                "d": d,
+                "weight_decay": weight_decay,
+                "foreach": foreach,
+                "maximize": maximize,
+            },
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -63,7 +82,7 @@ class Adafactor(Optimizer):
                     kept["step"] = counter(float(kept["step"]))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters from their gradients; ``closure`` computes the loss anew, and its result is returned."""
+        """Update the parameters from their gradients; ``closure`` computes the loss anew and returns it."""
         loss = None if closure is None else run_closure(closure)
         frame = user_frame(2)
         token = quiet(IGNORE)
@@ -96,7 +115,7 @@ class Adafactor(Optimizer):
         if eps1 is None:
             eps1 = dtypes.finfo(p.dtype).eps
         new = n ** group["beta2_decay"]
-        rate = max(eps2, _norm(a) / a.size ** 0.5) * min(lr, 1 / n ** 0.5) if a.size else 0.0
+        rate = max(eps2, _norm(a) / a.size**0.5) * min(lr, 1 / n**0.5) if a.size else 0.0
         if group["weight_decay"] != 0:
             _store(a, _wide(a) * _same(a, 1 - lr * group["weight_decay"]))
         g = _wide(g)
@@ -114,7 +133,7 @@ class Adafactor(Optimizer):
             square = np.array(_wide(state["variance"]._a))
         update = np.maximum(square, _same(square, eps1 * eps1))
         update = g * (1 / np.sqrt(update))
-        threshold = max(1.0, _norm(update) / (a.size ** 0.5 * group["d"])) if a.size else 1.0
+        threshold = max(1.0, _norm(update) / (a.size**0.5 * group["d"])) if a.size else 1.0
         _store(a, _wide(a) + update * _same(update, -rate / threshold))
 
 

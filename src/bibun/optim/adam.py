@@ -16,7 +16,9 @@ __all__ = ["Adam"]
 
 
 def _adam(x: Any, flags: Any, numbers: Any, p: Any, g: Any, mean: Any, square: Any, largest: Any = None) -> None:
-    """One step: mean ← β₁·mean + (1−β₁)·g, square ← β₂·square + (1−β₂)·g², p ← p − lr/(1−β₁ⁿ)·mean/(√square/√(1−β₂ⁿ) + ε)."""
+    """One step: mean ← β₁·mean + (1−β₁)·g, square ← β₂·square + (1−β₂)·g²,
+    p ← p − lr/(1−β₁ⁿ)·mean/(√square/√(1−β₂ⁿ) + ε).
+    """
     maximize, decay, decoupled, amsgrad = flags
     new_mean, keep, new_square, correction, eps, rate, decay_by = numbers
     if maximize:
@@ -63,21 +65,44 @@ class Adam(Elementwise):
     """
 
     _rule = staticmethod(_adam)
-    _later = {"amsgrad": False, "maximize": False, "foreach": None, "capturable": False, "differentiable": False,
-              "decoupled_weight_decay": False, "fused": None}
+    _later = {
+        "amsgrad": False,
+        "maximize": False,
+        "foreach": None,
+        "capturable": False,
+        "differentiable": False,
+        "decoupled_weight_decay": False,
+        "fused": None,
+    }
 
-    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-3, betas: tuple[Any, Any] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
-                 capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
-                 decoupled_weight_decay: bool = False):
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[Any, Any] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ):
         if isinstance(lr, Tensor) and foreach and not capturable:
             raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
         check_lr(lr)
         at_least_zero("epsilon value", eps)
         check_betas(betas)
         at_least_zero("weight_decay value", weight_decay)
-        if not (isinstance(betas[0], float) and isinstance(betas[1], float)
-                or isinstance(betas[0], Tensor) and isinstance(betas[1], Tensor)):
+        if not (
+            isinstance(betas[0], float)
+            and isinstance(betas[1], float)
+            or isinstance(betas[0], Tensor)
+            and isinstance(betas[1], Tensor)
+        ):
             raise ValueError("betas must be either both floats or both Tensors")
         for i, beta in enumerate(betas):
             if isinstance(beta, Tensor):
@@ -86,10 +111,22 @@ class Adam(Elementwise):
                 if beta.numel() != 1:
                     raise ValueError(f"Tensor betas[{i}] must be 1-element")
         check_implementation(foreach, fused, differentiable)
-        super().__init__(params, {
-            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize,
-            "foreach": foreach, "capturable": capturable, "differentiable": differentiable, "fused": fused,
-            "decoupled_weight_decay": decoupled_weight_decay})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "differentiable": differentiable,
+                "fused": fused,
+                "decoupled_weight_decay": decoupled_weight_decay,
+            },
+        )
 
     def _start(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state = {"step": counter(), "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
@@ -105,5 +142,12 @@ class Adam(Elementwise):
     def _scalars(self, group: dict[str, Any], n: float, state: dict[str, Any]) -> tuple[Any, ...]:
         lr, decay = group["lr"], group["weight_decay"]
         beta1, beta2 = group["betas"]
-        return (1 - beta1, beta2, 1 - beta2, (1 - beta2 ** n) ** 0.5, group["eps"], -(lr / (1 - beta1 ** n)),
-                1 - lr * decay if group["decoupled_weight_decay"] else decay)
+        return (
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            (1 - beta2**n) ** 0.5,
+            group["eps"],
+            -(lr / (1 - beta1**n)),
+            1 - lr * decay if group["decoupled_weight_decay"] else decay,
+        )

@@ -1,16 +1,17 @@
 """The arithmetic that update rules are written in: a handful of in-place operations with PyTorch's roundings.
 
-A rule such as Adam's is one function over a *vocabulary* ``x``: ``x.lerp_(m, g, w)``, ``x.addcdiv_(p, m, d, s)``. Handed
-`Arrays` it runs on ndarrays with scratch memory that is made once; handed `Singles`, on one-element arrays through
-Python floats; handed `Halves`, on float16 and bfloat16, computing in float32; handed `TENSORS`, on Tensors, so that it
-can be differentiated. Scalars of a rule pass through ``x.numbers`` first. `Scratch` chooses, `Blocks` walks large arrays
-in pieces that stay in cache.
+A rule such as Adam's is one function over a *vocabulary* ``x``: ``x.lerp_(m, g, w)``, ``x.addcdiv_(p, m, d, s)``.
+Handed `Arrays` it runs on ndarrays with scratch memory that is made once; handed `Singles`, on one-element arrays
+through Python floats; handed `Halves`, on float16 and bfloat16, computing in float32; handed `TENSORS`, on Tensors, so
+that it can be differentiated. Scalars of a rule pass through ``x.numbers`` first. `Scratch` chooses, `Blocks` walks
+large arrays in pieces that stay in cache.
 
 What a vocabulary offers, operands ``a`` and ``b`` of one shape, scalars ``s``: in place ``mul_(a, s)``,
 ``add_(a, b, s)`` (a + s·b, one rounding where that is cheap), ``lerp_``, ``addcmul_``, ``addcdiv_``, ``maximum_``,
-``copy_``; and with a place for the result (`x.u`, `x.d` or `x.e`, for scratch) ``neg``, ``add``, ``mul``, ``div``,
-``plus`` (a + scalar), ``scale`` (a · scalar), ``over`` (a / scalar), ``sqrt``, ``abs``, ``minus_square``, ``reciprocal``,
-``by_sign`` and ``unless_negative``. A rule goes on with what such a call returns, for not every vocabulary has places.
+``clamp_``, ``copy_``; and with a place for the result (`x.u`, `x.d` or `x.e`, for scratch) ``neg``, ``add``, ``mul``,
+``div``, ``plus`` (a + scalar), ``scale`` (a · scalar), ``over`` (a / scalar), ``sqrt``, ``abs``, ``minus_square``,
+``reciprocal``, ``by_sign`` and ``unless_negative``. A rule goes on with what such a call returns, for not every
+vocabulary has places.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Arrays:
         return np.reciprocal(a, out)
 
     def minus_square(self, a: Any, b: Any, out: Any) -> Any:
-        b = b.astype(F64)       # variance = mean square - squared mean: what is left needs the square's exact digits
+        b = b.astype(F64)  # variance = mean square - squared mean: what is left needs the square's exact digits
         b *= b
         return subtract(a, b, out, casting="same_kind")
 

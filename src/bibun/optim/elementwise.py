@@ -21,8 +21,16 @@ from ..tensor import Tensor, wrap
 from .arithmetic import TENSORS, Scratch
 from .optimizer import Optimizer, global_post_hooks, global_pre_hooks, run_closure
 
-__all__ = ["Elementwise", "at_least_zero", "check_betas", "check_implementation", "check_lr", "check_lr_named",
-           "counter", "zeros_like"]
+__all__ = [
+    "Elementwise",
+    "at_least_zero",
+    "check_betas",
+    "check_implementation",
+    "check_lr",
+    "check_lr_named",
+    "counter",
+    "zeros_like",
+]
 
 F64 = np.dtype(np.float64)
 
@@ -127,8 +135,9 @@ class Elementwise(Optimizer):
         Args:
             closure: computes the loss anew, with its gradients; its result is returned.
         """
-        if (self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or global_pre_hooks
-                or global_post_hooks) and not self._inside:
+        if (
+            self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or global_pre_hooks or global_post_hooks
+        ) and not self._inside:
             return self.step_with_hooks(type(self).step, (self,) if closure is None else (self, closure), {})
         self._opt_called = True
         loss = None if closure is None else run_closure(closure)
@@ -161,7 +170,7 @@ class Elementwise(Optimizer):
             self._prepare()
             known = self._vocabularies
         if len(known) > 64 + 2 * sum(len(g["params"]) for g in self.param_groups):
-            known.clear()           # parameters come and go
+            known.clear()  # parameters come and go
         words = self._scratch.for_array(a)
         known[p] = (a, words)
         return words

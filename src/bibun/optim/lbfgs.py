@@ -1,8 +1,8 @@
 """L-BFGS: quasi-Newton steps from the last few changes of gradient and parameters.
 
-Nocedal, "Updating Quasi-Newton Matrices With Limited Storage" (1980); the line search for the strong Wolfe conditions is
-algorithms 3.5 and 3.6 of Nocedal and Wright, "Numerical Optimization" (2006), with the safeguards of Schmidt's minFunc,
-which PyTorch follows too.
+Nocedal, "Updating Quasi-Newton Matrices With Limited Storage" (1980); the line search for the strong Wolfe conditions
+is algorithms 3.5 and 3.6 of Nocedal and Wright, "Numerical Optimization" (2006), with the safeguards of Schmidt's
+minFunc, which PyTorch follows too.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Point(NamedTuple):
 
 
 def cubic_minimum(a: Point, b: Point, bounds: tuple[Any, Any] | None = None) -> Any:
-    """Where the cubic through two points with their slopes is least, within ``bounds`` (by default, between the two)."""
+    """Where the cubic through two points with their slopes is least, within ``bounds`` (by default, between them)."""
     low, high = bounds or (min(a.t, b.t), max(a.t, b.t))
     d1 = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.t - b.t)
-    square = d1 ** 2 - a.slope * b.slope
+    square = d1**2 - a.slope * b.slope
     if not square >= 0:
         return (low + high) / 2.0
     d2 = np.sqrt(square)
@@ -46,9 +46,17 @@ def cubic_minimum(a: Point, b: Point, bounds: tuple[Any, Any] | None = None) -> 
     return min(max(least, low), high)
 
 
-def strong_wolfe(evaluate: Callable[[Any], Point], t: Any, start: Point, extent: float, tolerance_change: float,
-                 c1: float = 1e-4, c2: float = 0.9, max_steps: int = 25) -> tuple[Point, int]:
-    """A step length with enough decrease (c1) and a slope flat enough (c2): the point there, and how often was evaluated.
+def strong_wolfe(
+    evaluate: Callable[[Any], Point],
+    t: Any,
+    start: Point,
+    extent: float,
+    tolerance_change: float,
+    c1: float = 1e-4,
+    c2: float = 0.9,
+    max_steps: int = 25,
+) -> tuple[Point, int]:
+    """A step length with enough decrease (c1) and a slope flat enough (c2): the point there, and all evaluations.
 
     Args:
         evaluate: computes the point at a step length.
@@ -56,6 +64,7 @@ def strong_wolfe(evaluate: Callable[[Any], Point], t: Any, start: Point, extent:
         start: the point at length 0.
         extent: the direction's largest component; brackets that move no parameter by `tolerance_change` are left.
     """
+
     def too_high(x: Point) -> bool:
         return bool(x.loss > start.loss + c1 * x.t * start.slope)
 
@@ -142,15 +151,32 @@ class LBFGS(Optimizer):
     (13.0, True)
     """
 
-    def __init__(self, params: ParamsT, lr: float | Tensor = 1, max_iter: int = 20, max_eval: int | None = None,
-                 tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
-                 line_search_fn: str | None = None):
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1,
+        max_iter: int = 20,
+        max_eval: int | None = None,
+        tolerance_grad: float = 1e-7,
+        tolerance_change: float = 1e-9,
+        history_size: int = 100,
+        line_search_fn: str | None = None,
+    ):
         check_lr(lr)
         if max_eval is None:
             max_eval = max_iter * 5 // 4
-        super().__init__(params, {
-            "lr": lr, "max_iter": max_iter, "max_eval": max_eval, "tolerance_grad": tolerance_grad,
-            "tolerance_change": tolerance_change, "history_size": history_size, "line_search_fn": line_search_fn})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "max_iter": max_iter,
+                "max_eval": max_eval,
+                "tolerance_grad": tolerance_grad,
+                "tolerance_change": tolerance_change,
+                "history_size": history_size,
+                "line_search_fn": line_search_fn,
+            },
+        )
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
         self._params = self.param_groups[0]["params"]
@@ -185,7 +211,7 @@ class LBFGS(Optimizer):
         for p in self._params:
             a = p._a
             n = 2 * a.size if a.dtype.kind == "c" else a.size
-            part = direction[offset:offset + n]
+            part = direction[offset : offset + n]
             offset += n
             if a.dtype.kind == "c":
                 a += (part * length).view(a.dtype).reshape(a.shape) if n else 0
@@ -194,7 +220,7 @@ class LBFGS(Optimizer):
                 words.run(_move, None, words.numbers((float(length),)), a, part.reshape(a.shape))
             written(a, *line)
 
-    def step(self, closure: Callable[[], Any]) -> Any:
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
         """Minimise for up to ``max_iter`` iterations; the closure's first result is returned.
 
         Args:
@@ -229,12 +255,16 @@ class LBFGS(Optimizer):
         if _largest(gradient) <= tolerance_grad:
             return first
 
-        direction, t, previous_gradient = _array(state.get("d")), _number(state.get("t")), _array(state.get("prev_flat_grad"))
+        direction, t, previous_gradient = (
+            _array(state.get("d")),
+            _number(state.get("t")),
+            _array(state.get("prev_flat_grad")),
+        )
         changes = [_array(y) for y in state.get("old_dirs") or ()]
         moves = [_array(s) for s in state.get("old_stps") or ()]
         inverses = [_number(r) for r in state.get("ro") or ()]
         scale, previous_loss = _number(state.get("H_diag")), state.get("prev_loss")
-        factors: list[Any] = [_number(f) for f in state.get("al") or [None] * limit]
+        factors: list[Any] = [_number(f) for f in state.get("al") or ()]
 
         for n in range(1, max_iter + 1):
             state["n_iter"] += 1
@@ -250,6 +280,7 @@ class LBFGS(Optimizer):
                     moves.append(move)
                     inverses.append(1.0 / curvature)
                     scale = curvature / np.dot(change, change)
+                factors = factors or state.setdefault("al", [None] * limit)[:]
                 direction = self._direction(gradient, changes, moves, inverses, scale, factors)
             previous_gradient, previous_loss = gradient, loss
             t = min(1.0, 1.0 / np.abs(gradient).sum()) * lr if state["n_iter"] == 1 else lr
@@ -270,8 +301,9 @@ class LBFGS(Optimizer):
                         p._a[...] = a
                     return Point(length, value, g, np.dot(g, direction))
 
-                here, calls = strong_wolfe(evaluate, t, Point(0, loss, gradient, slope), float(_largest(direction)),
-                                           tolerance_change)
+                here, calls = strong_wolfe(
+                    evaluate, t, Point(0, loss, gradient, slope), float(_largest(direction)), tolerance_change
+                )
                 t, loss, gradient = here.t, here.loss, here.gradient
                 self._add(t, direction, line)
             else:
@@ -282,20 +314,32 @@ class LBFGS(Optimizer):
                     calls = 1
             evaluations += calls
             state["func_evals"] += calls
-            if (n == max_iter or evaluations >= max_eval or (calls and _largest(gradient) <= tolerance_grad)
-                    or _largest(direction * gradient.dtype.type(t)) <= tolerance_change
-                    or abs(loss - previous_loss) < tolerance_change):
+            if (
+                n == max_iter
+                or evaluations >= max_eval
+                or (calls and _largest(gradient) <= tolerance_grad)
+                or _largest(direction * gradient.dtype.type(t)) <= tolerance_change
+                or abs(loss - previous_loss) < tolerance_change
+            ):
                 break
 
-        state.update(d=wrap(direction), t=t if isinstance(t, (int, float)) else wrap(np.array(t)),
-                     old_dirs=[wrap(y) for y in changes], old_stps=[wrap(s) for s in moves],
-                     ro=[wrap(np.array(r)) for r in inverses], H_diag=wrap(np.array(scale)),
-                     prev_flat_grad=wrap(previous_gradient), prev_loss=previous_loss,
-                     al=[f if f is None else wrap(np.array(f)) for f in factors])
+        state.update(
+            d=wrap(direction),
+            t=t if isinstance(t, (int, float)) else wrap(np.array(t)),
+            old_dirs=[wrap(y) for y in changes],
+            old_stps=[wrap(s) for s in moves],
+            ro=[wrap(np.array(r)) for r in inverses],
+            H_diag=wrap(np.array(scale)),
+            prev_flat_grad=wrap(previous_gradient),
+            prev_loss=previous_loss,
+        )
+        if factors:
+            state["al"] = [f if f is None else wrap(np.array(f)) for f in factors]
         return first
 
-    def _direction(self, gradient: Any, changes: list[Any], moves: list[Any], inverses: list[Any], scale: Any,
-                   factors: list[Any]) -> Any:
+    def _direction(
+        self, gradient: Any, changes: list[Any], moves: list[Any], inverses: list[Any], scale: Any, factors: list[Any]
+    ) -> Any:
         """The approximate inverse Hessian times −gradient, by the two-loop recursion."""
         q = -gradient
         add = self._axpy(q)
@@ -314,6 +358,7 @@ class LBFGS(Optimizer):
 
         def add(a: Any, b: Any, s: Any) -> None:
             a += b * s
+
         return add
 
 

@@ -76,9 +76,18 @@ class Muon(Optimizer):
         ValueError: for a parameter that is no matrix.
     """
 
-    def __init__(self, params: ParamsT, lr: float = 1e-3, weight_decay: float = 0.1, momentum: float = 0.95,
-                 nesterov: bool = True, ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
-                 eps: float = 1e-7, ns_steps: int = 5, adjust_lr_fn: str | None = None):
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+    ):
         check_lr_named(lr)
         if not 0.0 <= momentum:
             raise ValueError(f"momentum should be >= 0 but is: {momentum}")
@@ -86,16 +95,28 @@ class Muon(Optimizer):
             raise ValueError(f"weight decay should be >= 0 but is: {weight_decay}")
         if adjust_lr_fn is not None and adjust_lr_fn not in ("original", "match_rms_adamw"):
             raise ValueError(f"Adjust learning rate function {adjust_lr_fn} is not supported")
-        super().__init__(params, {
-            "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov,
-            "ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps, "adjust_lr_fn": adjust_lr_fn})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "weight_decay": weight_decay,
+                "momentum": momentum,
+                "nesterov": nesterov,
+                "ns_coefficients": ns_coefficients,
+                "eps": eps,
+                "ns_steps": ns_steps,
+                "adjust_lr_fn": adjust_lr_fn,
+            },
+        )
         for group in self.param_groups:
             for p in group["params"]:
                 if p.ndim != 2:
-                    raise ValueError(f"Muon only supports 2D parameters whereas we found a parameter with size: {p.size()}")
+                    raise ValueError(
+                        f"Muon only supports 2D parameters whereas we found a parameter with size: {p.size()}"
+                    )
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters from their gradients; ``closure`` computes the loss anew, and its result is returned."""
+        """Update the parameters from their gradients; ``closure`` computes the loss anew and returns it."""
         loss = None if closure is None else run_closure(closure)
         frame = user_frame(2)
         token = quiet(IGNORE)
@@ -119,7 +140,9 @@ class Muon(Optimizer):
             state["momentum_buffer"] = wrap(np.zeros_like(p.grad._a))
         a, momentum, nesterov = p._a, group["momentum"], group["nesterov"]
         step = np.array(p.grad._a)
-        words.run(_mean, nesterov, words.numbers((1 - momentum, momentum)), state["momentum_buffer"]._a, p.grad._a, step)
+        words.run(
+            _mean, nesterov, words.numbers((1 - momentum, momentum)), state["momentum_buffer"]._a, p.grad._a, step
+        )
         step = orthogonal(step, group["ns_coefficients"], group["ns_steps"], group["eps"]).astype(a.dtype)
         lr = float(group["lr"])
         rows, columns = a.shape

@@ -15,7 +15,8 @@ from copy import deepcopy
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from ..autograd.modes import enable_grad, state as mode
+from ..autograd.modes import enable_grad
+from ..autograd.modes import state as mode
 from ..tensor import Tensor
 from ..utils.hooks import RemovableHandle
 
@@ -77,8 +78,17 @@ def hooked(step: Callable) -> Callable:
 def _typename(x: Any) -> str:
     """The name of a value's type, a tensor's with its dtype."""
     if isinstance(x, Tensor):
-        name = {"int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "float32": "Float",
-                "float64": "Double", "float16": "Half", "bfloat16": "BFloat16"}.get(str(x.dtype).split(".")[-1])
+        name = {
+            "int64": "Long",
+            "int32": "Int",
+            "int16": "Short",
+            "int8": "Char",
+            "uint8": "Byte",
+            "float32": "Float",
+            "float64": "Double",
+            "float16": "Half",
+            "bfloat16": "BFloat16",
+        }.get(str(x.dtype).split(".")[-1])
         return f"torch.{name or str(x.dtype).split('.')[-1].title()}Tensor"
     kind = type(x)
     return kind.__qualname__ if kind.__module__ in ("builtins", None) else f"{kind.__module__}.{kind.__qualname__}"
@@ -122,15 +132,18 @@ class Optimizer:
     _optimizer_load_state_dict_pre_hooks: OrderedDict[int, Callable]
     _optimizer_load_state_dict_post_hooks: OrderedDict[int, Callable]
 
-    #: Whether a step with hooks is under way.
+    #: Whether a step with hooks is under way, and whether there was a step since a scheduler began to watch.
     _inside = False
+    _opt_called = False
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]):
         self.defaults = defaults
         self._make_hooks()
         if isinstance(params, Tensor):
-            raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
-                            + _typename(params))
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
+                + _typename(params)
+            )
         self.state: defaultdict[Any, Any] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups: list[Any] = list(params)
@@ -149,8 +162,14 @@ class Optimizer:
             cls.step = hooked(step)  # type: ignore[method-assign]
 
     def _make_hooks(self) -> None:
-        for moment in ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre",
-                       "load_state_dict_post"):
+        for moment in (
+            "step_pre",
+            "step_post",
+            "state_dict_pre",
+            "state_dict_post",
+            "load_state_dict_pre",
+            "load_state_dict_post",
+        ):
             self.__dict__.setdefault(f"_optimizer_{moment}_hooks", OrderedDict())
 
     # saved and copied: options, state and groups; hooks stay behind
@@ -179,8 +198,9 @@ class Optimizer:
 
     def has_step_hooks(self) -> bool:
         """Whether somebody wants to be called around the step."""
-        return bool(self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or global_pre_hooks
-                    or global_post_hooks)
+        return bool(
+            self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or global_pre_hooks or global_post_hooks
+        )
 
     def step_with_hooks(self, step: Callable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call ``step(*args, **kwargs)`` between the hooks, which may change the arguments."""
@@ -190,8 +210,9 @@ class Optimizer:
                 result = hook(self, args, kwargs)
                 if result is not None:
                     if not isinstance(result, tuple) or len(result) != 2:
-                        raise RuntimeError(f"{step} must return None or a tuple of (new_args, new_kwargs), "
-                                           f"but got {result}.")
+                        raise RuntimeError(
+                            f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}."
+                        )
                     args, kwargs = result
             out = step(*args, **kwargs)
             for hook in [*self._optimizer_step_post_hooks.values(), *global_post_hooks.values()]:
@@ -284,8 +305,10 @@ class Optimizer:
         if len(groups) != len(saved):
             raise ValueError("loaded state dict has a different number of parameter groups")
         if any(len(g["params"]) != len(s["params"]) for g, s in zip(groups, saved)):
-            raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
-        by_number = {}
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            )
+        by_number: dict[Any, Any] = {}
         for group, new in zip(groups, saved):
             by_number.update(zip(new["params"], group["params"]))
         state: defaultdict[Any, Any] = defaultdict(dict)
@@ -316,8 +339,9 @@ class Optimizer:
         return value
 
     @staticmethod
-    def _process_value_according_to_param_policy(param: Tensor, value: Tensor, param_id: Any,
-                                                 param_groups: list[dict[str, Any]], key: Any = None) -> Tensor:
+    def _process_value_according_to_param_policy(
+        param: Any, value: Any, param_id: Any, param_groups: list[dict[str, Any]], key: Any = None
+    ) -> Any:
         """A saved state tensor as the parameter's optimizer wants it: counters as they are, the rest in its dtype."""
         value = value.detach().clone()
         if key != "step" and param.is_floating_point() and value.dtype != param.dtype:
@@ -334,8 +358,10 @@ class Optimizer:
         if isinstance(params, Tensor):
             params = [params]
         elif isinstance(params, set):
-            raise TypeError("optimizer parameters need to be organized in ordered collections, but the ordering of tensors in "
-                            "sets will change between runs. Please use a list instead.")
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in "
+                "sets will change between runs. Please use a list instead."
+            )
         given = list(params)
         tensors = [x[1] if isinstance(x, tuple) else x for x in given]
         names = [x[0] for x in given if isinstance(x, tuple)]
@@ -350,14 +376,19 @@ class Optimizer:
             if default is required and name not in param_group:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
         if len(set(tensors)) != len(tensors):
-            warnings.warn("optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; "
-                          "see github.com/pytorch/pytorch/issues/40967 for more information", stacklevel=3)
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; "
+                "see github.com/pytorch/pytorch/issues/40967 for more information",
+                stacklevel=3,
+            )
         for group in self.param_groups:
             if not set(tensors).isdisjoint(group["params"]):
                 raise ValueError("some parameters appear in more than one parameter group")
             if ("param_names" in group) != bool(names):
-                raise ValueError("all optimizer param groups should be with/without names. cannot add param group "
-                                 f"{'with' if names else 'without'} names to the optimizer")
+                raise ValueError(
+                    "all optimizer param groups should be with/without names. cannot add param group "
+                    f"{'with' if names else 'without'} names to the optimizer"
+                )
         param_group["params"] = tensors
         if names:
             param_group["param_names"] = names
@@ -374,6 +405,7 @@ def run_closure(closure: Callable[[], Any]) -> Any:
 
 # What subclasses written for PyTorch import from here.
 
+
 def _use_grad_for_differentiable(step: Callable) -> Callable:
     """``step`` with recording switched off, or on for an optimizer that says ``differentiable``."""
 
@@ -385,6 +417,7 @@ def _use_grad_for_differentiable(step: Callable) -> Callable:
             return step(*args, **kwargs)
         finally:
             mode.grad = before
+
     return wrapper
 
 
@@ -392,7 +425,9 @@ def _get_value(x: Any) -> Any:
     return x.item() if isinstance(x, Tensor) else x
 
 
-def _default_to_fused_or_foreach(params: list[Tensor], differentiable: bool, use_fused: bool = False) -> tuple[bool, bool]:
+def _default_to_fused_or_foreach(
+    params: list[Tensor], differentiable: bool, use_fused: bool = False
+) -> tuple[bool, bool]:
     return False, False
 
 

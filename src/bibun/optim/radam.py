@@ -57,35 +57,75 @@ class RAdam(Elementwise):
 
     _rule = staticmethod(_radam)
     _capturable = ("params and state_steps", "'cuda', 'xpu', 'hpu', 'privateuseone', 'xla'")
-    _later = {"maximize": False, "foreach": None, "capturable": False, "differentiable": False,
-              "decoupled_weight_decay": False}
+    _later = {
+        "maximize": False,
+        "foreach": None,
+        "capturable": False,
+        "differentiable": False,
+        "decoupled_weight_decay": False,
+    }
 
-    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 0, decoupled_weight_decay: bool = False, *,
-                 foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
-                 differentiable: bool = False):
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ):
         check_lr(lr)
         at_least_zero("epsilon value", eps)
         check_betas(betas)
         at_least_zero("weight_decay value", weight_decay)
-        super().__init__(params, {
-            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, "foreach": foreach,
-            "capturable": capturable, "decoupled_weight_decay": decoupled_weight_decay, "differentiable": differentiable})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "decoupled_weight_decay": decoupled_weight_decay,
+                "differentiable": differentiable,
+            },
+        )
 
     def _start(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {"step": counter(), "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
 
     def _layout(self, group: dict[str, Any]) -> tuple[tuple[str, ...], Any]:
-        return ("exp_avg", "exp_avg_sq"), (group["maximize"], group["weight_decay"] != 0, group["decoupled_weight_decay"])
+        return ("exp_avg", "exp_avg_sq"), (
+            group["maximize"],
+            group["weight_decay"] != 0,
+            group["decoupled_weight_decay"],
+        )
 
     def _scalars(self, group: dict[str, Any], n: float, state: dict[str, Any]) -> tuple[Any, ...]:
         lr, decay = group["lr"], group["weight_decay"]
         beta1, beta2 = group["betas"]
-        correction = 1 - beta2 ** n
-        longest = 2 / (1 - beta2) - 1       # ρ∞, the length of the average that β₂ makes
-        length = longest - 2 * n * beta2 ** n / correction
+        correction = 1 - beta2**n
+        longest = 2 / (1 - beta2) - 1  # ρ∞, the length of the average that β₂ makes
+        length = longest - 2 * n * beta2**n / correction
         rectify = 0.0
         if length > 5.0:
             rectify = ((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) ** 0.5
-        return (1 - beta1, beta2, 1 - beta2, group["eps"], lr, 1 - beta1 ** n, correction ** 0.5, rectify, -1.0,
-                1 - lr * decay if group["decoupled_weight_decay"] else decay)
+        return (
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            group["eps"],
+            lr,
+            1 - beta1**n,
+            correction**0.5,
+            rectify,
+            -1.0,
+            1 - lr * decay if group["decoupled_weight_decay"] else decay,
+        )

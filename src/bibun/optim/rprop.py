@@ -47,20 +47,41 @@ class Rprop(Elementwise):
     _capturable = ("params and state_steps", "'cuda', 'xpu', 'hpu', 'privateuseone', 'xla'")
     _later = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
 
-    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-2, etas: tuple[float, float] = (0.5, 1.2),
-                 step_sizes: tuple[float, float] = (1e-6, 50), *, capturable: bool = False, foreach: bool | None = None,
-                 maximize: bool = False, differentiable: bool = False):
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-2,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50),
+        *,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ):
         check_lr(lr)
         if not 0.0 < etas[0] < 1.0 < etas[1]:
             raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
-        super().__init__(params, {
-            "lr": lr, "etas": etas, "step_sizes": step_sizes, "foreach": foreach, "maximize": maximize,
-            "differentiable": differentiable, "capturable": capturable})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "etas": etas,
+                "step_sizes": step_sizes,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "capturable": capturable,
+            },
+        )
 
     def _start(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         size = float(group["lr"])
-        return {"step": counter(), "prev": zeros_like(p),
-                "step_size": wrap(np.full_like(p._a, complex(size, size) if p.is_complex() else size))}
+        return {
+            "step": counter(),
+            "prev": zeros_like(p),
+            "step_size": wrap(np.full_like(p._a, complex(size, size) if p.is_complex() else size)),
+        }
 
     def _layout(self, group: dict[str, Any]) -> tuple[tuple[str, ...], Any]:
         return ("prev", "step_size"), (group["maximize"],)
