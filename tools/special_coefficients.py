@@ -2,8 +2,7 @@
 
     python tools/special_coefficients.py            # prints the constants as Python source
 
-Polynomials are Chebyshev interpolants (within a small factor of the best approximation) turned into powers; the
-one rational function is found by iterated weighted least squares.
+All are Chebyshev interpolants, within a small factor of the best approximation; most are turned into powers.
 """
 
 from __future__ import annotations
@@ -39,30 +38,13 @@ def powers(c: list[mpf]) -> list[mpf]:
     return out
 
 
-def rational(f: Callable[[mpf], mpf], low: float, high: float, m: int, n: int, points: int = 160, rounds: int = 12) -> tuple[list[mpf], list[mpf]]:
-    """Coefficients of numerator (degree m) and denominator (degree n, constant 1) close to f in relative error."""
-    ts = [low + (high - low) * (1 - mp.cos(mp.pi * (k + mpf(1) / 2) / points)) / 2 for k in range(points)]
-    fs = [f(t) for t in ts]
-    weights, bottom = [mpf(1)] * points, [mpf(1)] * points
-    p: list[mpf] = []
-    q: list[mpf] = []
-    for _ in range(rounds):
-        a, b = mp.matrix(points, m + n + 1), mp.matrix(points, 1)
-        for i, (t, v) in enumerate(zip(ts, fs)):
-            s = mp.sqrt(weights[i]) / (abs(v) * bottom[i])
-            for j in range(m + 1):
-                a[i, j] = s * t**j
-            for j in range(1, n + 1):
-                a[i, m + j] = -s * v * t**j
-            b[i] = s * v
-        solved = mp.lu_solve(a, b)
-        p, q = [solved[j] for j in range(m + 1)], [mpf(1)] + [solved[m + j] for j in range(1, n + 1)]
-        bottom = [abs(mp.polyval(q[::-1], t)) for t in ts]
-        errors = [abs(mp.polyval(p[::-1], t) / mp.polyval(q[::-1], t) / v - 1) for t, v in zip(ts, fs)]
-        weights = [w * (e + max(errors) / 1000) for w, e in zip(weights, errors)]     # Lawson's iteration
-        total = sum(weights)
-        weights = [w / total for w in weights]
-    return p, q
+def shifted(p: list[mpf], scale: mpf, offset: mpf) -> list[mpf]:
+    """The coefficients of v -> p(scale v + offset)."""
+    out = [mpf(0)] * len(p)
+    for k, c in enumerate(p):
+        for j in range(k + 1):
+            out[j] += c * mp.binomial(k, j) * scale**j * offset ** (k - j)
+    return out
 
 
 def show(name: str, coefficients: list[mpf], digits: int = 17) -> None:
@@ -89,9 +71,8 @@ def giles(w: mpf) -> mpf:
 
 
 def main() -> None:
-    p, q = rational(lambda t: mp.erf(mp.sqrt(t)) / mp.sqrt(t) if t else 2 / mp.sqrt(mp.pi), mpf(10) ** -12, mpf("15.5"), 6, 4)
-    show("ERF_TOP_32", p, 10)
-    show("ERF_BOTTOM_32", q, 10)
+    show("ERF_NEAR_32", shifted(powers(chebyshev(lambda u: mp.erf(x := mp.sqrt((u + 1) / 2)) / x - 1, 7)), mpf(2), mpf(-1)), 10)
+    show("ERF_FAR_32", shifted(powers(chebyshev(lambda u: mp.log(mp.erfc(1 + mpf("1.5") * (u + 1))), 9)), 2 / mpf(3), mpf(-1)), 10)
     show("ERF", powers(chebyshev(lambda u: mp.erf(mp.sqrt((u + 1) / 2)) / mp.sqrt((u + 1) / 2), 14)))
     show("ERFCX", powers(chebyshev(lambda t: (1 + 2 * (x := mpf("3.75") * (1 + t) / (1 - t))) * erfcx(x), 28)))
     show("LGAMMA", powers(chebyshev(lambda u: mp.loggamma(2 + u / 2) / (u / 2) if u else mp.digamma(2), 22)))

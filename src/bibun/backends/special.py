@@ -23,10 +23,10 @@ FEW = 96
 PI = math.pi
 SQRT2 = math.sqrt(2.0)
 
-ERF_TOP_32 = (
-    1.128379109, 0.2011506326, 0.05073302743, 0.003749155832, 0.0001426050216, -1.95149478e-6, 1.973070768e-8,)
-ERF_BOTTOM_32 = (
-    1.0, 0.5115967495, 0.1155022563, 0.01445431137, 0.0009662918116,)
+ERF_NEAR_32 = (
+    0.1283791658, -0.3761262667, 0.1128359472, -0.02685421201, 0.005189087423, -0.0008016864287, 7.875875063e-5)
+ERF_FAR_32 = (
+    -1.849605507, -2.6389677, -0.8431047416, -0.04157574036, 0.01007780803, -0.002054300957, 0.0003202395664, -3.296083137e-5, 1.637151415e-6)
 ERF = (
     0.96546873866986731, -0.14053608902271712, 0.019852496688983707, -0.0022854855611440673, 0.00021751715604160107,
     -1.7537169441492005e-5, 1.2233827383524027e-6, -7.5115691607106235e-8, 4.1158005976616647e-9,
@@ -169,12 +169,20 @@ def _erf(x: Any) -> Any:
 
 
 def _erf_narrow(x: Any) -> Any:
-    x = np.minimum(np.maximum(x, np.float32(-3.9375)), np.float32(3.9375))
-    t = x * x
-    r = horner(t, ERF_TOP_32)
-    r /= horner(t, ERF_BOTTOM_32)
-    r *= x
-    return np.minimum(np.maximum(r, np.float32(-1), out=r), np.float32(1), out=r)
+    """In float32: a polynomial up to 1, then 1 - exp(polynomial)."""
+    size = np.abs(x)
+    t = np.minimum(size, np.float32(1))
+    t *= t
+    near = horner(t, ERF_NEAR_32)
+    near *= x
+    near += x
+    v = np.minimum(size, np.float32(4))
+    v -= 1
+    far = horner(v, ERF_FAR_32)
+    np.exp(far, out=far)
+    np.subtract(1, far, out=far)
+    np.copysign(far, x, out=far)
+    return np.where(size < 1, near, far)
 
 
 def _erfc(x: Any) -> Any:

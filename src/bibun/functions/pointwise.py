@@ -19,7 +19,6 @@ from .register import FUNCTIONS, METHODS, array_function_of, binary, function, i
 
 Number = (int, float, complex)
 
-
 def is_tensor(x: Any) -> bool:
     return isinstance(x, dispatch.Tensor)
 
@@ -549,11 +548,11 @@ def _check_parts(a: Any, b: Any) -> None:
         raise RuntimeError(f"Expected object of scalar type {a.dtype.scalar_name} but got scalar type {b.dtype.scalar_name} for second argument")
 
 
-@function(method=False)
-def complex(real: Any, imag: Any) -> Any:  # noqa: A001
+@function(name="complex", method=False)
+def complex_(real: Any, imag: Any) -> Any:
     """The complex numbers of given real and imaginary parts."""
     _check_parts(tensor_argument(real, "complex", "real"), tensor_argument(imag, "complex", "imag", 2))
-    return apply(elementwise.complex, (real, imag))
+    return apply(elementwise.complex_, (real, imag))
 
 
 @function(method=False)

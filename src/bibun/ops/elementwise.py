@@ -373,12 +373,12 @@ conj_physical = conj.named("ConjPhysical")
 
 
 @elementwise(tangent="linear")
-def complex(xp, real, imag):
+def complex_(xp, real, imag):
     """The complex numbers of given parts."""
     return xp.complex(real, imag)
 
 
-complex.derivative(real=lambda xp, g: xp.real(g), imag=lambda xp, g: xp.imag(g))
+complex_.derivative(real=lambda xp, g: xp.real(g), imag=lambda xp, g: xp.imag(g))
 
 
 @elementwise

@@ -229,7 +229,8 @@ RECURRENCES: dict[str, tuple[Any, Any]] = {
 def polynomial(xp: Any, name: str, x: Any, n: Any) -> Any:
     """The polynomials of degrees ``n`` (0 for negative degrees) at ``x``."""
     first, step = RECURRENCES[name]
-    x, n = xp.broadcast_to(x, xp.broadcast_shapes(x.shape, n.shape)), xp.trunc(n)
+    shape = xp.broadcast_shapes(x.shape, n.shape)
+    x, n = xp.broadcast_to(x, shape), xp.trunc(xp.broadcast_to(n, shape))
     out = xp.where(n == 0, 1, 0).astype(x.dtype)
     below, at = xp.ones_like(x), first(x)
     highest = int(n.max()) if n.size else 0
