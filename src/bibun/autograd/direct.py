@@ -21,7 +21,7 @@ from .modes import state
 from .node import LEAF, make_node_class, plan_of
 from .versions import tick
 
-__all__ = ["make_one", "make_two", "make_view"]
+__all__ = ["make_many", "make_one", "make_two", "make_view"]
 
 ndarray = np.ndarray
 
@@ -138,9 +138,14 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
 
 
 def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
-    """The call of a primitive of two arrays of one dtype with one output: ``call(a, b, *static)``."""
+    """The call of a primitive of two arrays with one output: ``call(a, b, *static)``.
+
+    The arrays are of one dtype, unless the second is one that no gradient goes to (an index, a mask).
+    """
     cls = make_node_class(prim)
     first = {"i": 0, "o": 2, "h": 3, "d": 5}
+    if prim.arrays[1] not in prim.derivatives:
+        return _make_indexed(prim, array_function, cls, first)
     plans = {wanted: plan_of(prim, wanted) for wanted in ((True, False), (False, True), (True, True))}
     picks = {wanted: _getters(plan.takes, first, 7) for wanted, plan in plans.items()}
     plan_a, plan_b, plan_ab = plans[True, False], plans[False, True], plans[True, True]
@@ -184,6 +189,118 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
             node.plan = plan_ab
             node.next = (x if n is LEAF else n, y if m is LEAF else m)
             node.saved = (pick_1(env), pick_2(env))
+        node.fix = node.hooks = None
+        f = frame_at(1)
+        c = f.f_code
+        while internal[c.co_filename] and f.f_back is not None:
+            f = f.f_back
+            c = f.f_code
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        t._node = node
+        return t
+    call.__name__ = call.__qualname__ = prim.name
+    return call
+
+
+def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
+    """The call of a primitive of several arrays, some of them None or not differentiable: ``call((a, b, c), static)``.
+
+    The caller has seen to it that the differentiable ones are of one dtype.
+    """
+    cls = make_node_class(prim)
+    n = len(prim.arrays)
+    first = {"i": 0, "o": n, "h": n + 1, "d": 2 * n + 1}
+    takes_dtypes = 3 * n + 1
+    able = tuple([name in prim.derivatives for name in prim.arrays])
+    plans: dict[tuple[bool, ...], Any] = {}
+    Tensor = dispatch.Tensor  # noqa: N806
+
+    def call(arrays: Any, static: tuple[Any, ...]) -> Any:
+        d = arrays[0]._a.dtype
+        if d is not F32 and d is not F64 or busy[0] or saved_hooks[0]:
+            return apply(prim, arrays, static)
+        raw = [None if t is None else t._a for t in arrays]
+        token = quiet(IGNORE)
+        try:
+            r = array_function(*raw, *static)
+        finally:
+            restore(token)
+        if r.__class__ is not ndarray:
+            r = np.asarray(r)
+        made = new(Tensor)
+        made._a = r
+        made._node = made._grad = made._view = None
+        if not state.grad:
+            return made
+        targets: list[Any] = []
+        wanted = []
+        for t, differentiable in zip(arrays, able):
+            node = None
+            if t is not None:
+                if t._view is not None:
+                    dispatch.refresh(t)
+                if differentiable:
+                    node = t._node
+                    if node is LEAF:
+                        node = t
+            targets.append(node)
+            wanted.append(node is not None)
+        if True not in wanted:
+            return made
+        key = tuple(wanted)
+        found = plans.get(key)
+        if found is None:
+            plan = plan_of(prim, key)
+            found = plans[key] = plan, _getters(plan.takes, first, takes_dtypes)
+        env = (*raw, r, *[None if a is None else a.shape for a in raw], *[None if a is None else a.dtype for a in raw], *static)
+        node = new(cls)
+        node.plan = found[0]
+        node.fix = node.hooks = None
+        node.next = tuple(targets)
+        node.saved = tuple([pick(env) for pick in found[1]])
+        f = frame_at(1)
+        c = f.f_code
+        while internal[c.co_filename] and f.f_back is not None:
+            f = f.f_back
+            c = f.f_code
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        made._node = node
+        return made
+    call.__name__ = call.__qualname__ = prim.name
+    return call
+
+
+def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any, first: dict[str, int]) -> Callable[..., Any]:
+    """`make_two` where only the first array is differentiable, and the second of any dtype."""
+    plan = plan_of(prim, (True, False))
+    pick = _getters(plan.takes, first, 7)[0]
+    Tensor = dispatch.Tensor  # noqa: N806
+
+    def call(x: Any, y: Any, *static: Any) -> Any:
+        a, b = x._a, y._a
+        d = a.dtype
+        if d is not F32 and d is not F64 or busy[0] or saved_hooks[0]:
+            return apply(prim, (x, y), static)
+        r = array_function(a, b, *static)
+        if r.__class__ is not ndarray:
+            r = np.asarray(r)
+        t = new(Tensor)
+        t._a = r
+        t._grad = t._view = None
+        if x._view is not None:
+            dispatch.refresh(x)
+        n = x._node
+        if n is None or not state.grad:
+            t._node = None
+            return t
+        node = new(cls)
+        node.plan = plan
+        node.next = (x if n is LEAF else n, None)
+        node.saved = (pick((a, b, r, a.shape, b.shape, d, b.dtype, *static)),)
         node.fix = node.hooks = None
         f = frame_at(1)
         c = f.f_code

@@ -33,14 +33,14 @@ from .indexing import (  # noqa: F401
     add_at, broadcast_shape, index_add, index_added, index_copy, index_fill, index_get, index_put, index_reduce, masked_put, masked_scatter, positions, put, put_along_axis, put_at,
     scatter, scatter_add, scatter_add_rows, scatter_reduce, take_along_axis, take_flat,
 )
+from .linear import linear, outer_sum  # noqa: F401
 from .loss import mse_loss, mse_loss_gradient, nll_loss, nll_loss_gradient  # noqa: F401
 from .reduce import (  # noqa: F401
     NARROW, cumulative_logsumexp, cumulative_max, cumulative_min, cumulative_prod, cumulative_sum, kthvalue, logsumexp, max_at, mean, median_at,
     min_at, mode, prod, prod_others, scan, std, sum, var, vector_norm,
 )
 from .special import (  # noqa: F401
-    airy_ai, digamma, erf, erfc, erfcx, erfinv, gammainc, gammaincc, i0, i0e, i1, i1e, j0, j1, k0, k0e, k1, k1e, lgamma, log_ndtr, ndtri, polygamma, y0,
-    y1, zeta,
+    digamma, erf, erfc, erfcx, erfinv, i0, i0e, i1, i1e, lgamma, log_ndtr, ndtri, polygamma, zeta,
 )
 from .strides import (  # noqa: F401
     NotAView, as_strided, broadcast_to, diagonal, expand_dims, permute_dims, reshape, select, slice_axis, split_with_sizes, squeeze, swapaxes,

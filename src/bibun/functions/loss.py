@@ -12,14 +12,18 @@ from typing import Any
 
 from .. import dtypes
 from ..autograd import dispatch
+from ..autograd.direct import make_many, make_one, make_two
 from ..autograd.dispatch import apply
+from ..backends import cpu
 from ..ops import activation as activations
 from ..ops import loss as ops
 from .register import FUNCTIONS
 from .shape import broadcast_tensors
 
 _CODES = {"none": 0, "mean": 1, "sum": 2}
-_LOG_SOFTMAX, _NLL, _NLL2D, _MSE = activations.log_softmax, ops.nll_loss, ops.nll_loss2d, ops.mse_loss
+_log_softmax_along = make_one(activations.log_softmax, cpu.log_softmax)
+_nll_of = make_many(ops.nll_loss, cpu.nll_loss)
+_mse = make_two(ops.mse_loss, cpu.mse_loss)
 
 
 # Arguments
@@ -101,9 +105,9 @@ def mse_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = No
     if x.shape != y.shape or x.dtype != y.dtype or x.dtype.kind in "biuc":
         input, target = alike("mse_cpu", input, target)
     if weight is None:
-        return apply(_MSE, (input, target), (code,))
+        return _mse(input, target, code)
     _check_weight(input, weight)
-    each = apply(_MSE, (input, target), (0,)) * weight
+    each = _mse(input, target, 0) * weight
     return each if not code else each.sum() / weight.sum() if code == 1 else each.sum()
 
 
@@ -134,7 +138,7 @@ def _nll(input: Any, target: Any, weight: Any, ignore_index: int, code: int) -> 
     x, t = input._a, target._a
     ndim = x.ndim
     if ndim == 2 and t.ndim == 1 and t.shape[0] == x.shape[0] and t.dtype.char == "l" and weight is None and x.dtype.kind != "c":
-        return apply(_NLL, (input, target, None), (ignore_index, code))
+        return _nll_of((input, target, None), (ignore_index, code))
     if not ndim:
         raise ValueError(f"Expected 1 or more dimensions (got {ndim})")
     if ndim != 1 and (not t.ndim or x.shape[0] != t.shape[0]):
@@ -162,7 +166,7 @@ def _nll(input: Any, target: Any, weight: Any, ignore_index: int, code: int) -> 
         if t.dtype.char != "B":
             raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype.scalar_name}")
         target = target.long()
-    return apply(_NLL if ndim < 3 else _NLL2D, (input, target, weight), (ignore_index, code))
+    return apply(ops.nll_loss if ndim < 3 else ops.nll_loss2d, (input, target, weight), (ignore_index, code))
 
 
 def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
@@ -182,9 +186,9 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any
         code = reduction_code(reduction)
     x, t = input._a, target._a
     if x.ndim == 2 and t.ndim == 1 and t.dtype.char == "l" and x.dtype.kind not in "biuc" and not label_smoothing:
-        logp = apply(_LOG_SOFTMAX, (input,), (1,))
+        logp = _log_softmax_along(input, 1)
         if weight is None and t.shape[0] == x.shape[0]:
-            return apply(_NLL, (logp, target, None), (ignore_index, code))
+            return _nll_of((logp, target, None), (ignore_index, code))
         return _nll(logp, target, weight, ignore_index, code)
     return _cross_entropy(input, target, weight, ignore_index, code, label_smoothing)
 
@@ -218,7 +222,7 @@ def _cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, code
 def _log_softmax(input: Any, axis: int) -> Any:
     if input._a.dtype.kind in "biu":
         raise not_implemented("log_softmax_lastdim_kernel_impl", input)
-    return apply(_LOG_SOFTMAX, (input,), (axis,))
+    return _log_softmax_along(input, axis)
 
 
 def _check_class_weight(weight: Any, classes: int) -> None:

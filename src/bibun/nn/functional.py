@@ -72,7 +72,9 @@ LATER: dict[str, str] = {
             "multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss triplet_margin_loss triplet_margin_with_distance_loss "
             "ctc_loss",
     "norm": "layer_norm rms_norm group_norm batch_norm instance_norm local_response_norm normalize",
-    "embedding": "linear bilinear embedding embedding_bag one_hot cosine_similarity pairwise_distance pdist",
+    "linear": "linear bilinear",
+    "distance": "cosine_similarity pairwise_distance pdist",
+    "embedding": "embedding embedding_bag one_hot",
 }
 _HOMES = {name: home for home, names in LATER.items() for name in names.split()}
 

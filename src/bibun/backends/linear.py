@@ -1,0 +1,45 @@
+"""Array kernels of the linear layer.
+
+``ndarray.dot`` hands two matrices to BLAS with less ado than ``matmul`` and copies operands that BLAS cannot take as they
+lie (``matmul`` would go through them in a loop of its own).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .reduce import NARROW
+
+F32 = np.dtype(np.float32)
+
+
+def linear(x: Any, weight: Any, bias: Any) -> Any:
+    """``x @ weight.T + bias`` for x (..., n), weight (m, n), bias broadcasting to the result or None."""
+    if weight.dtype in NARROW:
+        made = linear(x.astype(F32), weight.astype(F32), None if bias is None else bias.astype(F32))
+        return made.astype(weight.dtype)
+    if x.ndim == 2:
+        y = x.dot(weight.T)
+    elif x.ndim == 1:
+        y = weight.dot(x)
+    else:
+        shape = x.shape
+        y = x.reshape(-1, shape[-1]).dot(weight.T).reshape(*shape[:-1], weight.shape[0]) if shape[-1] else np.zeros(
+            (*shape[:-1], weight.shape[0]), x.dtype)
+    if bias is not None:
+        np.add(y, bias, out=y)
+    return y
+
+
+def outer_sum(y: Any, x: Any) -> Any:
+    """The sum over all leading places of ``y[..., :, None] * x[..., None, :]``."""
+    if x.dtype in NARROW:
+        return outer_sum(y.astype(F32), x.astype(F32)).astype(x.dtype)
+    if x.ndim != 2:
+        if x.ndim == 1:
+            return np.multiply(y[:, None], x)
+        rows = x.size // x.shape[-1] if x.shape[-1] else y.size // y.shape[-1] if y.shape[-1] else 0
+        y, x = y.reshape(rows, y.shape[-1]), x.reshape(rows, x.shape[-1])
+    return y.T.dot(x)

@@ -1,0 +1,80 @@
+"""Linear and bilinear layers, with the signatures of ``torch.nn.functional``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..autograd import dispatch
+from ..autograd.direct import make_many
+from ..autograd.dispatch import apply
+from ..backends import cpu
+from ..errors import argument_error, expand_error
+from ..ops import linear as ops
+from .register import FUNCTIONS, write_out
+
+#: By the rank of the input and whether there is a bias: the call, whose node bears the name that PyTorch's last step has.
+_addmm = make_many(ops.linear, cpu.linear)
+_mm = make_many(ops.linear.named("MmBackward0"), cpu.linear)
+_view = make_many(ops.linear.named("ViewBackward0"), cpu.linear)
+_unsafe_view = make_many(ops.linear.named("UnsafeViewBackward0"), cpu.linear)
+_vector = make_many(ops.linear.named("SqueezeBackward4"), cpu.linear)
+
+
+def linear(input: Any, weight: Any, bias: Any = None, *, out: Any = None) -> Any:
+    """``input @ weight.T + bias``.
+
+    Shape: input (*, n), weight (m, n) or (n,), bias (m,); output (*, m), or (*) for a weight vector.
+
+    >>> import bibun as torch
+    >>> torch.nn.functional.linear(torch.tensor([1.0, 2.0]), torch.eye(2), torch.tensor([0.0, 1.0]))
+    tensor([1., 3.])
+    """
+    if out is not None:
+        return write_out(out, linear(input, weight, bias))
+    try:
+        x, w = input._a, weight._a
+        if bias is None:
+            if x.dtype is w.dtype and w.ndim == 2 and x.ndim and x.shape[-1] == w.shape[1] and x.dtype.kind != "b":
+                return (_mm if x.ndim == 2 else _unsafe_view if x.ndim > 2 else _vector)((input, weight, None), ())
+        else:
+            b = bias._a
+            if (x.dtype is w.dtype and b.dtype is w.dtype and w.ndim == 2 and x.ndim and x.shape[-1] == w.shape[1]
+                    and b.shape == w.shape[:1] and x.dtype.kind != "b"):
+                return (_addmm if x.ndim == 2 else _view)((input, weight, bias), ())
+    except AttributeError:
+        pass
+    return _unusual(input, weight, bias)
+
+
+def _unusual(input: Any, weight: Any, bias: Any) -> Any:
+    """A weight vector, a bias of another shape, or the error."""
+    for position, (name, each) in enumerate((("input", input), ("weight", weight), ("bias", bias)), 1):
+        if not isinstance(each, dispatch.Tensor) and (each is not None or position < 3):
+            raise argument_error("linear", name, position, "Tensor", each)
+    x, w = input._a, weight._a
+    if not x.ndim or not w.ndim:
+        raise RuntimeError(f"both arguments to linear need to be at least 1D, but they are {x.ndim}D and {w.ndim}D")
+    if w.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {w.ndim}D")
+    if w.ndim == 1 and bias is not None:
+        raise RuntimeError("mat2 must be a matrix, got 1-D tensor")
+    if x.dtype != w.dtype:
+        raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {input.dtype.scalar_name} and {weight.dtype.scalar_name}")
+    if w.ndim == 1:
+        return FUNCTIONS["matmul"](input, weight)
+    rows = math.prod(x.shape[:-1])
+    if x.shape[-1] != w.shape[1]:
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x.shape[-1]} and {w.shape[1]}x{w.shape[0]})")
+    if x.dtype.kind == "b":
+        raise NotImplementedError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
+    if bias is not None:
+        b = bias._a
+        if b.dtype != w.dtype:
+            raise RuntimeError(f"self and mat2 must have the same dtype, but got {bias.dtype.scalar_name} and {weight.dtype.scalar_name}")
+        shape = (rows, w.shape[0])
+        if b.ndim > 2 or any(have not in (1, want) for have, want in zip(b.shape[::-1], shape[::-1])):
+            raise expand_error(shape, b.shape)
+        if x.ndim != 2 and b.ndim == 2:
+            return apply(ops.linear, (input.reshape((rows, x.shape[-1])), weight, bias)).reshape((*x.shape[:-1], w.shape[0]))
+    return apply(ops.linear, (input, weight, bias))
