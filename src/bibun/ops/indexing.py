@@ -6,7 +6,6 @@ array each; nothing is written in place here. Index arrays are inputs like other
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from math import prod as product
 from typing import Any
@@ -17,17 +16,9 @@ from .shape import array_dtype, sum_to
 # Index arrays between brackets: x[i, :, j]
 
 
-def _with_signature(call: Callable[..., Any], names: list[str], static: dict[str, Any] | None = None) -> Callable[..., Any]:
-    """``call`` showing a signature of its own: ``names`` positional-only, then the statics with their defaults."""
-    P = inspect.Parameter  # noqa: N806
-    parameters = [P(n, P.POSITIONAL_ONLY) for n in names]
-    parameters += [P(n, P.POSITIONAL_OR_KEYWORD, default=P.empty if d is None else d) for n, d in (static or {}).items()]
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return call
-
-
-def _ruled(call: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
-    return _with_signature(call, names)
+def _written(parameters: str, body: str, **names: Any) -> Callable[..., Any]:
+    """A function of so many index arrays as ``parameters`` spells out: a primitive knows its inputs by their names."""
+    return eval(f"lambda {parameters}: {body}", names)          # (two strings of this file's own)
 
 
 _made: dict[tuple[str, int], Primitive] = {}
@@ -37,12 +28,10 @@ def index_get(n: int) -> Primitive:
     """The primitive that reads with ``n`` index arrays: ``(x, i0, …; places)``, ``places`` the dimensions they stand in."""
     made = _made.get(("get", n))
     if made is None:
-        names = [f"i{k}" for k in range(n)]
-        run = _with_signature(lambda xp, x, *rest: xp.index_get(x, rest[:n], rest[n]), ["xp", "x", *names], {"places": None})
-        made = Primitive(run, name=f"index_get_{n}", grad="Index")
-        made.derivative(x=_ruled(lambda xp, g, shape, *rest: xp_index_add(n, xp, g, rest[:n], shape, rest[n]),
-                                 ["xp", "g", "x_shape", *names, "places"]))
-        made.tangent(_ruled(lambda xp, t, *rest: xp_index_get(n, xp, t, rest[:n], rest[n]), ["xp", "t_x", *names, "places"]))
+        i = ", ".join([f"i{k}" for k in range(n)])
+        made = Primitive(_written(f"xp, x, {i}, /, places", f"xp.index_get(x, ({i},), places)"), name=f"index_get_{n}", grad="Index")
+        made.derivative(x=_written(f"xp, g, x_shape, {i}, places", f"add({n}, xp, g, ({i},), x_shape, places)", add=xp_index_add))
+        made.tangent(_written(f"xp, t_x, {i}, places", f"get({n}, xp, t_x, ({i},), places)", get=xp_index_get))
         made.batching(lambda apply, size, arrays, dims, places: _get_batched(size, arrays, dims, places))
         REGISTRY[made.name] = _made["get", n] = made
     return made
@@ -52,14 +41,11 @@ def index_add_n(n: int) -> Primitive:
     """The transpose of `index_get`: ``(g, i0, …; shape, places)`` gives zeros of a shape with ``g`` added."""
     made = _made.get(("add", n))
     if made is None:
-        names = [f"i{k}" for k in range(n)]
-        run = _with_signature(lambda xp, g, *rest: xp.index_added(rest[n], g, rest[:n], rest[n + 1]), ["xp", "g", *names],
-                              {"shape": None, "places": None})
-        made = Primitive(run, name=f"index_added_{n}", grad="IndexPut")
-        made.derivative(g=_ruled(lambda xp, g, shape, *rest: sum_to(xp, xp_index_get(n, xp, g, rest[:n], rest[n]), shape),
-                                 ["xp", "g", "g_shape", *names, "places"]))
-        made.tangent(_ruled(lambda xp, t, *rest: xp_index_add(n, xp, t, rest[:n], rest[n], rest[n + 1]),
-                            ["xp", "t_g", *names, "shape", "places"]))
+        i = ", ".join([f"i{k}" for k in range(n)])
+        made = Primitive(_written(f"xp, g, {i}, /, shape, places", f"xp.index_added(shape, g, ({i},), places)"),
+                         name=f"index_added_{n}", grad="IndexPut")
+        made.derivative(g=_written(f"xp, g, {i}, places", f"get({n}, xp, g, ({i},), places)", get=xp_index_get))
+        made.tangent(_written(f"xp, t_g, {i}, shape, places", f"add({n}, xp, t_g, ({i},), shape, places)", add=xp_index_add))
         REGISTRY[made.name] = _made["add", n] = made
     return made
 
@@ -68,29 +54,26 @@ def index_put(n: int) -> Primitive:
     """The primitive that writes with ``n`` index arrays: ``(x, values, i0, …; places, accumulate)``."""
     made = _made.get(("put", n))
     if made is None:
-        names = [f"i{k}" for k in range(n)]
-        run = _with_signature(lambda xp, x, values, *rest: xp.index_put(x, values, rest[:n], rest[n], rest[n + 1]),
-                              ["xp", "x", "values", *names], {"places": None, "accumulate": False})
-        made = Primitive(run, name=f"index_put_{n}", grad="IndexPut")
+        i = ", ".join([f"i{k}" for k in range(n)])
+        made = Primitive(_written(f"xp, x, values, {i}, /, places, accumulate=False", f"xp.index_put(x, values, ({i},), places, accumulate)"),
+                         name=f"index_put_{n}", grad="IndexPut")
 
-        def back(xp: Any, g: Any, *rest: Any) -> Any:
-            places, accumulate = rest[n:]
-            if accumulate:
-                return g
-            return getattr(xp, f"index_put_{n}")(g, xp.zeros((), dtype=g.dtype), *rest[:n], places, False)
+        def back(xp: Any, g: Any, indices: Any, places: Any, accumulate: bool) -> Any:
+            return g if accumulate else getattr(xp, f"index_put_{n}")(g, xp.zeros((), dtype=g.dtype), *indices, places, False)
 
-        made.derivative(
-            x=_ruled(back, ["xp", "g", *names, "places", "accumulate"]),
-            values=_ruled(lambda xp, g, shape, *rest: sum_to(xp, xp_index_get(n, xp, g, rest[:n], rest[n]), shape),
-                          ["xp", "g", "values_shape", *names, "places"]))
+        def values_back(xp: Any, g: Any, shape: Any, indices: Any, places: Any) -> Any:
+            return sum_to(xp, xp_index_get(n, xp, g, indices, places), shape)
 
-        def tangent(xp: Any, t_x: Any, t_values: Any, x_shape: Any, values_shape: Any, *rest: Any) -> Any:
+        def tangent(xp: Any, t_x: Any, t_values: Any, x_shape: Any, values_shape: Any, indices: Any, places: Any, accumulate: bool) -> Any:
             some = t_x if t_x is not None else t_values
             t_x = xp.zeros(x_shape, dtype=some.dtype) if t_x is None else t_x
             t_values = xp.zeros(values_shape, dtype=some.dtype) if t_values is None else t_values
-            return getattr(xp, f"index_put_{n}")(t_x, t_values, *rest)
+            return getattr(xp, f"index_put_{n}")(t_x, t_values, *indices, places, accumulate)
 
-        made.tangent(_ruled(tangent, ["xp", "t_x", "t_values", "x_shape", "values_shape", *names, "places", "accumulate"]))
+        made.derivative(x=_written(f"xp, g, {i}, places, accumulate", f"back(xp, g, ({i},), places, accumulate)", back=back),
+                        values=_written(f"xp, g, values_shape, {i}, places", f"back(xp, g, values_shape, ({i},), places)", back=values_back))
+        made.tangent(_written(f"xp, t_x, t_values, x_shape, values_shape, {i}, places, accumulate",
+                              f"f(xp, t_x, t_values, x_shape, values_shape, ({i},), places, accumulate)", f=tangent))
         REGISTRY[made.name] = _made["put", n] = made
     return made
 
