@@ -1,7 +1,7 @@
 """Neural networks: layers and losses as modules (`modules`), as functions (`functional`), initial values (`init`).
 
-In: tensors. Out: models whose parameters optimizers train. The names are ``torch.nn``'s; what a program does not touch is
-not loaded.
+In: tensors. Out: models whose parameters optimizers train. The names are ``torch.nn``'s; what a program does not
+touch is not loaded.
 """
 
 from __future__ import annotations

@@ -19,9 +19,7 @@ def get_enum(reduction: str) -> int:
         ValueError: another name.
     """
     if reduction == "elementwise_mean":
-        warnings.warn(
-            "reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.", stacklevel=3
-        )
+        warnings.warn("reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.", stacklevel=3)
         return 1
     if reduction in _NAMES:
         return _NAMES.index(reduction)

@@ -1,7 +1,7 @@
 """Initial values of parameters.
 
-In: a tensor to fill, the distribution's numbers, perhaps a generator. Out: the same tensor, filled in place outside of any
-graph, with the values PyTorch draws from the same seed.
+In: a tensor to fill, the distribution's numbers, perhaps a generator. Out: the same tensor, filled in place outside
+of any graph, with the values PyTorch draws from the same seed.
 """
 
 from __future__ import annotations
@@ -78,13 +78,12 @@ def _no_grad_zero_(tensor: Tensor) -> Any:
         return tensor.zero_()  # type: ignore[attr-defined]
 
 
-def _no_grad_trunc_normal_(
-    tensor: Any, mean: float, std: float, a: float, b: float, generator: Any = None
-) -> Any:
+def _no_grad_trunc_normal_(tensor: Any, mean: float, std: float, a: float, b: float, generator: Any = None) -> Any:
     """Uniform draws between the normal distribution's values at a and b, through its inverse."""
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
-            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
+            "The distribution of values may be incorrect.",
             stacklevel=2,
         )
 
@@ -288,9 +287,7 @@ def _make_deprecate(new: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(new)
     def deprecated(*args: Any, **kwargs: Any) -> Any:
-        warnings.warn(
-            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{name}`.", FutureWarning, stacklevel=2
-        )
+        warnings.warn(f"`nn.init.{old}` is now deprecated in favor of `nn.init.{name}`.", FutureWarning, stacklevel=2)
         return new(*args, **kwargs)
 
     deprecated.__name__ = deprecated.__qualname__ = old

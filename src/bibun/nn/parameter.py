@@ -47,7 +47,7 @@ def _leaf_of(cls: Any, array: Any, requires_grad: bool) -> Any:
     return made
 
 
-class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
+class _ParameterMeta(type):
     """Counts tensors of another subclass that were made parameters as instances of `Parameter`."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
@@ -122,7 +122,7 @@ def _rebuild_parameter_with_state(data: Any, requires_grad: bool, backward_hooks
     return param
 
 
-class _BufferMeta(type(Tensor)):  # type: ignore[misc]
+class _BufferMeta(type):
     """Counts tensors that were marked as buffers as instances of `Buffer`."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
@@ -177,8 +177,8 @@ class UninitializedTensorMixin:
     @property
     def _a(self) -> Any:
         raise ValueError(
-            f"Attempted to use an uninitialized parameter in {sys._getframe(1).f_code.co_name}. This error happens when "
-            "you are using a `LazyModule` or explicitly manipulating `torch.nn.parameter.UninitializedParameter` "
+            f"Attempted to use an uninitialized parameter in {sys._getframe(1).f_code.co_name}. This error happens "
+            "when you are using a `LazyModule` or explicitly manipulating `torch.nn.parameter.UninitializedParameter` "
             "objects. When using LazyModules Call `forward` with a dummy batch to initialize the parameters before "
             "calling torch functions"
         )
@@ -236,7 +236,7 @@ for _name in "to type cpu cuda half float double bfloat16 char short int long".s
 del _name
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
     """A parameter whose shape is not known yet; every use but conversion raises until `materialize`."""
 
     __slots__ = ()
@@ -252,7 +252,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
         return known
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc]
     """A buffer whose shape is not known yet; every use but conversion raises until `materialize`."""
 
     __slots__ = ()
@@ -262,14 +262,13 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
         cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True
     ) -> Any:
         made = _leaf_of(cls, np.empty(0, dtype.np if dtype else dtypes.default_np), requires_grad)
-        made.persistent = persistent
-        made._is_buffer = True
+        made.__dict__.update(persistent=persistent, _is_buffer=True)
         return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         known = memo.get(id(self))
         if known is None:
-            known = memo[id(self)] = type(self)(self.requires_grad, dtype=self.dtype, persistent=self.persistent)
+            known = memo[id(self)] = type(self)(self.requires_grad, dtype=self.dtype, persistent=self.__dict__["persistent"])
         return known
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections import OrderedDict
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 __all__ = ["BackwardHook", "RemovableHandle", "unserializable_hook", "warn_if_has_hooks"]
 
@@ -149,9 +150,7 @@ class BackwardHook:
             )
             for hook in self.user_hooks:
                 returned = hook(self.module, (None,) * self.n_inputs, full)
-                if returned is not None and not (
-                    isinstance(returned, tuple) and all(g is None for g in returned)
-                ):
+                if returned is not None and not (isinstance(returned, tuple) and all(g is None for g in returned)):
                     raise RuntimeError(
                         "Backward hook for Modules where no input requires gradient should always return None or None "
                         "for all gradients."

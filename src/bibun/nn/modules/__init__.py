@@ -30,8 +30,7 @@ HOMES: dict[str, str] = {
     "normalization": "CrossMapLRN2d GroupNorm LayerNorm LocalResponseNorm RMSNorm",
     "batchnorm": "BatchNorm1d BatchNorm2d BatchNorm3d LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d SyncBatchNorm",
     "instancenorm": (
-        "InstanceNorm1d InstanceNorm2d InstanceNorm3d LazyInstanceNorm1d LazyInstanceNorm2d "
-        "LazyInstanceNorm3d"
+        "InstanceNorm1d InstanceNorm2d InstanceNorm3d LazyInstanceNorm1d LazyInstanceNorm2d LazyInstanceNorm3d"
     ),
     "conv": (
         "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d LazyConv1d LazyConv2d "
@@ -60,7 +59,7 @@ HOMES: dict[str, str] = {
 }
 _FILE_OF = {name: file for file, names in HOMES.items() for name in names.split()}
 
-__all__ = list(_FILE_OF)  # noqa: PLE0605
+__all__ = list(_FILE_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """Modules and parameters in sequence or by key.
 
-In: modules (`Sequential`, `ModuleList`, `ModuleDict`), or tensors and other values (`ParameterList`, `ParameterDict`). Out:
-modules that register what they hold, and behave as lists and dicts do.
+In: modules (`Sequential`, `ModuleList`, `ModuleDict`), or tensors and other values (`ParameterList`,
+`ParameterDict`). Out: modules that register what they hold, and behave as lists and dicts do.
 """
 
 from __future__ import annotations
@@ -41,10 +41,8 @@ def _pairs(name: str, called: str, given: Any) -> Iterator[tuple[Any, Any]]:
         if not isinstance(pair, Iterable):
             raise TypeError(f"{name} update sequence element #{i} should be Iterable; is{type(pair).__name__}")
         if not hasattr(pair, "__getitem__") or len(pair) != 2:  # type: ignore[arg-type]
-            raise ValueError(
-                f"{name} update sequence element #{i} has length {len(list(pair))}; 2 is required"
-            )
-        yield pair[0], pair[1]  # type: ignore[index]
+            raise ValueError(f"{name} update sequence element #{i} has length {len(list(pair))}; 2 is required")
+        yield pair[0], pair[1]
 
 
 class Container(Module):
@@ -55,7 +53,8 @@ class Container(Module):
 
         super().__init__()
         warnings.warn(
-            "nn.Container is deprecated. All of it's functionality is now implemented in nn.Module. Subclass that instead.",
+            "nn.Container is deprecated. All of it's functionality is now implemented in nn.Module. "
+            "Subclass that instead.",
             FutureWarning,
             stacklevel=2,
         )
@@ -358,7 +357,7 @@ class ParameterList(Module):
         """Add several values at the end."""
         if not isinstance(values, _Container) or isinstance(values, Tensor):
             raise TypeError(f"ParameterList.extend should be called with an iterable, but got {type(values).__name__}")
-        for value in values:  # type: ignore[attr-defined]
+        for value in values:
             self.append(value)
         return self
 
@@ -469,7 +468,7 @@ class ParameterDict(Module):
     def extra_repr(self) -> str:
         return "\n".join(f"  ({key}): {_described(value, _typename)}" for key, value in self.items())
 
-    def __call__(self, input: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")
 
     def __or__(self, other: Any) -> ParameterDict:

@@ -22,7 +22,7 @@ def parse_to(
     tensor: Any = None,
     memory_format: Any = None,
 ) -> tuple[Any, Any, bool, Any]:
-    """Read ``to(device=None, dtype=None, non_blocking=False)``, ``to(dtype, non_blocking)``, ``to(tensor, non_blocking)``.
+    """Read ``to(device, dtype, non_blocking)``, ``to(dtype, non_blocking)`` or ``to(tensor, non_blocking)``.
 
     Raises:
         TypeError: an argument is none of a device, a dtype or a tensor.

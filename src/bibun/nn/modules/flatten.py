@@ -45,7 +45,8 @@ class Unflatten(Module):
         for i, each in enumerate(given):
             if not isinstance(each, tuple):
                 raise TypeError(
-                    f"unflattened_size must be tuple of tuples, but found element of type {type(each).__name__} at pos {i}"
+                    "unflattened_size must be tuple of tuples, "
+                    f"but found element of type {type(each).__name__} at pos {i}"
                 )
 
     @staticmethod
@@ -55,7 +56,8 @@ class Unflatten(Module):
         for i, each in enumerate(given):
             if not isinstance(each, int):
                 raise TypeError(
-                    f"unflattened_size must be tuple of ints, but found element of type {type(each).__name__} at pos {i}"
+                    "unflattened_size must be tuple of ints, "
+                    f"but found element of type {type(each).__name__} at pos {i}"
                 )
 
     def forward(self, input: Any) -> Any:

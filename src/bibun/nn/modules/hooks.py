@@ -1,8 +1,8 @@
 """Hooks of modules: registration, for one module and for all, and the call that runs them.
 
 In: user functions to run before or after a module's forward, in its backward pass, or at registration of its members.
-Out: `Hooked`, the part of `Module` that keeps and calls them. A module without hooks never comes here: `Hooked.__call__`
-goes straight to ``forward``.
+Out: `Hooked`, the part of `Module` that keeps and calls them. A module without hooks never comes here:
+`Hooked.__call__` goes straight to ``forward``.
 """
 
 from __future__ import annotations
@@ -48,9 +48,12 @@ _any_global = False
 
 _ABSENT: Any = object()
 
-_MIXED = "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them."
+_MIXED = (
+    "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them."
+)
 _MIXED_GLOBAL = (
-    "Cannot use both regular backward hooks and full backward hooks as a global Module hook. Please use only one of them."
+    "Cannot use both regular backward hooks and full backward hooks as a global Module hook. "
+    "Please use only one of them."
 )
 
 
@@ -86,7 +89,7 @@ def _has_any_global_hook() -> Any:
 
 
 def register_module_buffer_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Have ``hook(module, name, buffer)`` called whenever any module registers a buffer; what it returns replaces it."""
+    """Have ``hook(module, name, buffer)`` called when any module registers a buffer; what it gives replaces it."""
     return _enter(_global_buffer_registration_hooks, hook)
 
 
@@ -304,17 +307,18 @@ class Hooked:
         def all_tensors(values: Any) -> bool:
             return isinstance(values, tuple) and all(isinstance(v, Tensor) for v in values)
 
-        trouble = None
         outputs = (result,) if isinstance(result, Tensor) else result
         ins = (inputs,) if isinstance(inputs, Tensor) else inputs
+        wrong = None
         if not all_tensors(outputs):
-            trouble = "that does not return a single Tensor or a tuple of Tensors is deprecated and will be removed in future versions. This hook will be missing some of the grad_output."
+            wrong = "return a single Tensor or a tuple of Tensors", "grad_output"
         elif not all_tensors(ins):
-            trouble = "that does not take as input a single Tensor or a tuple of Tensors is deprecated and will be removed in future versions. This hook will be missing some of the grad_input."
-        if trouble is not None:
+            wrong = "take as input a single Tensor or a tuple of Tensors", "grad_input"
+        if wrong is not None:
             warnings.warn(
-                f"Using non-full backward hooks on a Module {trouble} "
-                "Please use register_full_backward_hook to get the documented behavior.",
+                f"Using non-full backward hooks on a Module that does not {wrong[0]} is deprecated and will be removed "
+                f"in future versions. This hook will be missing some of the {wrong[1]}. Please use "
+                "register_full_backward_hook to get the documented behavior.",
                 FutureWarning,
                 stacklevel=2,
             )
@@ -384,7 +388,8 @@ class _HookedCall:
                 if changed is not None:
                     if not (isinstance(changed, tuple) and len(changed) == 2):
                         raise RuntimeError(
-                            f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {changed}."
+                            "forward pre-hook must return None or a tuple of (new_args, new_kwargs), "
+                            f"but got {changed}."
                         )
                     self.args, self.kwargs = changed
             else:

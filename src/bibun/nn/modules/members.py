@@ -1,8 +1,9 @@
 """A module's dicts of parameters, buffers and submodules, each also readable as plain attributes of the module.
 
-In: writes to ``module._parameters``, ``_buffers`` or ``_modules`` by whatever road (registration, attribute assignment,
-direct use of the dict). Out: the same names in the module's ``__dict__``, so that ``self.weight`` is an ordinary attribute
-read and `Module` needs no ``__getattr__``. The dict knows its modules (more than one after ``copy.copy``) weakly.
+In: writes to ``module._parameters``, ``_buffers`` or ``_modules`` by whatever road (registration, attribute
+assignment, direct use of the dict). Out: the same names in the module's ``__dict__``, so that ``self.weight`` is an
+ordinary attribute read and `Module` needs no ``__getattr__``. The dict knows its modules (more than one after
+``copy.copy``) weakly.
 """
 
 from __future__ import annotations

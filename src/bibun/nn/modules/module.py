@@ -1,7 +1,7 @@
 """`Module`, what every layer and model is: named parameters, buffers and submodules with a forward function.
 
-In: tensors and modules assigned as attributes. Out: the tree of them, to walk, convert, save (`state`), hook
-(`hooks`) and call. Reading a member is reading a plain attribute: see `members`.
+In: tensors and modules assigned as attributes. Out: the tree of them, to walk (`tree`), convert, save (`state`),
+hook (`hooks`) and call. Reading a member is reading a plain attribute: see `members`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import functools
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ... import dtypes
 from ...autograd.modes import no_grad
 from ...tensor import Tensor
-from ..parameter import Buffer, Parameter
+from ..parameter import Parameter
 from . import hooks as _hooks
 from .conversion import parse_to
 from .hooks import (
@@ -43,6 +43,7 @@ from .hooks import (
 )
 from .members import Members
 from .state import _EXTRA_STATE_KEY_SUFFIX, Stateful, _IncompatibleKeys
+from .tree import Tree
 
 __all__ = [
     "_EXTRA_STATE_KEY_SUFFIX",
@@ -174,7 +175,7 @@ def _getattr(self: Any, name: str) -> Any:
     raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
-class Module(Hooked, Stateful):
+class Module(Tree, Hooked, Stateful):
     """Base class of all layers and models.
 
     Assign parameters, tensors and modules as attributes in ``__init__`` (after ``super().__init__()``), define
@@ -205,7 +206,9 @@ class Module(Hooked, Stateful):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not self.call_super_init:
             if kwargs:
-                raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument {next(iter(kwargs))!r}")
+                raise TypeError(
+                    f"{type(self).__name__}.__init__() got an unexpected keyword argument {next(iter(kwargs))!r}"
+                )
             if args:
                 raise TypeError(
                     f"{type(self).__name__}.__init__() takes 1 positional argument but {len(args) + 1} were given"
@@ -234,7 +237,7 @@ class Module(Hooked, Stateful):
     # members
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is part of the state but not trained; without `persistent`, not of ``state_dict`` either."""
+        """Add a tensor that is part of the state but not trained; without `persistent`, not of ``state_dict``."""
         attributes = self.__dict__
         if "_buffers" not in attributes:
             raise AttributeError("cannot assign buffer before Module.__init__() call")
@@ -268,8 +271,9 @@ class Module(Hooked, Stateful):
                 )
             if param.grad_fn is not None:
                 raise ValueError(
-                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. "
-                    f"To express '{name}' as a function of another Tensor, compute the value in the forward() method."
+                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
+                    f"explicitly. To express '{name}' as a function of another Tensor, compute the value in the "
+                    "forward() method."
                 )
             if _global_parameter_registration_hooks:
                 param = _run_registration_hooks(_global_parameter_registration_hooks, self, name, param)
@@ -338,7 +342,8 @@ class Module(Hooked, Stateful):
             self._put_module(name, None)
             return
         buffers = attributes.get("_buffers")
-        marked = isinstance(value, Tensor) and value._is_buffer
+        given: Any = value
+        marked = isinstance(given, Tensor) and given._is_buffer
         if marked or (buffers is not None and name in buffers):
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(
@@ -347,7 +352,7 @@ class Module(Hooked, Stateful):
                 )
             if buffers is None:
                 raise AttributeError("cannot assign buffer before Module.__init__() call")
-            persistent = value.persistent if marked else name not in self._non_persistent_buffers_set
+            persistent = given.persistent if marked else name not in self._non_persistent_buffers_set
             if name not in buffers:
                 self._drop(name, "_buffers")
                 self.register_buffer(name, value, persistent)
@@ -413,127 +418,6 @@ class Module(Hooked, Stateful):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         _sync(self)
-
-    # finding members by path
-
-    def get_submodule(self, target: str) -> Module:
-        """The submodule at a dotted path; the module itself for ``""``."""
-        if target == "":
-            return self
-        found: Any = self
-        for name in target.split("."):
-            if not hasattr(found, name):
-                raise AttributeError(f"{found._get_name()} has no attribute `{name}`")
-            found = getattr(found, name)
-            if not isinstance(found, Module):
-                raise AttributeError(f"`{name}` is not an nn.Module")
-        return found
-
-    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
-        """Put a module at a dotted path; with `strict`, only where there is one."""
-        if target == "":
-            raise ValueError("Cannot set the submodule without a target name!")
-        if not isinstance(module, Module):
-            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
-        path, _, name = target.rpartition(".")
-        parent = self.get_submodule(path)
-        if hasattr(parent, name):
-            if not isinstance(getattr(parent, name), Module):
-                raise AttributeError(f"`{name}` is not an nn.Module")
-        elif strict:
-            raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
-        setattr(parent, name, module)
-
-    def get_parameter(self, target: str) -> Parameter:
-        """The parameter at a dotted path."""
-        path, _, name = target.rpartition(".")
-        owner = self.get_submodule(path)
-        if not hasattr(owner, name):
-            raise AttributeError(f"{owner._get_name()} has no attribute `{name}`")
-        found = getattr(owner, name)
-        if not isinstance(found, Parameter):
-            raise AttributeError(f"`{name}` is not an nn.Parameter")
-        return found
-
-    def get_buffer(self, target: str) -> Tensor:
-        """The buffer at a dotted path."""
-        path, _, name = target.rpartition(".")
-        owner = self.get_submodule(path)
-        if not hasattr(owner, name):
-            raise AttributeError(f"{owner._get_name()} has no attribute `{name}`")
-        if name not in owner._buffers:
-            raise AttributeError(f"`{name}` is not a buffer")
-        return getattr(owner, name)
-
-    # walking the tree
-
-    def _named_members(
-        self, get_members_fn: Callable[[Any], Any], prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Any]]:
-        seen: set[Any] = set()
-        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
-        for path, module in modules:
-            for name, value in get_members_fn(module):
-                if value is None or value in seen:
-                    continue
-                if remove_duplicate:
-                    seen.add(value)
-                yield (f"{path}.{name}" if path else name), value
-
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """All parameters, each once; with ``recurse=False`` those of this module alone."""
-        for _, param in self.named_parameters(recurse=recurse):
-            yield param
-
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Parameter]]:
-        """(path, parameter) of all parameters."""
-        yield from self._named_members(lambda module: module._parameters.items(), prefix, recurse, remove_duplicate)
-
-    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """All buffers, each once."""
-        for _, buffer in self.named_buffers(recurse=recurse):
-            yield buffer
-
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Tensor]]:
-        """(path, buffer) of all buffers."""
-        yield from self._named_members(lambda module: module._buffers.items(), prefix, recurse, remove_duplicate)
-
-    def children(self) -> Iterator[Module]:
-        """The immediate submodules, each once."""
-        for _, module in self.named_children():
-            yield module
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """(name, module) of the immediate submodules."""
-        seen = set()
-        for name, module in self._modules.items():
-            if module is not None and module not in seen:
-                seen.add(module)
-                yield name, module
-
-    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
-        """The module and everything under it, each once."""
-        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
-            yield module
-
-    def named_modules(
-        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Module]]:
-        """(path, module) of the module itself (path ``""``) and everything under it, parents first."""
-        if memo is None:
-            memo = set()
-        if self in memo:
-            return
-        if remove_duplicate:
-            memo.add(self)
-        yield prefix, self
-        for name, module in self._modules.items():
-            if module is not None:
-                yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Call ``fn(module)`` on every submodule, then on the module itself; returns the module."""

@@ -82,7 +82,7 @@ class Stateful:
         return _enter(self._state_dict_hooks, hook)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Have ``hook(module, state_dict, prefix, local_metadata)`` called after `state_dict`, to change it in place."""
+        """Have ``hook(module, state_dict, prefix, local_metadata)`` called after `state_dict`, to change it."""
         hook._from_public_api = True  # type: ignore[attr-defined]
         return _enter(self._state_dict_hooks, hook)
 
@@ -145,7 +145,9 @@ class Stateful:
 
     # back in
 
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any], with_module: bool = False) -> RemovableHandle:
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> RemovableHandle:
         """`register_load_state_dict_pre_hook`, with the module as the first argument or without."""
         return _enter(self._load_state_dict_pre_hooks, _WrappedHook(hook, self if with_module else None))
 

@@ -36,7 +36,7 @@ def _reverse_repeat_tuple(t: tuple, n: int) -> tuple:
 def _list_with_default(out_size: list[int | None], defaults: list[int]) -> list[int]:
     """`out_size` with its Nones filled from the end of `defaults`."""
     if isinstance(out_size, (int,)):
-        return out_size  # type: ignore[return-value]
+        return out_size
     if len(defaults) <= len(out_size):
         raise ValueError(f"Input dimension should be at least {len(out_size) + 1}")
     return [v if v is not None else d for v, d in zip(out_size, defaults[-len(out_size) :])]

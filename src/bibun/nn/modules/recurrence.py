@@ -1,0 +1,117 @@
+"""The recurrences themselves: one step of each cell, and a layer's run over a sequence.
+
+In: tensors of inputs, states and weights. Out: tensors of outputs and states. The input's part of every step is one
+product for the whole sequence; only the state's part is done step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import functional as F
+from ..tensors import cat, stack
+
+__all__ = ["GATES", "gru_step", "lstm_step", "relu_step", "run_layer", "tanh_step"]
+
+#: How many blocks of rows the weights of each mode have.
+GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
+
+
+def tanh_step(x: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any) -> tuple[Any, ...]:
+    """h = tanh(x + W h + b), `x` being the input's part."""
+    return ((x + F.linear(state[0], w_hh, b_hh)).tanh(),)
+
+
+def relu_step(x: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any) -> tuple[Any, ...]:
+    """h = relu(x + W h + b)."""
+    return ((x + F.linear(state[0], w_hh, b_hh)).relu(),)
+
+
+def lstm_step(x: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any, w_hr: Any = None) -> tuple[Any, ...]:
+    """(h, c) of the long short-term memory (Hochreiter & Schmidhuber, 1997); `w_hr` projects h."""
+    h, c = state
+    i, f, g, o = (x + F.linear(h, w_hh, b_hh)).chunk(4, -1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    h = o.sigmoid() * c.tanh()
+    return (h if w_hr is None else F.linear(h, w_hr)), c
+
+
+def gru_step(x: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any) -> tuple[Any, ...]:
+    """h of the gated recurrent unit (Cho et al., 2014), the reset gate applied after the product."""
+    h = state[0]
+    xr, xz, xn = x.chunk(3, -1)
+    hr, hz, hn = F.linear(h, w_hh, b_hh).chunk(3, -1)
+    r = (xr + hr).sigmoid()
+    z = (xz + hz).sigmoid()
+    n = (xn + r * hn).tanh()
+    return (n + z * (h - n),)
+
+
+STEPS: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "RNN_TANH": tanh_step,
+    "RNN_RELU": relu_step,
+    "LSTM": lstm_step,
+    "GRU": gru_step,
+}
+
+
+def _weights(flat: Any, has_biases: bool, projected: bool) -> tuple[Any, Any, Any, Any, tuple[Any, ...]]:
+    """(W_ih, W_hh, b_ih, b_hh, what else the step takes) out of a layer's list."""
+    rest = list(flat)
+    w_ih, w_hh = rest[:2]
+    b_ih, b_hh = rest[2:4] if has_biases else (None, None)
+    return w_ih, w_hh, b_ih, b_hh, (rest[-1],) if projected else ()
+
+
+def run_layer(
+    mode: str, x: Any, state: tuple[Any, ...], flat: Any, has_biases: bool, projected: bool, reverse: bool
+) -> tuple[Any, tuple[Any, ...]]:
+    """One layer, in one direction, over (T, B, features): the outputs (T, B, H) and the last state."""
+    step = STEPS[mode]
+    w_ih, w_hh, b_ih, b_hh, more = _weights(flat, has_biases, projected)
+    steps = F.linear(x, w_ih, b_ih).unbind(0)
+    outputs = []
+    for each in reversed(steps) if reverse else steps:
+        state = step(each, state, w_hh, b_hh, *more)
+        outputs.append(state[0])
+    if reverse:
+        outputs.reverse()
+    return stack(outputs, 0), state
+
+
+def run_packed_layer(
+    mode: str,
+    data: Any,
+    batch_sizes: list[int],
+    state: tuple[Any, ...],
+    flat: Any,
+    has_biases: bool,
+    projected: bool,
+    reverse: bool,
+) -> tuple[Any, tuple[Any, ...]]:
+    """`run_layer` over packed sequences: (total length, features), of which ``batch_sizes`` reach each time step."""
+    step = STEPS[mode]
+    w_ih, w_hh, b_ih, b_hh, more = _weights(flat, has_biases, projected)
+    steps = F.linear(data, w_ih, b_ih).split(batch_sizes, 0)
+    outputs = []
+    if reverse:  # the short sequences join on the way, each with its initial state
+        first = state
+        state = tuple(s[: batch_sizes[-1]] for s in first)
+        for each, size in zip(reversed(steps), reversed(batch_sizes)):
+            present = state[0].shape[0]
+            if size > present:
+                state = tuple(cat([s, f[present:size]], 0) for s, f in zip(state, first))
+            state = step(each, state, w_hh, b_hh, *more)
+            outputs.append(state[0])
+        outputs.reverse()
+        return cat(outputs, 0), state
+    finished: list[tuple[Any, ...]] = []  # the short sequences leave on the way, with their last state
+    for each, size in zip(steps, batch_sizes):
+        if size < state[0].shape[0]:
+            finished.append(tuple(s[size:] for s in state))
+            state = tuple(s[:size] for s in state)
+        state = step(each, state, w_hh, b_hh, *more)
+        outputs.append(state[0])
+    last = [state, *reversed(finished)]
+    return cat(outputs, 0), tuple(cat(list(parts), 0) for parts in zip(*last))

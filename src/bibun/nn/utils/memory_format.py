@@ -1,0 +1,29 @@
+"""Convolution weights in another order in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format"]
+
+
+def _convert(module: Any, kinds: tuple[Any, ...], memory_format: Any) -> Any:
+    if isinstance(module, kinds):
+        module.weight.data = module.weight.detach().clone(memory_format=memory_format)
+    for child in module.children():
+        _convert(child, kinds, memory_format)
+    return module
+
+
+def convert_conv2d_weight_memory_format(module: Any, memory_format: Any) -> Any:
+    """Have the weights of `Conv2d` and `ConvTranspose2d` in a module lie in `memory_format`; the module is returned."""
+    from ..modules.conv import Conv2d, ConvTranspose2d
+
+    return _convert(module, (Conv2d, ConvTranspose2d), memory_format)
+
+
+def convert_conv3d_weight_memory_format(module: Any, memory_format: Any) -> Any:
+    """Have the weights of `Conv3d` and `ConvTranspose3d` in a module lie in `memory_format`; the module is returned."""
+    from ..modules.conv import Conv3d, ConvTranspose3d
+
+    return _convert(module, (Conv3d, ConvTranspose3d), memory_format)
