@@ -18,7 +18,7 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     cos, cosh, count_nonzero, cumprod, deg2rad, divide, einsum, empty, empty_like, equal, exp, exp2, expm1, eye,
     floor, fmax, fmin, fmod, frexp, full, full_like, gcd, greater, greater_equal, heaviside, hypot, imag, isfinite, isinf, isnan,
     lcm, ldexp, less, less_equal, log, log1p, log2, log10, logaddexp, logaddexp2, logical_and, logical_not, logical_or, logical_xor,
-    matmul, max, maximum, min, minimum, moveaxis, multiply, nan_to_num, negative, nextafter, nonzero, not_equal, ones, ones_like,
+    matmul, maximum, minimum, moveaxis, multiply, nan_to_num, negative, nextafter, nonzero, not_equal, ones, ones_like,
     positive, pow, rad2deg, real, reciprocal, remainder, repeat, rint, searchsorted, sign, signbit, sin,
     sinh, sort, sqrt, square, subtract, take, tan, tanh, trunc, unique, where, zeros,
     zeros_like,
@@ -35,9 +35,10 @@ from .indexing import (  # noqa: F401
 )
 from .linear import linear, outer_sum  # noqa: F401
 from .loss import mse_loss, mse_loss_gradient, nll_loss, nll_loss_gradient  # noqa: F401
+from .norm import affine_gradient, normalize, normalize_gradient  # noqa: F401
 from .reduce import (  # noqa: F401
-    NARROW, cumulative_logsumexp, cumulative_max, cumulative_min, cumulative_prod, cumulative_sum, kthvalue, logsumexp, max_at, mean, median_at,
-    min_at, mode, prod, prod_others, scan, std, sum, var, vector_norm,
+    NARROW, cumulative_logsumexp, cumulative_max, cumulative_min, cumulative_prod, cumulative_sum, kthvalue, logsumexp, max, max_at, mean, median_at,
+    min, min_at, mode, prod, prod_others, scan, std, sum, var, vector_norm,
 )
 from .special import (  # noqa: F401
     digamma, erf, erfc, erfcx, erfinv, i0, i0e, i1, i1e, lgamma, log_ndtr, ndtri, polygamma, zeta,

@@ -345,7 +345,7 @@ def index_copy(x: Any, index: Any, values: Any, axis: int) -> Any:
     return out
 
 
-def index_fill(x: Any, index: Any, value: Any, axis: int) -> Any:
+def index_fill(x: Any, index: Any, axis: int, value: Any) -> Any:
     """A copy of ``x`` with ``value`` at positions ``index`` of ``axis``."""
     out = np.array(x)
     _slices_first(out, axis)[index] = value

@@ -15,8 +15,8 @@ import numpy as np
 from .strides import _LEADING
 
 __all__ = [
-    "cumulative_logsumexp", "cumulative_max", "cumulative_min", "cumulative_prod", "cumulative_sum", "kthvalue", "logsumexp", "max_at", "mean", "median_at",
-    "min_at", "mode", "prod", "prod_others", "scan", "std", "sum", "var", "vector_norm",
+    "cumulative_logsumexp", "cumulative_max", "cumulative_min", "cumulative_prod", "cumulative_sum", "kthvalue", "logsumexp", "max", "max_at", "mean", "median_at",
+    "min", "min_at", "mode", "prod", "prod_others", "scan", "std", "sum", "var", "vector_norm",
 ]
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -147,7 +147,17 @@ def vector_norm(x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False
     return out if wide is x else np.asarray(out).astype(x.dtype)
 
 
-# Extremes with their positions
+# Extremes, and their positions
+
+
+def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The largest over ``axis``; NaN where there is one."""
+    return np.maximum.reduce(x, axis, None, None, keepdims)
+
+
+def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The smallest over ``axis``; NaN where there is one."""
+    return np.minimum.reduce(x, axis, None, None, keepdims)
 
 
 def _extreme(x: Any, axis: int, keepdims: bool, find: Any) -> tuple[Any, Any]:

@@ -1,8 +1,8 @@
 """Special functions in NumPy: error functions, gamma functions, Bessel functions of imaginary argument, Hurwitz's zeta.
 
-In go float32 or float64 arrays, out come arrays of the same shape and dtype. Relative errors are near 1e-7 in float32 and
-1e-15 to 1e-14 in float64 (near zeros of a function: the absolute error). Few elements go through Python's `math`, many
-through polynomials evaluated block by block, so that temporaries stay in the cache. The coefficients are computed by
+In go float32 or float64 arrays, out come arrays of the same shape and dtype. Relative errors are near 1e-7 in float32
+and 1e-15 to 1e-14 in float64 (near zeros of a function: the absolute error). Few elements go through Python's `math`,
+many through polynomials evaluated block by block, so that temporaries stay in the cache. The coefficients are computed by
 ``tools/special_coefficients.py``.
 """
 
@@ -15,18 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import require
-
 BLOCK = 16384
 #: Up to so many elements, Python's `math` is faster than array functions.
 FEW = 96
 PI = math.pi
 SQRT2 = math.sqrt(2.0)
 
+# fmt: off
 ERF_NEAR_32 = (
     0.1283791658, -0.3761262667, 0.1128359472, -0.02685421201, 0.005189087423, -0.0008016864287, 7.875875063e-5)
 ERF_FAR_32 = (
-    -1.849605507, -2.6389677, -0.8431047416, -0.04157574036, 0.01007780803, -0.002054300957, 0.0003202395664, -3.296083137e-5, 1.637151415e-6)
+    -1.849605507, -2.6389677, -0.8431047416, -0.04157574036, 0.01007780803, -0.002054300957,
+    0.0003202395664, -3.296083137e-5, 1.637151415e-6)
 ERF = (
     0.96546873866986731, -0.14053608902271712, 0.019852496688983707, -0.0022854855611440673, 0.00021751715604160107,
     -1.7537169441492005e-5, 1.2233827383524027e-6, -7.5115691607106235e-8, 4.1158005976616647e-9,
@@ -91,6 +91,7 @@ ERFINV_FAR = (
     16.9201222286, 10.6315378291, -0.0139820440254, 0.00636529925974, -0.0029582214647, 0.00130358927202,
     -0.000161640279659, -7.06684779981e-5, -0.000578471919766, 0.000352749482226, 0.000420629454164,
     -0.000303298807781,)
+# fmt: on
 
 
 def horner(t: Any, coefficients: tuple[float, ...]) -> Any:
@@ -112,12 +113,17 @@ def clenshaw(t: Any, coefficients: tuple[float, ...]) -> Any:
     return t * b0 - b1 + coefficients[0]
 
 
-def blocked(kernel: Callable[..., Any], scalar: Callable[[float], float] | None = None, narrow: Callable[[Any], Any] | None = None) -> Callable[..., Any]:
+def blocked(
+    kernel: Callable[..., Any],
+    scalar: Callable[[float], float] | None = None,
+    narrow: Callable[[Any], Any] | None = None,
+) -> Callable[..., Any]:
     """A function of an array from a kernel on 1-d float64 blocks.
 
     ``scalar`` computes one element with Python floats (for few elements), ``narrow`` a float32 block in float32.
     Further arguments are handed through.
     """
+
     @functools.wraps(kernel)
     def call(x: Any, *more: Any) -> Any:
         d = x.dtype
@@ -126,12 +132,13 @@ def blocked(kernel: Callable[..., Any], scalar: Callable[[float], float] | None 
         flat = x.reshape(-1)
         out = np.empty(flat.shape, d)
         for at in range(0, flat.size, BLOCK):
-            part = flat[at:at + BLOCK]
+            part = flat[at : at + BLOCK]
             if d == np.float32:
-                out[at:at + BLOCK] = narrow(part) if narrow is not None else kernel(part.astype(np.float64), *more)
+                out[at : at + BLOCK] = narrow(part) if narrow is not None else kernel(part.astype(np.float64), *more)
             else:
-                out[at:at + BLOCK] = kernel(part, *more)
+                out[at : at + BLOCK] = kernel(part, *more)
         return out.reshape(x.shape)
+
     return call
 
 
@@ -217,15 +224,26 @@ def _erfc_inverse(q: Any, one_sided: Any) -> Any:
     near = one_sided < 0.5
     w = np.where(near, -np.log1p(-one_sided * one_sided), -np.log(np.where(near, 1.0, q * (2 - q))))
     s = np.sqrt(w)
-    y = np.where(w < 5, horner(w / 2.5 - 1, ERFINV_CENTRAL), np.where(s < 6.4, horner((s - 2.2) / 2.1 - 1, ERFINV_TAIL), horner((s - 6.4) / 10.6 - 1, ERFINV_FAR)))
+    y = np.where(
+        w < 5,
+        horner(w / 2.5 - 1, ERFINV_CENTRAL),
+        np.where(s < 6.4, horner((s - 2.2) / 2.1 - 1, ERFINV_TAIL), horner((s - 6.4) / 10.6 - 1, ERFINV_FAR)),
+    )
     y = y * np.where(near, one_sided, np.sqrt(-np.expm1(-w)))
     # One step of Halley's method; in the tail relative to q, near 0 on erf.
     slope = math.sqrt(PI) / 2
     inside = np.where(near, y, 0)
-    error = np.where(near, (one_sided - _erf_small(inside)) * np.exp(inside * inside), _erfcx_positive(y) - q * np.exp(np.minimum(y * y, 700.0))) * slope
+    error = (
+        np.where(
+            near,
+            (one_sided - _erf_small(inside)) * np.exp(inside * inside),
+            _erfcx_positive(y) - q * np.exp(np.minimum(y * y, 700.0)),
+        )
+        * slope
+    )
     far = y * y > 700
     if far.any():
-        error[far] = ((_erfcx_positive(y[far]) - np.exp(y[far] * y[far] + np.log(q[far]))) * slope)
+        error[far] = (_erfcx_positive(y[far]) - np.exp(y[far] * y[far] + np.log(q[far]))) * slope
     return y + error / (1 - y * error)
 
 
@@ -248,7 +266,11 @@ def _log_ndtr(x: Any) -> Any:
     t = np.maximum(x, -1e150) / SQRT2
     low = x < -1
     below = np.where(low, t, -1)
-    return np.where(x == -np.inf, x, np.where(low, np.log(_erfcx_positive(-below) / 2) - below * below, np.log1p(-_erfc(np.where(low, 1, t)) / 2)))
+    return np.where(
+        x == -np.inf,
+        x,
+        np.where(low, np.log(_erfcx_positive(-below) / 2) - below * below, np.log1p(-_erfc(np.where(low, 1, t)) / 2)),
+    )
 
 
 erfinv = blocked(_erfinv)
@@ -271,7 +293,9 @@ def _lgamma_positive(x: Any) -> Any:
     y = np.where(large, 2.0, x)
     # Below 1.5: upwards by one or two, minus the logarithm of the factors.
     low, lowest = y < 1.5, y < 0.5
-    shift = np.where(lowest, -np.log(np.where(lowest, y * (y + 1), 1)), np.where(low, -np.log1p(np.where(low, y - 1, 0)), 0))
+    shift = np.where(
+        lowest, -np.log(np.where(lowest, y * (y + 1), 1)), np.where(low, -np.log1p(np.where(low, y - 1, 0)), 0)
+    )
     y = np.where(lowest, y + 2, np.where(low, y + 1, y))
     # Above 2.5: downwards.
     product = np.ones_like(y)
@@ -333,7 +357,7 @@ def _digamma(x: Any) -> Any:
     if not low.any():
         return _digamma_positive(x)
     out = _digamma_positive(np.where(low, 1 - x, x))
-    r = np.remainder(x, 1.0)            # tan(πx) has period 1
+    r = np.remainder(x, 1.0)  # tan(πx) has period 1
     r = np.where(r > 0.5, r - 1, r)
     out = np.where(low, out - PI / np.tan(PI * r), out)
     return np.where(x == 0, np.copysign(np.inf, -x), np.where(low & (r == 0), np.nan, out))
@@ -343,8 +367,19 @@ digamma = blocked(_digamma)
 
 #: (2k)! / B_2k
 EULER_MACLAURIN = (
-    12.0, -720.0, 30240.0, -1209600.0, 47900160.0, -1.8924375803183791606e9, 7.47242496e10, -2.950130727918164224e12, 1.1646782814350067249e14,
-    -4.5979787224074726105e15, 1.8152105401943546773e17, -7.1661652561756670113e18)
+    12.0,
+    -720.0,
+    30240.0,
+    -1209600.0,
+    47900160.0,
+    -1.8924375803183791606e9,
+    7.47242496e10,
+    -2.950130727918164224e12,
+    1.1646782814350067249e14,
+    -4.5979787224074726105e15,
+    1.8152105401943546773e17,
+    -7.1661652561756670113e18,
+)
 
 
 def _zeta(q: Any, s: Any) -> Any:
@@ -360,9 +395,9 @@ def _zeta(q: Any, s: Any) -> Any:
         if k >= 10 and not near.any():
             break
         step = near | (k < 10)
-        total = np.where(step, total + a ** -power, total)
+        total = np.where(step, total + a**-power, total)
         a = np.where(step, a + 1, a)
-    term = a ** -power
+    term = a**-power
     total = total + a * term / (power - 1) + term / 2
     factor = power.copy()
     term = term / a
@@ -409,21 +444,3 @@ i0e = blocked(lambda x: _bessel(x, I0E_SMALL, I0E_LARGE, False))
 i1e = blocked(lambda x: _bessel(x, I1E_SMALL, I1E_LARGE, True))
 i0 = blocked(lambda x: _bessel(x, I0E_SMALL, I0E_LARGE, False) * np.exp(np.abs(x)))
 i1 = blocked(lambda x: _bessel(x, I1E_SMALL, I1E_LARGE, True) * np.exp(np.abs(x)))
-
-
-def from_scipy(name: str, label: str) -> Callable[..., Any]:
-    """A function of `scipy.special`, imported when first called."""
-    def call(*arrays: Any) -> Any:
-        module = require("scipy.special", "all", f"torch.{label}")
-        return getattr(module, name)(*arrays)
-    call.__name__ = name
-    return call
-
-
-gammainc, gammaincc = from_scipy("gammainc", "igamma"), from_scipy("gammaincc", "igammac")
-j0, j1, y0, y1, k0, k1, k0e, k1e = (from_scipy(name, f"special ({name})") for name in "j0 j1 y0 y1 k0 k1 k0e k1e".split())
-
-
-def airy_ai(x: Any) -> Any:
-    """Airy's function Ai."""
-    return require("scipy.special", "all", "torch.special.airy_ai").airy(x)[0]

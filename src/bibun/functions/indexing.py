@@ -33,16 +33,15 @@ _index_select = make_two(ops.index_select, ops.index_select.run.__get__(cpu))
 # Arguments
 
 
-def _positions(index: Any, name: str, wide_only: bool = True) -> Any:
+def _positions(index: Any, name: str) -> Any:
     """An index tensor, as int64."""
     only_tensor(index, name, "index", 3)
     d = index._a.dtype
     if d == I64:
         return index
-    if d == np.int32:
+    if d == np.int32 or not index._a.size:
         return wrap(index._a.astype(np.int64))
-    word = "gather(): Expected dtype int32/int64 for index" if name == "gather" else f"{name}(): Expected dtype int32/int64 for index"
-    raise RuntimeError(word)
+    raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
 
 
 def _same_dtype(x: Any, other: Any, name: str, words: str) -> None:
@@ -415,8 +414,7 @@ def _mask(mask: Any, name: str) -> Any:
     only_tensor(mask, name, "mask", 2)
     if mask._a.dtype != bool:
         if name == "masked_fill_":
-            raise RuntimeError(f"value cannot be converted: masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}"
-                               if False else f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype.scalar_name.lower()}")
+            raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype.scalar_name.lower()}")
         raise RuntimeError(f"{name}: expected BoolTensor for mask" if name != "masked_scatter_" else
                            f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype.scalar_name}")
     return mask

@@ -55,6 +55,8 @@ def _from_inside(input: Any, pad: tuple[int, ...], mode: str) -> Any:
         raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for "
                            f"input, but got: {list(shape)}")
     for dim, (m, (before, after)) in enumerate(zip(shape, pairs)):
+        if dim < len(shape) - n:
+            continue
         if mode == "reflect" and (before >= m or after >= m):
             raise RuntimeError(f"Argument #{4 + 2 * (len(shape) - 1 - dim)}: Padding size should be less than the corresponding input dimension, "
                                f"but got: padding ({before}, {after}) at dimension {dim} of input {list(shape)}")

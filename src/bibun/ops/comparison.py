@@ -128,6 +128,9 @@ def bitwise_left_shift(xp, x, y):
 def bitwise_right_shift(xp, x, y):
     """Bits moved down, the sign kept; the sign alone for a shift that is negative or too wide."""
     shift_error(x, "rshift")
+    if x.dtype.kind == "u":
+        lost = y >= x.dtype.itemsize * 8
+        return xp.where(lost, 0, xp.bitwise_right_shift(x, xp.where(lost, 0, y))).astype(x.dtype)
     widest = x.dtype.itemsize * 8 - 1
     return xp.bitwise_right_shift(x, xp.where((y < 0) | (y > widest), widest, y).astype(x.dtype))
 
@@ -199,4 +202,10 @@ def signbit(xp, x):
     """Whether the sign is negative, also of -0."""
     if x.dtype.kind == "c":
         raise RuntimeError("signbit is not implemented for complex tensors.")
-    return xp.signbit(x) if x.dtype.kind == "f" else x < 0 if x.dtype.kind == "i" else xp.full(x.shape, False, dtype=xp.bool_)
+    return (
+        xp.signbit(x)
+        if x.dtype.kind == "f"
+        else x < 0
+        if x.dtype.kind == "i"
+        else xp.full(x.shape, False, dtype=xp.bool_)
+    )

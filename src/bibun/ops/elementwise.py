@@ -26,8 +26,10 @@ def pass_rule(g: Any) -> Any:
 
 def no_rule(name: str) -> Callable[..., NoReturn]:
     """The derivative of an operation that PyTorch records and then refuses to differentiate."""
+
     def refuse(g: Any) -> NoReturn:
         raise RuntimeError(f"derivative for aten::{name} is not implemented")
+
     return refuse
 
 
@@ -99,7 +101,7 @@ def divide_floor(xp, x, y):
     """The quotient rounded down: ``torch.div(x, y, rounding_mode="floor")``."""
     check_divisor(x, y)
     if x.dtype.kind == "f":
-        # Division by zero gives the signed infinity of true division, which floor_divide does as well but for NaN's sake.
+        # Division by zero gives what true division gives.
         return xp.where(y == 0, xp.divide(x, y), xp.floor_divide(x, y))
     return xp.floor_divide(x, y)
 
@@ -174,7 +176,9 @@ abs.derivative(x=lambda xp, g, x: g * xp.sgn(x))
 def sign(xp, x):
     """-1, 0 or 1; zero for NaN."""
     if x.dtype.kind == "c":
-        raise NotImplementedError("Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead.")
+        raise NotImplementedError(
+            "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead."
+        )
     if x.dtype.kind == "b":
         return x.copy()
     return xp.sgn(x)
@@ -215,7 +219,7 @@ def _power_base(xp: Any, g: Any, x: Any, y: Any) -> Any:
 
 
 def _power_exponent(xp: Any, g: Any, x: Any, y: Any, out: Any) -> Any:
-    """d(x**y)/dy = x**y log x: zero, the limit from the right, at x = 0 where the exponent's real part is not negative."""
+    """d(x**y)/dy = x**y log x: zero, the limit from the right, at x = 0 for exponents of real part >= 0."""
     zero = (x == 0) & (xp.real(y) >= 0)
     return xp.where(zero, 0, g * (out * xp.log(xp.where(zero, 1, x))).conj())
 
@@ -315,7 +319,8 @@ def addcmul(xp, x, tensor1, tensor2, /, value):
 addcmul.derivative(
     x=pass_rule,
     tensor1=lambda g, tensor2, value: g * (tensor2 * value).conj(),
-    tensor2=lambda g, tensor1, value: g * (tensor1 * value).conj())
+    tensor2=lambda g, tensor1, value: g * (tensor1 * value).conj(),
+)
 
 
 @elementwise
@@ -328,7 +333,8 @@ def addcdiv(xp, x, tensor1, tensor2, /, value):
 addcdiv.derivative(
     x=pass_rule,
     tensor1=lambda g, tensor2, value: g * (value / tensor2).conj(),
-    tensor2=lambda g, tensor1, tensor2, value: -g * (tensor1 / tensor2 / tensor2 * value).conj())
+    tensor2=lambda g, tensor1, tensor2, value: -g * (tensor1 / tensor2 / tensor2 * value).conj(),
+)
 
 
 @elementwise(grad="LerpBackward1")
@@ -341,7 +347,8 @@ def lerp(xp, x, end, weight):
 lerp.derivative(
     x=lambda g, weight: g * (1 - weight).conj(),
     end=lambda g, weight: g * weight.conj(),
-    weight=lambda g, x, end: g * (end - x).conj())
+    weight=lambda g, x, end: g * (end - x).conj(),
+)
 
 
 def conjugate(number: Any) -> Any:
@@ -388,8 +395,8 @@ def polar(xp, abs, angle):
 
 
 polar.derivative(
-    abs=lambda xp, g, out: xp.real(g.conj() * xp.sgn(out)),
-    angle=lambda xp, g, out: xp.real(g.conj() * (out * 1j)))
+    abs=lambda xp, g, out: xp.real(g.conj() * xp.sgn(out)), angle=lambda xp, g, out: xp.real(g.conj() * (out * 1j))
+)
 
 
 def _angle_derivative(xp: Any, g: Any, x: Any, x_dtype: Any) -> Any:

@@ -86,8 +86,8 @@ def logaddexp(xp, x, y):
 
 
 logaddexp.derivative(
-    x=lambda xp, g, x, y: g / (xp.exp(y - x) + 1).conj(),
-    y=lambda xp, g, x, y: g / (xp.exp(x - y) + 1).conj())
+    x=lambda xp, g, x, y: g / (xp.exp(y - x) + 1).conj(), y=lambda xp, g, x, y: g / (xp.exp(x - y) + 1).conj()
+)
 
 
 @elementwise
@@ -98,9 +98,7 @@ def logaddexp2(xp, x, y):
     return xp.logaddexp2(x, y)
 
 
-logaddexp2.derivative(
-    x=lambda xp, g, x, y: g / (xp.exp2(y - x) + 1),
-    y=lambda xp, g, x, y: g / (xp.exp2(x - y) + 1))
+logaddexp2.derivative(x=lambda xp, g, x, y: g / (xp.exp2(y - x) + 1), y=lambda xp, g, x, y: g / (xp.exp2(x - y) + 1))
 
 
 def times_log(xp: Any, x: Any, y: Any, logarithm: Any) -> Any:
@@ -114,9 +112,7 @@ def xlogy(xp, x, y):
     return times_log(xp, x, y, xp.log)
 
 
-xlogy.derivative(
-    x=lambda xp, g, x, y: xp.where((x == 0) & (y <= 0), 0, xp.xlogy(g, y)),
-    y=lambda g, x, y: g * x / y)
+xlogy.derivative(x=lambda xp, g, x, y: xp.where((x == 0) & (y <= 0), 0, xp.xlogy(g, y)), y=lambda g, x, y: g * x / y)
 #: The same of a number and a tensor, of a tensor and a number.
 xlogy_of_number, xlogy_by_number = xlogy.named("XlogyBackward1"), xlogy.named("XlogyBackward2")
 
@@ -128,15 +124,20 @@ def xlog1py(xp, x, y):
 
 
 xlog1py.derivative(
-    x=lambda xp, g, x, y: xp.where((x == 0) & (y <= -1), 0, xp.xlog1py(g, y)),
-    y=lambda g, x, y: g * x / (y + 1))
-xlog1py_of_number, xlog1py_by_number = xlog1py.named("SpecialXlog1PyBackward1"), xlog1py.named("SpecialXlog1PyBackward2")
+    x=lambda xp, g, x, y: xp.where((x == 0) & (y <= -1), 0, xp.xlog1py(g, y)), y=lambda g, x, y: g * x / (y + 1)
+)
+xlog1py_of_number, xlog1py_by_number = (
+    xlog1py.named("SpecialXlog1PyBackward1"),
+    xlog1py.named("SpecialXlog1PyBackward2"),
+)
 
 
 @elementwise(kind="float", grad="SpecialEntr")
 def entr(xp, x):
     """``-x log x``: 0 at 0, -inf below."""
-    return xp.where(x > 0, -x * xp.log(xp.where(x > 0, x, 1)), xp.where(x == 0, 0, xp.where(xp.isnan(x), x, -xp.inf))).astype(x.dtype)
+    return xp.where(
+        x > 0, -x * xp.log(xp.where(x > 0, x, 1)), xp.where(x == 0, 0, xp.where(xp.isnan(x), x, -xp.inf))
+    ).astype(x.dtype)
 
 
 entr.derivative(x=lambda xp, g, x: g * (-xp.log(x) - 1))

@@ -361,7 +361,7 @@ index_copy.derivative(x=lambda xp, g, index, axis: xp.index_fill(g, index, axis,
 @primitive(grad="IndexFillBackward0")
 def index_fill(xp, x, index, /, axis, value):
     """``x`` with one number at positions ``index`` of ``axis``."""
-    return xp.index_fill(x, index, value, axis)
+    return xp.index_fill(x, index, axis, value)
 
 
 index_fill.derivative(x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0))
@@ -371,7 +371,7 @@ index_fill.tangent(lambda xp, t_x, index, axis: xp.index_fill(t_x, index, axis, 
 @primitive(grad="IndexFillBackward1")
 def index_fill_with(xp, x, index, value, /, axis):
     """``x`` with a 0-d array at positions ``index`` of ``axis``."""
-    return xp.index_fill(x, index, value, axis)
+    return xp.index_fill(x, index, axis, value)
 
 
 index_fill_with.derivative(x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0),

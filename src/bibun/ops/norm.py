@@ -1,1 +1,193 @@
-"""Normalisation by mean and variance over chosen axes, and the kernels of its backward."""
+"""Normalisation: zero mean and unit variance over chosen axes, then a scale and a shift; and the kernels of its backward.
+
+In: x, a weight and a bias or None. The array is worked on in ``shape`` (None: its own), where ``axes`` are those over which
+mean and variance are taken and ``affine`` is the shape of weight and bias; ``centered=False`` divides by the root of the mean
+square alone. Out: the result, and for the backward what was normalised, mean, variance and 1/√(variance + eps).
+
+With ŷ the normalised array, r that last factor and Pg = r(g - mean(g) - ŷ·mean(ŷg)), the vector-Jacobian product of
+normalisation is P, which is symmetric; its own derivative in x, for a second vector v, is
+-[mean(vg) - mean(v)mean(g) - mean(vŷ)mean(gŷ)] r²ŷ - r·P(v·mean(gŷ) + g·mean(vŷ)).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .primitive import primitive
+
+
+def working(xp: Any, x: Any, shape: Any) -> Any:
+    return x if shape is None else xp.reshape(x, shape)
+
+
+def standard(xp: Any, x: Any, axes: Any, eps: float, centered: bool) -> Any:
+    """(normalised x, 1/√(variance + eps)) in differentiable steps."""
+    if centered:
+        x = x - xp.mean(x, axes, True)
+    scale = 1 / xp.sqrt(xp.mean(x * x.conj(), axes, True) + eps)
+    return x * scale, scale
+
+
+@primitive(grad="NativeLayerNorm", outputs="out made mean variance scale", nondiff="made mean variance scale")
+def normalize(xp, x, weight, bias, /, shape, axes, affine, eps, centered=True):
+    """(x - mean)/√(variance + eps)·weight + bias."""
+    return xp.normalize(x, weight, bias, shape, axes, affine, eps, centered)
+
+
+def _in_x(xp, g_out, x, weight, made, scale, shape, axes, affine, eps, centered):
+    if weight is not None:
+        g_out = working(xp, g_out, shape) * xp.reshape(weight, affine).conj()
+    return xp.normalize_gradient(g_out, x, made, scale, shape, axes, eps, centered)
+
+
+def _in_weight(xp, g_out, x, made, scale, weight_shape, weight_dtype, shape, axes, affine, eps, centered):
+    return xp.affine_gradient(g_out, x, made, scale, shape, axes, affine, weight_shape, eps, centered, weight_dtype)
+
+
+def _in_bias(xp, g_out, bias_shape, bias_dtype, x_dtype, shape, affine):
+    g = working(xp, g_out, shape)
+    g = _shared_sum(xp, g if bias_dtype == x_dtype else xp.astype(g, bias_dtype), affine)
+    return xp.reshape(g, bias_shape)
+
+
+def _shared_sum(xp, g, affine):
+    """``g`` summed over the axes along which the shape ``affine`` broadcasts, which are dropped or kept as reshaping finds fit."""
+    extra = g.ndim - len(affine)
+    shared = tuple([i for i, n in enumerate(g.shape) if i < extra or affine[i - extra] == 1 and n != 1])
+    return xp.sum(g, axis=shared) if shared else g
+
+
+normalize.derivative(x=_in_x, weight=_in_weight, bias=_in_bias)
+
+
+@primitive(grad="NativeLayerNormBackward")
+def normalize_gradient(xp, grad, x, made, scale, /, shape, axes, eps, centered):
+    """The gradient of normalisation without weight and bias, P·grad."""
+    return xp.normalize_gradient(grad, x, made, scale, shape, axes, eps, centered)
+
+
+def _again_in_grad(xp, g, x, made, scale, shape, axes, eps, centered, grad_shape):
+    return xp.reshape(xp.normalize_gradient(g, x, made, scale, shape, axes, eps, centered), grad_shape)
+
+
+def _again_in_x(xp, g, grad, x, x_shape, shape, axes, eps, centered):
+    x, v, grad = working(xp, x, shape), working(xp, g, shape), working(xp, grad, shape)
+    made, scale = standard(xp, x, axes, eps, centered)
+
+    def mean(a: Any) -> Any:
+        return xp.mean(a, axes, True)
+    mean_v, mean_g = mean(v * made), mean(grad * made)
+    joint = mean(v * grad) - mean_v * mean_g
+    if centered:
+        joint = joint - mean(v) * mean(grad)
+    crossed = v * mean_g + grad * mean_v
+    part = crossed - made * mean(crossed * made)
+    if centered:
+        part = part - mean(crossed)
+    return xp.reshape((joint * made + part) * scale * scale * -1, x_shape)
+
+
+normalize_gradient.derivative(grad=_again_in_grad, x=_again_in_x)
+
+
+@primitive(grad="NativeLayerNormBackward")
+def affine_gradient(xp, grad, x, made, scale, /, shape, axes, affine, size, eps, centered, dtype):
+    """The sum of grad·normalised x over what shares a weight."""
+    return xp.affine_gradient(grad, x, made, scale, shape, axes, affine, size, eps, centered, dtype)
+
+
+def _affine_in_grad(xp, g, x, grad_shape, shape, axes, affine, eps, centered):
+    made, _ = standard(xp, working(xp, x, shape), axes, eps, centered)
+    return xp.reshape(made * xp.reshape(g, affine), grad_shape)
+
+
+def _affine_in_x(xp, g, grad, x, made, scale, shape, axes, affine, eps, centered):
+    spread = working(xp, grad, shape) * xp.reshape(g, affine)
+    return xp.normalize_gradient(spread, x, made, scale, shape, axes, eps, centered)
+
+
+affine_gradient.derivative(grad=_affine_in_grad, x=_affine_in_x)
+
+
+# With the batch dimension in front
+
+
+def _batched_parts(size: int, arrays: Any, dims: Any, count: int, shape: Any, axes: Any) -> Any:
+    """(arrays with the batch dimension first, shape and axes with it)."""
+    lined = []
+    for i, (a, d) in enumerate(zip(arrays, dims)):
+        if a is not None and i < count:
+            a = a.movedim(d, 0) if d is not None else a.expand((size, *a.shape))
+        lined.append(a)
+    return lined, None if shape is None else (size, *shape), tuple([a + 1 for a in axes])
+
+
+@normalize.batching
+def _normalize_batched(apply, size, arrays, dims, shape, axes, affine, eps, centered):
+    lined, shape, axes = _batched_parts(size, arrays, dims, 1, shape, axes)
+    rank = (len(shape) if shape is not None else lined[0].ndim)
+    padded = (1,) * (rank - 1 - len(affine)) + tuple(affine)
+    if dims[1] is not None or dims[2] is not None:
+        lined[1:] = [a if a is None else a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(lined[1:], dims[1:])]
+        padded = (size, *padded)
+    return apply(*lined, shape=shape, axes=axes, affine=padded), (0, 0, 0 if centered else None, 0, 0)
+
+
+@normalize_gradient.batching
+def _gradient_batched(apply, size, arrays, dims, shape, axes, eps, centered):
+    lined, shape, axes = _batched_parts(size, arrays, dims, 4, shape, axes)
+    return apply(*lined, shape=shape, axes=axes), 0
+
+
+@affine_gradient.batching
+def _affine_batched(apply, size, arrays, dims, shape, axes, affine, weight_size, eps, centered, dtype):
+    lined, shape, axes = _batched_parts(size, arrays, dims, 4, shape, axes)
+    rank = lined[2].ndim
+    return apply(*lined, shape=shape, axes=axes, affine=(size, *(1,) * (rank - 1 - len(affine)), *affine), size=(size, *weight_size)), 0
+
+
+# Batch normalisation by given statistics
+
+
+def per_channel(xp: Any, a: Any, ndim: int) -> Any:
+    """(C,) as (C, 1, ...), which broadcasts along dimension 1 of ``ndim``."""
+    return xp.reshape(a, (tuple(a.shape) + (1,) * (ndim - 2)) if ndim > 1 else tuple(a.shape))
+
+
+@primitive(grad="NativeBatchNorm")
+def batch_norm_given(xp, x, weight, bias, mean, variance, /, eps):
+    """(x - mean)/√(variance + eps)·weight + bias, channel by channel (dimension 1)."""
+    d = x.dtype
+    work, statistic = (x.astype(xp.float32), variance.astype(xp.float32)) if d in xp.NARROW else (x, variance)
+    scale = 1 / xp.sqrt(statistic + work.dtype.type(eps))
+    if weight is not None:
+        scale = scale * weight.astype(work.dtype)
+    shift = -mean.astype(work.dtype) * scale
+    if bias is not None:
+        shift = shift + bias.astype(work.dtype)
+    out = work * per_channel(xp, scale, x.ndim)
+    out += per_channel(xp, shift, x.ndim)
+    return out if out.dtype == d else out.astype(d)
+
+
+def _given_scale(xp, weight, variance, eps, ndim):
+    scale = 1 / xp.sqrt(variance + eps)
+    return per_channel(xp, scale if weight is None else scale * weight, ndim)
+
+
+def _channel_sum(xp, g, d):
+    if getattr(g.dtype, "np", g.dtype) != d:
+        g = xp.astype(g, d)
+    return xp.sum(g, axis=(0, *range(2, g.ndim)))
+
+
+def _given_in_x(xp, g, weight, variance, eps, x_dtype):
+    made = g * _given_scale(xp, weight, variance, eps, g.ndim)
+    return made if getattr(made.dtype, "np", made.dtype) == getattr(g.dtype, "np", g.dtype) else xp.astype(made, x_dtype)
+
+
+batch_norm_given.derivative(
+    x=_given_in_x,
+    weight=lambda xp, g, x, mean, variance, eps, weight_dtype: _channel_sum(
+        xp, g * (x - per_channel(xp, mean, x.ndim)) * _given_scale(xp, None, variance, eps, x.ndim), weight_dtype),
+    bias=lambda xp, g, bias_dtype: _channel_sum(xp, g, bias_dtype))

@@ -317,7 +317,7 @@ def _selection(name: str, run: Any, grad: str | None = None) -> Any:
     """A primitive that gives values picked along an axis, and their positions."""
     made = primitive(run, name=name, grad=grad, outputs="values indices", nondiff="indices")
     made.derivative(x=lambda xp, g_values, indices, x_shape, axis, keepdims: _put_selected(xp, g_values, indices, x_shape, axis, keepdims))
-    made.tangent(lambda xp, t_x, indices, axis, keepdims: _selected(xp, t_x, indices, axis, keepdims))
+    made.tangent(lambda xp, t_x, indices, axis, keepdims: (_selected(xp, t_x, indices, axis, keepdims), None))
     return made
 
 
@@ -346,7 +346,7 @@ def kthvalue(xp, x, /, k, axis, keepdims=False):
 
 
 kthvalue.derivative(x=lambda xp, g_values, indices, x_shape, axis, keepdims: _put_selected(xp, g_values, indices, x_shape, axis, keepdims))
-kthvalue.tangent(lambda xp, t_x, indices, axis, keepdims: _selected(xp, t_x, indices, axis, keepdims))
+kthvalue.tangent(lambda xp, t_x, indices, axis, keepdims: (_selected(xp, t_x, indices, axis, keepdims), None))
 kthvalue.batching(lambda apply, size, arrays, dims, k, axis, keepdims: batched(
     lambda x, a, kd: apply(x, k, a, kd), size, arrays, dims, axis, keepdims))
 
@@ -366,7 +366,7 @@ def _running_extreme(name: str, run: Any, grad: str) -> Any:
     made = primitive(run, name=name, grad=grad, outputs="values indices", nondiff="indices", axes="axis")
     made.derivative(x=lambda xp, g_values, indices, x_shape, axis: g_values if not x_shape else xp.scatter_add(
         xp.zeros(x_shape, dtype=g_values.dtype), indices, g_values, axis))
-    made.tangent(lambda xp, t_x, indices, axis: t_x if not t_x.ndim else xp.take_along_axis(t_x, indices, axis))
+    made.tangent(lambda xp, t_x, indices, axis: (t_x if not t_x.ndim else xp.take_along_axis(t_x, indices, axis), None))
     return made
 
 
@@ -511,8 +511,10 @@ def _cumulative_logsumexp_back(xp, g, x, out, axis):
     if not x.ndim or not x.shape[axis]:
         return g
     turned = _flipped(xp, out, axis)
+    n = turned.shape[axis]
+    before = xp.concat((xp.slice_axis(turned, axis, 0, 1, 1), xp.slice_axis(turned, axis, 0, n - 1, 1)), axis)
     nothing = xp.real(turned) == -inf                       # sums of nothing yet: exp(-inf - -inf) is to be 0
-    slope = xp.exp(xp.where(nothing, xp.zeros_like(turned), turned - _shifted(xp, turned, axis, 0)))
+    slope = xp.exp(xp.where(nothing, xp.zeros_like(turned), turned - before))
     back = xp.scan(_flipped(xp, g, axis), xp.where(nothing, xp.zeros_like(slope), slope).conj(), axis)
     empty = xp.real(out) == -inf
     weight = xp.exp(xp.where(empty, xp.zeros_like(x), x - out))

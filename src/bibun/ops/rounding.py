@@ -48,7 +48,7 @@ def round(xp, x):
 def round_decimals(xp, x, /, decimals):
     """The nearest multiple of ``10**-decimals``."""
     if x.dtype.kind != "f":
-        raise NotImplementedError("\"round_cpu\" not implemented for integers with decimals")
+        raise NotImplementedError('"round_cpu" not implemented for integers with decimals')
     scale = x.dtype.type(10.0 ** abs(decimals))
     return xp.rint(x * scale) / scale if decimals > 0 else xp.rint(x / scale) * scale
 
@@ -61,7 +61,7 @@ for _each in (floor, ceil, trunc, round, round_decimals):
 def frac(xp, x):
     """The fraction, with the sign of ``x``."""
     if x.dtype.kind != "f":
-        raise NotImplementedError("\"frac_cpu\" is implemented for floating numbers only")
+        raise NotImplementedError('"frac_cpu" is implemented for floating numbers only')
     return xp.subtract(x, xp.trunc(x))
 
 
@@ -74,9 +74,7 @@ def copysign(xp, x, y):
     return xp.copysign(x, y)
 
 
-copysign.derivative(
-    x=lambda xp, g, x, out: g * xp.where(x == 0, 0, out / xp.where(x == 0, 1, x)),
-    y=zero_rule)
+copysign.derivative(x=lambda xp, g, x, out: g * xp.where(x == 0, 0, out / xp.where(x == 0, 1, x)), y=zero_rule)
 
 
 @primitive
@@ -102,12 +100,14 @@ def _aligned(apply: Any, arrays: Any, dims: Any) -> Any:
 
 def _nextafter_part(xp: Any, g: Any, at_equal: Any, shape: Any) -> Any:
     from .shape import sum_to
+
     return sum_to(xp, xp.where(at_equal, 0, g), shape)
 
 
 nextafter.derivative(
     x=lambda xp, g, x, y, x_shape: _nextafter_part(xp, g, x == y, x_shape),
-    y=lambda xp, g, x, y, y_shape: _nextafter_part(xp, g, x != y, y_shape))
+    y=lambda xp, g, x, y, y_shape: _nextafter_part(xp, g, x != y, y_shape),
+)
 
 
 @elementwise

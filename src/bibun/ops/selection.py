@@ -17,8 +17,8 @@ def where(xp, condition, x, y):
 
 
 where.derivative(
-    x=lambda xp, g, condition: xp.where(condition, g, 0),
-    y=lambda xp, g, condition: xp.where(condition, 0, g))
+    x=lambda xp, g, condition: xp.where(condition, g, 0), y=lambda xp, g, condition: xp.where(condition, 0, g)
+)
 
 
 def refuse_complex(x: Any, name: str) -> None:
@@ -82,7 +82,8 @@ def minimum(xp, x, y):
 maximum.derivative(x=_larger, y=lambda xp, g, x, y: _larger(xp, g, y, x))
 minimum.derivative(
     x=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(x > y, 0, g)),
-    y=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(y > x, 0, g)))
+    y=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(y > x, 0, g)),
+)
 clamp_min_tensor, clamp_max_tensor = maximum.named("ClampMinBackward1"), minimum.named("ClampMaxBackward1")
 clamp_min_tensor.derivatives, clamp_max_tensor.derivatives = {}, {}
 clamp_min_tensor.derivative(x=lambda xp, g, x, y: xp.where(x >= y, g, 0), y=lambda xp, g, x, y: xp.where(x < y, g, 0))
@@ -103,7 +104,9 @@ def fmin(xp, x, y):
 
 fmax.derivative(
     x=lambda xp, g, x, y: xp.where((x >= y) | xp.isnan(y), g, 0),
-    y=lambda xp, g, x, y: xp.where((x >= y) | xp.isnan(y), 0, g))
+    y=lambda xp, g, x, y: xp.where((x >= y) | xp.isnan(y), 0, g),
+)
 fmin.derivative(
     x=lambda xp, g, x, y: xp.where((x <= y) | xp.isnan(y), g, 0),
-    y=lambda xp, g, x, y: xp.where((x <= y) | xp.isnan(y), 0, g))
+    y=lambda xp, g, x, y: xp.where((x <= y) | xp.isnan(y), 0, g),
+)

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import require
 from .primitive import elementwise
 
 PI = 3.141592653589793
 TWO_OVER_ROOT_PI = 1.1283791670955126
 ROOT_PI_OVER_TWO = 0.886226925452758
+
+
+def from_scipy(name: str, label: str) -> Any:
+    """A function of `scipy.special`, imported now that it is needed."""
+    return getattr(require("scipy.special", "all", f"torch.{label}"), name)
 
 
 # Error functions
@@ -58,7 +64,7 @@ erfc.derivative(x=lambda xp, g, x: g * (xp.exp(-(x * x)) * -TWO_OVER_ROOT_PI))
 erfinv.derivative(x=lambda xp, g, out: g * (xp.exp(out * out) * ROOT_PI_OVER_TWO))
 erfcx.derivative(x=lambda g, x, out: g * (x * out * 2 - TWO_OVER_ROOT_PI))
 ndtri.derivative(x=lambda xp, g, out: g * (xp.exp(out * out / 2) * (2 * PI) ** 0.5))
-log_ndtr.derivative(x=lambda xp, g, x: g / (xp.erfcx(x * -(0.5 ** 0.5)) * (PI / 2) ** 0.5))
+log_ndtr.derivative(x=lambda xp, g, x: g / (xp.erfcx(x * -(0.5**0.5)) * (PI / 2) ** 0.5))
 
 
 # Gamma functions
@@ -85,7 +91,7 @@ def polygamma(xp, x, /, n):
 @elementwise(kind="float")
 def mvlgamma(xp, x, /, p):
     """The logarithm of the multivariate gamma function of dimension ``p``."""
-    total = p * (p - 1) / 4 * 1.1447298858494002          # log π
+    total = p * (p - 1) / 4 * 1.1447298858494002  # log π
     for i in range(p):
         total = total + xp.lgamma(x - i / 2)
     return total
@@ -106,8 +112,10 @@ mvlgamma.derivative(x=_mvlgamma_derivative)
 
 def unknown(name: str) -> Any:
     """The derivative in a parameter for which none is known in closed form."""
+
     def refuse(g: Any) -> Any:
         raise NotImplementedError(f"the derivative for '{name}' is not implemented.")
+
     return refuse
 
 
@@ -119,13 +127,13 @@ def _gamma_density(xp: Any, g: Any, x: Any, y: Any) -> Any:
 @elementwise(kind="float")
 def igamma(xp, x, y):
     """The regularised lower incomplete gamma function P(x, y)."""
-    return xp.gammainc(x, y).astype(x.dtype)
+    return from_scipy("gammainc", "igamma")(x, y).astype(x.dtype)
 
 
 @elementwise(kind="float")
 def igammac(xp, x, y):
     """The regularised upper incomplete gamma function Q(x, y)."""
-    return xp.gammaincc(x, y).astype(x.dtype)
+    return from_scipy("gammaincc", "igammac")(x, y).astype(x.dtype)
 
 
 igamma.derivative(x=unknown("igamma: input"), y=_gamma_density)
@@ -184,23 +192,33 @@ i1e.derivative(x=lambda xp, g, x, out: g * (xp.i0e(x) - _over_x(xp, out, x, 0.5)
 # From SciPy, and not differentiable in PyTorch
 
 
-def _from_scipy(name: str, scipy_name: str, doc: str, derivative: Any = None) -> Any:
+def _by_scipy(name: str, scipy_name: str, doc: str) -> Any:
     def run(xp: Any, x: Any) -> Any:
-        return getattr(xp, scipy_name)(x).astype(x.dtype)
+        return from_scipy(scipy_name, f"special.{name}")(x).astype(x.dtype)
+
     run.__name__, run.__doc__ = name, doc
-    made = elementwise(run, kind="float")
-    return made if derivative is None else made.derivative(x=derivative)
+    return elementwise(run, kind="float")
 
 
-bessel_j0 = _from_scipy("bessel_j0", "j0", "The Bessel function of the first kind of order 0.")
-bessel_j1 = _from_scipy("bessel_j1", "j1", "The Bessel function of the first kind of order 1.")
-bessel_y0 = _from_scipy("bessel_y0", "y0", "The Bessel function of the second kind of order 0.")
-bessel_y1 = _from_scipy("bessel_y1", "y1", "The Bessel function of the second kind of order 1.")
-modified_bessel_k0 = _from_scipy("modified_bessel_k0", "k0", "The modified Bessel function of the second kind of order 0.")
-modified_bessel_k1 = _from_scipy("modified_bessel_k1", "k1", "The modified Bessel function of the second kind of order 1.")
-scaled_modified_bessel_k0 = _from_scipy("scaled_modified_bessel_k0", "k0e", "``exp(x)`` times `modified_bessel_k0`.")
-scaled_modified_bessel_k1 = _from_scipy("scaled_modified_bessel_k1", "k1e", "``exp(x)`` times `modified_bessel_k1`.")
-airy_ai = _from_scipy("airy_ai", "airy_ai", "Airy's function Ai.")
+BESSEL = {
+    name: _by_scipy(name, scipy_name, doc)
+    for name, scipy_name, doc in (
+        ("bessel_j0", "j0", "The Bessel function of the first kind of order 0."),
+        ("bessel_j1", "j1", "The Bessel function of the first kind of order 1."),
+        ("bessel_y0", "y0", "The Bessel function of the second kind of order 0."),
+        ("bessel_y1", "y1", "The Bessel function of the second kind of order 1."),
+        ("modified_bessel_k0", "k0", "The modified Bessel function of the second kind of order 0."),
+        ("modified_bessel_k1", "k1", "The modified Bessel function of the second kind of order 1."),
+        ("scaled_modified_bessel_k0", "k0e", "``exp(x)`` times `modified_bessel_k0`."),
+        ("scaled_modified_bessel_k1", "k1e", "``exp(x)`` times `modified_bessel_k1`."),
+    )
+}
+
+
+@elementwise(kind="float")
+def airy_ai(xp, x):
+    """Airy's function Ai."""
+    return from_scipy("airy", "special.airy_ai")(x)[0].astype(x.dtype)
 
 
 @elementwise(kind="float")
@@ -245,8 +263,11 @@ def _polynomial(name: str) -> Any:
 
     def run(xp: Any, x: Any, n: Any) -> Any:
         return polynomial(xp, plain, x if plain is name else 2 * x - 1, n)
+
     run.__name__, run.__doc__ = name, f"The {name.replace('_', ' ')} of degree ``n``."
     return elementwise(run, kind="float")
 
 
-POLYNOMIALS = {name: _polynomial(name) for name in (*RECURRENCES, *(f"shifted_chebyshev_polynomial_{x}" for x in "tuvw"))}
+POLYNOMIALS = {
+    name: _polynomial(name) for name in (*RECURRENCES, *(f"shifted_chebyshev_polynomial_{x}" for x in "tuvw"))
+}

@@ -100,7 +100,7 @@ asinh.derivative(x=lambda xp, g, x: g * xp.rsqrt(x * x + 1).conj())
 
 
 def _acosh_derivative(xp: Any, g: Any, x: Any, x_dtype: Any) -> Any:
-    if x_dtype.kind == "c":       # sqrt(a b) is sqrt(a) sqrt(b) up to a sign only
+    if x_dtype.kind == "c":  # sqrt(a b) is sqrt(a) sqrt(b) up to a sign only
         return g * (xp.rsqrt(x + 1) * xp.rsqrt(x - 1)).conj()
     return g * xp.rsqrt(x * x - 1)
 
@@ -134,9 +134,7 @@ def atan2(xp, x, y):
     return xp.atan2(x, y)
 
 
-atan2.derivative(
-    x=lambda xp, g, x, y: _over_norm(xp, g, x, y, y),
-    y=lambda xp, g, x, y: _over_norm(xp, g, x, y, -x))
+atan2.derivative(x=lambda xp, g, x, y: _over_norm(xp, g, x, y, y), y=lambda xp, g, x, y: _over_norm(xp, g, x, y, -x))
 
 
 def _sinc_derivative(xp: Any, g: Any, x: Any) -> Any:
