@@ -16,7 +16,7 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     abs, acos, acosh, add, all, any, arange, argmax, argmin, argsort, asarray, asin, asinh, astype, atan, atan2, atanh, bitwise_and,
     bitwise_invert, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, broadcast_shapes, ceil, copysign,
     cos, cosh, count_nonzero, cumprod, deg2rad, divide, einsum, empty, empty_like, equal, exp, exp2, expm1, eye,
-    floor, fmax, fmin, fmod, frexp, full, full_like, gcd, greater, greater_equal, heaviside, hypot, imag, isfinite, isinf, isnan,
+    floor, fmax, fmin, fmod, frexp, full, full_like, gcd, greater, greater_equal, heaviside, hypot, imag, isfinite, isin, isinf, isnan,
     lcm, ldexp, less, less_equal, log, log1p, log2, log10, logaddexp, logaddexp2, logical_and, logical_not, logical_or, logical_xor,
     matmul, maximum, minimum, moveaxis, multiply, nan_to_num, negative, nextafter, nonzero, not_equal, ones, ones_like,
     positive, pow, rad2deg, real, reciprocal, remainder, repeat, rint, searchsorted, sign, signbit, sin,
@@ -43,6 +43,7 @@ from .reduce import (  # noqa: F401
 from .special import (  # noqa: F401
     digamma, erf, erfc, erfcx, erfinv, i0, i0e, i1, i1e, lgamma, log_ndtr, ndtri, polygamma, zeta,
 )
+from .sorting import argsort_stable, searchsorted_rows, sort_at, topk  # noqa: F401
 from .strides import (  # noqa: F401
     NotAView, as_strided, broadcast_to, diagonal, expand_dims, permute_dims, reshape, select, slice_axis, split_with_sizes, squeeze, swapaxes,
     unbind, unfold, view, view_as_complex, view_as_real, view_dtype,

@@ -24,7 +24,7 @@ def standard(xp: Any, x: Any, axes: Any, eps: float, centered: bool) -> Any:
     """(normalised x, 1/√(variance + eps)) in differentiable steps."""
     if centered:
         x = x - xp.mean(x, axes, True)
-    scale = 1 / xp.sqrt(xp.mean(x * x.conj(), axes, True) + eps)
+    scale = 1 / xp.sqrt(xp.mean(x * x, axes, True) + eps)
     return x * scale, scale
 
 
@@ -36,7 +36,7 @@ def normalize(xp, x, weight, bias, /, shape, axes, affine, eps, centered=True):
 
 def _in_x(xp, g_out, x, weight, made, scale, shape, axes, affine, eps, centered):
     if weight is not None:
-        g_out = working(xp, g_out, shape) * xp.reshape(weight, affine).conj()
+        g_out = working(xp, g_out, shape) * xp.reshape(weight, affine)
     return xp.normalize_gradient(g_out, x, made, scale, shape, axes, eps, centered)
 
 
