@@ -19,8 +19,13 @@ def chebyshev(f: Callable[[mpf], mpf], n: int) -> list[mpf]:
     """The Chebyshev coefficients of the interpolant of f on [-1, 1] in n points."""
     nodes = [mp.cos(mp.pi * (k + mpf(1) / 2) / n) for k in range(n)]
     values = [f(t) for t in nodes]
-    return [2 / mpf(n) * sum(v * mp.cos(mp.pi * j * (k + mpf(1) / 2) / n) for k, v in enumerate(values)) / (2 if j == 0 else 1)
-            for j in range(n)]
+    return [
+        2
+        / mpf(n)
+        * sum(v * mp.cos(mp.pi * j * (k + mpf(1) / 2) / n) for k, v in enumerate(values))
+        / (2 if j == 0 else 1)
+        for j in range(n)
+    ]
 
 
 def powers(c: list[mpf]) -> list[mpf]:
@@ -60,7 +65,7 @@ def giles(w: mpf) -> mpf:
     x = mp.sqrt(-mp.expm1(-w))
     if w < 1e-12:
         return mp.sqrt(mp.pi) / 2 + w * mp.pi ** mpf(1.5) / 24
-    q = mp.exp(-w) / (1 + x)                # 1 - x without cancellation
+    q = mp.exp(-w) / (1 + x)  # 1 - x without cancellation
     y = mp.sqrt(w) if w > 1 else x * mp.sqrt(mp.pi) / 2
     for _ in range(100):
         step = (mp.erfc(y) - q) / (-2 / mp.sqrt(mp.pi) * mp.exp(-y * y))
@@ -71,8 +76,16 @@ def giles(w: mpf) -> mpf:
 
 
 def main() -> None:
-    show("ERF_NEAR_32", shifted(powers(chebyshev(lambda u: mp.erf(x := mp.sqrt((u + 1) / 2)) / x - 1, 7)), mpf(2), mpf(-1)), 10)
-    show("ERF_FAR_32", shifted(powers(chebyshev(lambda u: mp.log(mp.erfc(1 + mpf("1.5") * (u + 1))), 9)), 2 / mpf(3), mpf(-1)), 10)
+    show(
+        "ERF_NEAR_32",
+        shifted(powers(chebyshev(lambda u: mp.erf(x := mp.sqrt((u + 1) / 2)) / x - 1, 7)), mpf(2), mpf(-1)),
+        10,
+    )
+    show(
+        "ERF_FAR_32",
+        shifted(powers(chebyshev(lambda u: mp.log(mp.erfc(1 + mpf("1.5") * (u + 1))), 9)), 2 / mpf(3), mpf(-1)),
+        10,
+    )
     show("ERF", powers(chebyshev(lambda u: mp.erf(mp.sqrt((u + 1) / 2)) / mp.sqrt((u + 1) / 2), 14)))
     show("ERFCX", powers(chebyshev(lambda t: (1 + 2 * (x := mpf("3.75") * (1 + t) / (1 - t))) * erfcx(x), 28)))
     show("LGAMMA", powers(chebyshev(lambda u: mp.loggamma(2 + u / 2) / (u / 2) if u else mp.digamma(2), 22)))

@@ -6,4 +6,4 @@ from .functions import register as _register
 from .functions import special as _special  # noqa: F401  (enters its functions)
 
 globals().update({name[8:]: f for name, f in _register.FUNCTIONS.items() if name.startswith("special.")})
-__all__ = sorted(name[8:] for name in _register.FUNCTIONS if name.startswith("special."))  # pyright: ignore
+__all__ = sorted(name[8:] for name in _register.FUNCTIONS if name.startswith("special."))

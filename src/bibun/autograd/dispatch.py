@@ -236,7 +236,8 @@ def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
         elif isinstance(x, ndarray):
             checked.append(x)
         else:
-            raise TypeError(f"{prim.name}(): argument '{prim.arrays[position]}' (position {position + 1}) must be Tensor, not {type(x).__name__}")
+            named = {"x": "input", "y": "other"}.get(prim.arrays[position], prim.arrays[position])
+            raise TypeError(f"{prim.name}(): argument '{named}' (position {position + 1}) must be Tensor, not {type(x).__name__}")
     if kind == "logical":
         raw = [x if isinstance(x, ndarray) or x is None else np.asarray(x) for x in checked]
         return raw, None, None
@@ -414,14 +415,14 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
             token = quiet(IGNORE)
             try:
                 r = array_function(x, y, out=...)
-            except ValueError:
+            except (ValueError, TypeError):
                 return shapes_apart(prim, input, other)
             finally:
                 restore(token)
         else:
             try:
                 r = array_function(x, y, out=...)
-            except ValueError:
+            except (ValueError, TypeError):
                 return shapes_apart(prim, input, other)
             except (RuntimeWarning, FloatingPointError):     # the user made NumPy's warnings errors: not ours
                 return apply(prim, (input, other))

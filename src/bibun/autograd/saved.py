@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.primitive import REGISTRY
 from . import dispatch
 from .node import LEAF, Output
 
@@ -30,9 +31,21 @@ def _tensor(value: Any, target: Any) -> Any:
     return t
 
 
+def _converted(value: Any, target: Any, own: Any) -> Any:
+    """A saved operand that the call had converted from dtype ``own``: a tensor behind a conversion of the operand."""
+    made = dispatch.wrap(value)
+    holder = target
+    if target._seq:
+        holder = dispatch.wrap(np.empty(value.shape, own))
+        holder._node = target
+    dispatch.record(REGISTRY["astype"], (holder,), [np.empty((), own)], (value.dtype,), [made], None)
+    return made
+
+
 def as_tensors(node: Any) -> tuple[tuple[Any, ...], ...]:
     """The node's saved values with arrays as tensors that stand where they stood in the graph."""
     plan, prim = node.plan, node.primitive
+    fix = node.fix
     result = []
     for takes, values in zip(plan.takes, node.saved):
         row = []
@@ -40,7 +53,12 @@ def as_tensors(node: Any) -> tuple[tuple[Any, ...], ...]:
             if category == "i" and prim.variadic:
                 row.append(tuple(_tensor(v, t) for v, t in zip(value, node.next)))
             elif category == "i":
-                row.append(_tensor(value, node.next[index]))
+                target = node.next[index]
+                own = None if fix is None or target is None or not isinstance(value, np.ndarray) else fix[index][1]
+                if own is not None and own != value.dtype:      # (a dtype compared with None is compared with float64)
+                    row.append(_converted(value, target, own))
+                else:
+                    row.append(_tensor(value, target))
             elif category == "o":
                 output: Any = node
                 if prim.several:

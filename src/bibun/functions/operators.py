@@ -11,7 +11,8 @@ from typing import Any
 
 from ..autograd import dispatch
 from ..autograd.dispatch import apply
-from ..ops import comparison, elementwise as ops
+from ..ops import comparison
+from ..ops import elementwise as ops
 from .pointwise import _pow, fmod, positive  # noqa: F401
 from .register import METHODS, inplace_of, operator
 
@@ -20,8 +21,10 @@ add, subtract, multiply, divide = (operator(p) for p in (ops.add, ops.subtract, 
 
 def guarded(call: Callable[[Any, Any], Any], name: str) -> Callable[[Any, Any], Any]:
     """A function of two operands as an operator: NotImplemented for what is no operand."""
+
     def method(self: Any, other: Any) -> Any:
         return call(self, other) if isinstance(other, dispatch.OPERANDS) else NotImplemented
+
     method.__name__ = method.__qualname__ = name
     return method
 
@@ -56,9 +59,19 @@ METHODS["__rmod__"] = reflected(METHODS["remainder"], "__rmod__")
 METHODS["__floordiv__"] = guarded(METHODS["floor_divide"], "__floordiv__")
 METHODS["__rfloordiv__"] = reflected(METHODS["floor_divide"], "__rfloordiv__")
 
-for _name, _prim in (("eq", comparison.equal), ("ne", comparison.not_equal), ("lt", comparison.less), ("le", comparison.less_equal),
-                     ("gt", comparison.greater), ("ge", comparison.greater_equal), ("and", comparison.bitwise_and), ("or", comparison.bitwise_or),
-                     ("xor", comparison.bitwise_xor), ("lshift", comparison.bitwise_left_shift), ("rshift", comparison.bitwise_right_shift)):
+for _name, _prim in (
+    ("eq", comparison.equal),
+    ("ne", comparison.not_equal),
+    ("lt", comparison.less),
+    ("le", comparison.less_equal),
+    ("gt", comparison.greater),
+    ("ge", comparison.greater_equal),
+    ("and", comparison.bitwise_and),
+    ("or", comparison.bitwise_or),
+    ("xor", comparison.bitwise_xor),
+    ("lshift", comparison.bitwise_left_shift),
+    ("rshift", comparison.bitwise_right_shift),
+):
     METHODS[f"__{_name}__"] = operator(_prim)
 for _name in ("and", "or", "xor"):
     METHODS[f"__r{_name}__"] = METHODS[f"__{_name}__"]
@@ -83,6 +96,7 @@ def _inplace(forward: Any, name: str) -> Any:
         if not isinstance(other, dispatch.OPERANDS):
             return NotImplemented
         return call(self, other)
+
     method.__name__ = name
     return method
 

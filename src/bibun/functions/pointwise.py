@@ -13,11 +13,13 @@ import numpy as np
 from .. import dtypes
 from ..autograd import dispatch
 from ..autograd.dispatch import F32, F64, apply, common_dtype, make_binary, make_unary
+from ..errors import combination_error
 from ..ops import elementwise, exponential, rounding, selection, special, trigonometric
 from .core import converted, tensor_argument
 from .register import FUNCTIONS, METHODS, array_function_of, binary, function, inplace_of, unary, write_out
 
 Number = (int, float, complex)
+
 
 def is_tensor(x: Any) -> bool:
     return isinstance(x, dispatch.Tensor)
@@ -26,7 +28,7 @@ def is_tensor(x: Any) -> bool:
 # Functions of one operand that are one primitive
 
 neg = unary(elementwise.negative, name="neg", aliases="negative")
-abs = unary(elementwise.abs, aliases="absolute")  # noqa: A001
+abs = unary(elementwise.abs, aliases="absolute")
 sign = unary(elementwise.sign)
 sgn = unary(elementwise.sgn)
 sqrt = unary(elementwise.sqrt)
@@ -84,8 +86,10 @@ igammac = binary(special.igammac)
 mul = binary(elementwise.multiply, name="mul", aliases="multiply")
 floor_divide = binary(elementwise.floor_divide, name="floor_divide")
 
-_add, _sub, _div = (make_binary(p, array_function_of(p), p is elementwise.divide)
-                    for p in (elementwise.add, elementwise.subtract, elementwise.divide))
+_add, _sub, _div = (
+    make_binary(p, array_function_of(p), p is elementwise.divide)
+    for p in (elementwise.add, elementwise.subtract, elementwise.divide)
+)
 _square = make_unary(elementwise.square, np.square, True)
 _multiply_quiet = FUNCTIONS["mul"]
 
@@ -204,6 +208,7 @@ def _remainders(name: str, prim: Any) -> Any:
 
     def call(input: Any, other: Any) -> Any:
         return by_tensor(input, other) if is_tensor(other) else by_number(input, other)
+
     call.__name__ = call.__qualname__ = name
     call.__doc__ = prim.doc
     return function(call, inplace=True)
@@ -234,6 +239,9 @@ def square_or_power(input: Any) -> Any:
     return power(input, 2)
 
 
+POWERS = ("Tensor input, Tensor exponent", "Number self, Tensor exponent", "Tensor input, Number exponent")
+
+
 def power(input: Any, exponent: Any) -> Any:
     """``input ** exponent`` for operands of any kind."""
     if is_tensor(exponent):
@@ -242,9 +250,8 @@ def power(input: Any, exponent: Any) -> Any:
         checked_operand("pow", input, "input", 1)
         return apply(elementwise.pow_of_number, (input, exponent))
     if not is_tensor(input) or not isinstance(exponent, (*Number, np.generic)):
-        raise TypeError(f"pow() received an invalid combination of arguments - got ({type(input).__name__}, {type(exponent).__name__}), but expected one of:\n"
-                        " * (Tensor input, Tensor exponent, *, Tensor out = None)\n * (Number self, Tensor exponent, *, Tensor out = None)\n"
-                        " * (Tensor input, Number exponent, *, Tensor out = None)\n")
+        signatures = (f"{a}, *, Tensor out = None" for a in POWERS)
+        raise combination_error("pow", (input, exponent), {}, list(signatures))
     if isinstance(exponent, np.generic):
         exponent = exponent.item()
     d = input._a.dtype
@@ -252,12 +259,12 @@ def power(input: Any, exponent: Any) -> Any:
     if common.kind in "iub" and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     if common.kind == "b":
-        raise NotImplementedError("\"pow\" not implemented for 'Bool'")
+        return input.clone() if exponent else input.logical_or(~input)
     return apply(elementwise.pow_scalar, (input if common == d else converted(input, common),), (exponent,))
 
 
 @function(inplace=True)
-def pow(input: Any, exponent: Any) -> Any:  # noqa: A001
+def pow(input: Any, exponent: Any) -> Any:
     """``input ** exponent``, either of which may be a number.
 
     >>> import bibun as torch
@@ -276,9 +283,15 @@ def square(input: Any) -> Any:
 @function(inplace=True)
 def float_power(input: Any, exponent: Any) -> Any:
     """``input ** exponent`` in double precision."""
-    wide = np.dtype(np.complex128) if any(isinstance(x, complex) or is_tensor(x) and x._a.dtype.kind == "c" for x in (input, exponent)) else F64
+    wide = (
+        np.dtype(np.complex128)
+        if any(isinstance(x, complex) or is_tensor(x) and x._a.dtype.kind == "c" for x in (input, exponent))
+        else F64
+    )
+
     def widened(x: Any) -> Any:
         return x if not is_tensor(x) or x._a.dtype == wide else converted(x, wide)
+
     return _pow(widened(input), widened(exponent))
 
 
@@ -287,6 +300,7 @@ def _xlogs(prim: Any, of_number: Any, by_number: Any) -> Any:
 
     def call(input: Any, other: Any) -> Any:
         return calls[0 if is_tensor(input) and is_tensor(other) else 2 if is_tensor(input) else 1](input, other)
+
     call.__doc__ = prim.doc
     call.__name__ = call.__qualname__ = prim.name
     return call
@@ -331,11 +345,11 @@ _round = make_unary(rounding.round, array_function_of(rounding.round), True)
 
 
 @function(inplace=True)
-def round(input: Any, *, decimals: int = 0) -> Any:  # noqa: A001
+def round(input: Any, *, decimals: int = 0) -> Any:
     """The nearest integer, halves to even; or the nearest multiple of ``10**-decimals``.
 
     >>> import bibun as torch
-    >>> torch.round(torch.tensor([0.5, 1.5, 2.345])), torch.round(torch.tensor(2.345), decimals=2)
+    >>> torch.round(torch.tensor([0.5, 1.5, 2.3])), torch.round(torch.tensor(2.346), decimals=2)
     (tensor([0., 2., 2.]), tensor(2.3500))
     """
     if decimals == 0:
@@ -366,6 +380,9 @@ def both_tensors(name: str, input: Any, other: Any) -> None:
 def nextafter(input: Any, other: Any) -> Any:
     """The next floating number after ``input`` towards ``other``."""
     both_tensors("nextafter", input, other)
+    if input._a.dtype != other._a.dtype:
+        common = common_dtype([input._a, other._a])
+        input, other = (x if x._a.dtype == common else converted(x, common) for x in (input, other))
     return apply(rounding.nextafter, (input, other))
 
 
@@ -387,6 +404,7 @@ def frexp(input: Any) -> Any:
     if tensor_argument(input, "frexp")._a.dtype.kind not in "fV":
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
     from ..return_types import frexp as pair
+
     return pair(apply(rounding.frexp, (input,)))
 
 
@@ -402,7 +420,7 @@ def positive(input: Any) -> Any:
 
 
 @function(inplace=True, aliases="clip")
-def clamp(input: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     """``input`` brought between ``min`` and ``max``, numbers or tensors, either of which may be None.
 
     >>> import bibun as torch
@@ -426,7 +444,7 @@ def _clamped(prim: Any, input: Any, low: Any, high: Any) -> Any:
 
 
 @function(inplace=True)
-def clamp_min(input: Any, min: Any) -> Any:  # noqa: A002
+def clamp_min(input: Any, min: Any) -> Any:
     """``input`` brought to ``min`` or above."""
     if is_tensor(min):
         return apply(selection.clamp_min_tensor, (input, min))
@@ -434,7 +452,7 @@ def clamp_min(input: Any, min: Any) -> Any:  # noqa: A002
 
 
 @function(inplace=True)
-def clamp_max(input: Any, max: Any) -> Any:  # noqa: A002
+def clamp_max(input: Any, max: Any) -> Any:
     """``input`` brought to ``max`` or below."""
     if is_tensor(max):
         return apply(selection.clamp_max_tensor, (input, max))
@@ -447,7 +465,8 @@ def choose(condition: Any, input: Any, other: Any) -> Any:
     kind = condition._a.dtype
     if kind.kind != "b":
         if kind != np.uint8:
-            raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype.scalar_name}")
+            given = condition.dtype.scalar_name
+            raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {given}")
         condition = condition.bool()
     return apply(selection.where, (condition, input, other))
 
@@ -492,9 +511,12 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     tensor_argument(tensor1, "addcdiv", "tensor1", 2)
     tensor_argument(tensor2, "addcdiv", "tensor2", 3)
     if tensor1._a.dtype.kind in "iub" and tensor2._a.dtype.kind in "iub":
-        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division of tensor1 and "
-                           "tensor2. The historic addcdiv behavior can be implemented as (input + value * torch.trunc(tensor1 / tensor2)).to(input.dtype) "
-                           "for integer inputs and as (input + value * tensor1 / tensor2) for float inputs.")
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a "
+            "true division of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + "
+            "value * torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer inputs and as "
+            "(input + value * tensor1 / tensor2) for float inputs."
+        )
     return apply(elementwise.addcdiv, (input, tensor1, tensor2), (value.item() if is_tensor(value) else value,))
 
 
@@ -504,10 +526,12 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
     tensor_argument(input, "lerp")
     tensor_argument(end, "lerp", "end", 2)
     if input._a.dtype != end._a.dtype:
-        raise RuntimeError(f"expected dtype {input.dtype.scalar_name.lower()} for `end` but got dtype {end.dtype.scalar_name.lower()}")
+        expected, given = input.dtype.scalar_name.lower(), end.dtype.scalar_name.lower()
+        raise RuntimeError(f"expected dtype {expected} for `end` but got dtype {given}")
     if is_tensor(weight):
         if input._a.dtype != weight._a.dtype:
-            raise RuntimeError(f"expected dtype {input.dtype.scalar_name.lower()} for `weight` but got dtype {weight.dtype.scalar_name.lower()}")
+            expected, given = input.dtype.scalar_name.lower(), weight.dtype.scalar_name.lower()
+            raise RuntimeError(f"expected dtype {expected} for `weight` but got dtype {given}")
         return apply(elementwise.lerp, (input, end, weight))
     if input._a.dtype.kind in "iub":
         raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{input.dtype.scalar_name}'")
@@ -542,10 +566,13 @@ def resolve_neg(input: Any) -> Any:
 
 
 def _check_parts(a: Any, b: Any) -> None:
-    if a._a.dtype not in (F32, F64, np.float16) or b._a.dtype not in (F32, F64, np.float16):
-        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {a.dtype.scalar_name} and {b.dtype.scalar_name}")
-    if a._a.dtype != b._a.dtype:
-        raise RuntimeError(f"Expected object of scalar type {a.dtype.scalar_name} but got scalar type {b.dtype.scalar_name} for second argument")
+    first, second = a.dtype.scalar_name, b.dtype.scalar_name
+    if not {first, second} <= {"Half", "Float", "Double"}:
+        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {first} and {second}")
+    if first != second:
+        raise RuntimeError(
+            f"Expected object of scalar type {first} but got scalar type {second} for second argument"
+        )
 
 
 @function(name="complex", method=False)
@@ -556,7 +583,7 @@ def complex_(real: Any, imag: Any) -> Any:
 
 
 @function(method=False)
-def polar(abs: Any, angle: Any) -> Any:  # noqa: A002
+def polar(abs: Any, angle: Any) -> Any:
     """The complex numbers of given magnitude and angle."""
     _check_parts(tensor_argument(abs, "polar", "abs"), tensor_argument(angle, "polar", "angle", 2))
     return apply(elementwise.polar, (abs, angle))
@@ -574,10 +601,15 @@ def clone(input: Any, *, memory_format: Any = None) -> Any:
     if memory_format is dtypes.contiguous_format and not input._a.flags.c_contiguous:
         return apply(dispatch_rowmajor(), (input,))
     made = apply(elementwise.copy, (tensor_argument(input, "clone"),))
-    return made if memory_format is None or memory_format is dtypes.preserve_format else made.contiguous(memory_format=memory_format)
+    return (
+        made
+        if memory_format is None or memory_format is dtypes.preserve_format
+        else made.contiguous(memory_format=memory_format)
+    )
 
 
 def dispatch_rowmajor() -> Any:
     """The copy into row-major memory."""
     from ..ops.primitive import REGISTRY
+
     return REGISTRY["rowmajor"]

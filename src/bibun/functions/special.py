@@ -1,4 +1,4 @@
-"""The functions of ``torch.special``: those that are functions of the package too under their second names, and the rarer.
+"""The functions of ``torch.special``: second names of functions of the package, and the rarer ones.
 
 In: tensors, and numbers beside them where PyTorch takes them. Out: tensors of floats. Loaded when ``torch.special`` is
 first touched. Functions without a kernel of our own need SciPy (``pip install "bibun[all]"``).
@@ -17,18 +17,45 @@ from .register import FUNCTIONS, array_function_of, binary, function, unary
 
 #: torch.special name -> the package's function of another or the same name.
 SHARED = {
-    "digamma": "digamma", "psi": "digamma", "erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "exp2": "exp2", "expit": "sigmoid", "expm1": "expm1",
-    "gammaln": "lgamma", "i0": "i0", "log1p": "log1p", "logit": "logit", "multigammaln": "mvlgamma", "polygamma": "polygamma", "round": "round",
-    "sinc": "sinc", "xlogy": "xlogy", "gammainc": "igamma", "gammaincc": "igammac", "logsumexp": "logsumexp", "softmax": "softmax",
+    "digamma": "digamma",
+    "psi": "digamma",
+    "erf": "erf",
+    "erfc": "erfc",
+    "erfinv": "erfinv",
+    "exp2": "exp2",
+    "expit": "sigmoid",
+    "expm1": "expm1",
+    "gammaln": "lgamma",
+    "i0": "i0",
+    "log1p": "log1p",
+    "logit": "logit",
+    "multigammaln": "mvlgamma",
+    "polygamma": "polygamma",
+    "round": "round",
+    "sinc": "sinc",
+    "xlogy": "xlogy",
+    "gammainc": "igamma",
+    "gammaincc": "igammac",
+    "logsumexp": "logsumexp",
+    "softmax": "softmax",
     "log_softmax": "log_softmax",
 }
 for _name, _source in SHARED.items():
     if _source in FUNCTIONS:
         FUNCTIONS[f"special.{_name}"] = FUNCTIONS[_source]
 
-for _prim in (ops.erfcx, ops.ndtri, ops.log_ndtr, ops.i0e, ops.i1, ops.i1e, exponential.entr, ops.bessel_j0, ops.bessel_j1, ops.bessel_y0, ops.bessel_y1,
-              ops.modified_bessel_k0, ops.modified_bessel_k1, ops.scaled_modified_bessel_k0, ops.scaled_modified_bessel_k1, ops.airy_ai,
-              ops.spherical_bessel_j0):
+for _prim in (
+    ops.erfcx,
+    ops.ndtri,
+    ops.log_ndtr,
+    ops.i0e,
+    ops.i1,
+    ops.i1e,
+    exponential.entr,
+    ops.airy_ai,
+    ops.spherical_bessel_j0,
+    *ops.BESSEL.values(),
+):
     unary(_prim, method=False, space="special")
 unary(ops.i0, name="modified_bessel_i0", method=False, space="special")
 unary(ops.i1, name="modified_bessel_i1", method=False, space="special")
@@ -53,5 +80,5 @@ def ndtr(input: Any) -> Any:
     >>> torch.special.ndtr(torch.tensor([0.0, 1.0]))
     tensor([0.5000, 0.8413])
     """
-    x = tensor_argument(input, "ndtr") * -(0.5 ** 0.5)
+    x = tensor_argument(input, "ndtr") * -(0.5**0.5)
     return apply(ops.erfc, (x,)) * 0.5

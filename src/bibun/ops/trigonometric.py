@@ -141,7 +141,8 @@ def _sinc_derivative(xp: Any, g: Any, x: Any) -> Any:
     angle = x * PI
     below = angle * x
     flat = below == 0
-    return xp.where(flat, 0, g * ((angle * xp.cos(angle) - xp.sin(angle)) / xp.where(flat, 1, below)).conj())
+    # At 0 the first term of the series, so that the second derivative is right too.
+    return xp.where(flat, g * (x * (-PI * PI / 3)).conj(), g * ((angle * xp.cos(angle) - xp.sin(angle)) / xp.where(flat, 1, below)).conj())
 
 
 @elementwise(kind="float")
