@@ -34,7 +34,7 @@ class Tensor:
     tensor([2., 4.])
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_a", "_grad", "_node", "_view")
+    __slots__ = ("__dict__", "__weakref__", "_a", "_grad", "_node", "_story", "_view")
 
     #: A tensor in the graph is a leaf; nodes have positive numbers here.
     _seq = 0
@@ -48,6 +48,11 @@ class Tensor:
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_story":        # set only where it is known
+            return None
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def as_edge(self) -> tuple[Any, int]:
         """(node, output number) that stands for this leaf where a graph is looked at."""
@@ -252,6 +257,7 @@ class Tensor:
                 raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
                                    "subgraph that doesn't require differentiation use var_no_grad = var.detach().")
             self._node = None
+            self._story = dispatch.Cut("freezing (requires_grad = False)")
         return self
 
     @property
@@ -320,7 +326,9 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """A tensor that shares this one's memory and is out of its graph."""
-        return wrap(self._a)
+        t = wrap(self._a)
+        t._story = dispatch.Cut("detach()") if self._node is not None else self._story
+        return t
 
     def detach_(self) -> Tensor:
         """Take this tensor out of its graph: it becomes a leaf."""
@@ -336,7 +344,9 @@ class Tensor:
         """The same memory, out of the graph and out of sight of its version counter."""
         a = self._a
         hidden = np.asarray(_Exposed(a))
-        return wrap(hidden if hidden.dtype == a.dtype else hidden.view(a.dtype))
+        t = wrap(hidden if hidden.dtype == a.dtype else hidden.view(a.dtype))
+        t._story = dispatch.Cut(".data") if self._node is not None else self._story
+        return t
 
     @data.setter
     def data(self, value: Any) -> None:

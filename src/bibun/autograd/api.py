@@ -18,7 +18,7 @@ from ..backends import cpu
 from . import dispatch
 from .engine import Wanted, fit, run
 from .hooks import run_tensor_hooks
-from .modes import state
+from .modes import Off, state
 from .namespace import xp as tensor_xp
 from .node import LEAF, Node, Output
 from .versions import written
@@ -52,6 +52,11 @@ class _Ones(dict[Any, Any]):
 
 #: 1 of each dtype, as a 0-d array that nobody writes to.
 ONES = _Ones()
+
+
+#: Recording is off inside a backward that is not to be differentiated.
+BACKWARD = Off()
+BACKWARD.kind, BACKWARD.code, BACKWARD.lasti = "running inside backward", None, 0
 
 
 def target_of(t: Any, i: int | None = None) -> Any:
@@ -104,11 +109,12 @@ def own(g: Any, leaf: Any) -> Any:
         if g.__class__ is not ndarray:
             return np.array(g)
     base = g.base
-    # The caller's variable (or its stack), this frame and getrefcount's argument; one more, and somebody else looks on.
+    # This frame and getrefcount's argument (the caller gives its own reference away); one more, and somebody looks on: a
+    # hook that kept what it was shown, say.
     if base is None:
-        if refcount(g) <= 3 and g.flags.c_contiguous:
+        if refcount(g) <= 2 and g.flags.c_contiguous:
             return g
-    elif base.__class__ is ndarray and base.base is None and refcount(base) <= 3 and refcount(g) <= 3 and g.size == base.size and g.flags.c_contiguous:
+    elif base.__class__ is ndarray and base.base is None and refcount(base) <= 3 and refcount(g) <= 2 and g.size == base.size and g.flags.c_contiguous:
         return g
     return np.array(g, order="C") if a.flags.c_contiguous else np.array(g, order="K")
 
@@ -131,7 +137,7 @@ def backward_from(t: Any, retain: bool) -> None:
             elif leaf._grad is None:
                 made = new(Tensor)
                 made._a = own(leaves.pop(leaf), leaf)
-                made._node = made._grad = made._view = None
+                made._node = made._grad = made._view = made._story = None
                 leaf._grad = made
             else:
                 add_to(leaf, leaves.pop(leaf))
@@ -256,7 +262,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
         targets.append(t if n is LEAF else n)
     wanted = Wanted([r[0] for r in roots], targets)
     before = state.grad
-    state.grad = create_graph
+    state.grad = True if create_graph else BACKWARD
     try:
         leaves = run(roots, tensor_xp if create else cpu, retain, create, wanted)
         result = []

@@ -64,7 +64,17 @@ def located(error: BaseException, node: Any) -> BaseException:
 
 
 def no_grad_fn(t: Any, i: int | None) -> RuntimeError:
-    return RuntimeError(f"element {i or 0} of tensors does not require grad and does not have a grad_fn")
+    return RuntimeError(f"element {i or 0} of tensors does not require grad and does not have a grad_fn\n{story_of(t)}")
+
+
+def story_of(t: Any) -> str:
+    """Why a tensor has no gradient, in a sentence with a line."""
+    cut = t._story
+    if cut is None:
+        return ("Nothing that it was computed from requires grad. Make the inputs or parameters to differentiate in with requires_grad=True, or call "
+                "requires_grad_() on them.")
+    where = at(cut.code, cut.lasti) if getattr(cut, "code", None) is not None else "an unknown line"
+    return f"It is cut off from what requires grad by {cut.kind}, at {where}"
 
 
 def refused(prim: Any, raw: Any, error: Exception) -> Exception:

@@ -64,8 +64,10 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
             v = input._view
             t._view = (v[0], v[1], (*v[2], (prim, static, None)))
         n = input._node
-        if n is None or not state.grad:
+        grad = state.grad
+        if n is None or not grad:
             t._node = None
+            t._story = grad if n is not None else input._story
             return t
         node = new(cls)
         node.plan = plan
@@ -115,8 +117,10 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
         if input._view is not None:
             dispatch.refresh(input)
         n = input._node
-        if n is None or not state.grad:
+        grad = state.grad
+        if n is None or not grad:
             t._node = None
+            t._story = grad if n is not None else input._story
             return t
         node = new(cls)
         node.plan = plan
@@ -172,8 +176,10 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
         if y._view is not None:
             dispatch.refresh(y)
         n, m = x._node, y._node
-        if n is None and m is None or not state.grad:
+        grad = state.grad
+        if n is None and m is None or not grad:
             t._node = None
+            t._story = grad if n is not None or m is not None else x._story if x._story is not None else y._story
             return t
         node = new(cls)
         env = (a, b, r, a.shape, b.shape, d, d, *static)
@@ -294,8 +300,10 @@ def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any,
         if x._view is not None:
             dispatch.refresh(x)
         n = x._node
-        if n is None or not state.grad:
+        grad = state.grad
+        if n is None or not grad:
             t._node = None
+            t._story = grad if n is not None else x._story
             return t
         node = new(cls)
         node.plan = plan

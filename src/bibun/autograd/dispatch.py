@@ -77,8 +77,30 @@ def wrap(a: Any) -> Any:
             a = a.view(ndarray)
     t = new(Tensor)
     t._a = a
-    t._node = t._grad = t._view = None
+    t._node = t._grad = t._view = t._story = None
     return t
+
+
+class Cut:
+    """Why a tensor has no gradient: what cut it off, and at which line. Tensors computed from it point to the same cut."""
+
+    __slots__ = ("code", "kind", "lasti")
+
+    def __init__(self, kind: str, depth: int = 2):
+        f = user_frame(depth + 1)
+        self.kind, self.code, self.lasti = kind, f.f_code, f.f_lasti
+
+
+def cut_of(prim: Primitive, arrays: Any) -> Any:
+    """The reason why a result that is not recorded has no gradient, if one of its operands once had one."""
+    for a in arrays:
+        if isinstance(a, Tensor):
+            if a._node is not None:
+                grad = state.grad
+                return Cut(f"{prim.name}(), which has no derivative", 3) if grad else grad
+            if a._story is not None:
+                return a._story
+    return None
 
 
 class _Constants(dict[float, Any]):
@@ -133,16 +155,22 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
             out = np.asarray(out)
         t = new(Tensor)
         t._a = out
-        t._node = t._grad = t._view = None
+        t._node = t._grad = t._view = t._story = None
         outs = [t]
+    recorded = None
     if prim.derivatives and state.grad:
         for a in arrays:
             if isinstance(a, Tensor):
                 if a._view is not None:
                     refresh(a)
                 if a._node is not None:
-                    record(prim, arrays, raw, static, outs, fix)
+                    recorded = record(prim, arrays, raw, static, outs, fix)
                     break
+    if recorded is None:
+        cut = cut_of(prim, arrays)
+        if cut is not None:
+            for t in outs:
+                t._story = cut
     if prim.family == "view":
         note_view(prim, arrays[0], static, outs)
     return tuple(outs) if prim.several else outs[0]
@@ -321,8 +349,10 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
             return apply(prim, (input,))
         if noisy:
             token = quiet(IGNORE)
-            r = array_function(x, out=...)
-            restore(token)
+            try:
+                r = array_function(x, out=...)
+            finally:
+                restore(token)
         else:
             r = array_function(x, out=...)
         t = new(Tensor)
@@ -331,8 +361,14 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
         if input._view is not None:
             refresh(input)
         n = input._node
-        if n is None or not differentiable or not state.grad:
+        if n is None:
             t._node = None
+            t._story = input._story
+            return t
+        grad = state.grad
+        if not grad or not differentiable:
+            t._node = None
+            t._story = cut_of(prim, (input,)) if grad else grad
             return t
         node = new(cls)
         node.plan = plan
@@ -432,8 +468,15 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
         if input._view is not None:
             refresh(input)
         na = input._node
-        if (na is None and nb is None) or not differentiable or not state.grad:
+        if na is None and nb is None:
             t._node = None
+            story = input._story
+            t._story = story if story is not None or kind is float or kind is int else other._story
+            return t
+        grad = state.grad
+        if not grad or not differentiable:
+            t._node = None
+            t._story = cut_of(prim, (input, other)) if grad else grad
             return t
         node = new(cls)
         xs = x.shape

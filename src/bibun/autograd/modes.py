@@ -7,6 +7,7 @@ generator functions (whose body runs under the mode, and whose caller does not).
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,8 +19,26 @@ F = TypeVar("F", bound=Callable[..., Any])
 GENERATOR = 0x20        # the code flag of generator functions (inspect.CO_GENERATOR, without importing inspect)
 
 
+class Off(tuple[()]):
+    """Recording is off, as a falsy value of ``state.grad`` that knows where it was switched off."""
+
+    kind = "recording switched off"
+    code: Any
+    lasti: int
+
+
+def off(depth: int = 2) -> Off:
+    """Recording off from the line ``depth`` frames up on."""
+    made = Off()
+    f = sys._getframe(depth)
+    while f.f_code.co_filename == __file__ and f.f_back is not None:      # a decorated function's wrapper
+        f = f.f_back
+    made.code, made.lasti = f.f_code, f.f_lasti
+    return made
+
+
 class _State(threading.local):
-    grad = True
+    grad: Any = True
     inference = False
 
 
@@ -104,7 +123,7 @@ class no_grad(ModeDecorator):  # noqa: N801  (PyTorch's name)
 
     def __enter__(self) -> None:
         self.before = state.grad
-        state.grad = False
+        state.grad = off()
 
     def __exit__(self, *_: object) -> None:
         state.grad = self.before
@@ -124,14 +143,14 @@ class set_grad_enabled(ModeDecorator):  # noqa: N801
     def __init__(self, mode: bool):
         self.before = state.grad
         self.mode = mode
-        state.grad = bool(mode)
+        state.grad = True if mode else off()
 
     def __call__(self, function: F) -> F:
         state.grad = self.before
         return super().__call__(function)
 
     def __enter__(self) -> None:
-        state.grad = bool(self.mode)
+        state.grad = True if self.mode else off()
 
     def __exit__(self, *_: object) -> None:
         state.grad = self.before
@@ -159,7 +178,7 @@ class inference_mode(ModeDecorator):  # noqa: N801
     def __enter__(self) -> None:
         self.before = state.grad, state.inference
         state.inference = self.mode
-        state.grad = not self.mode
+        state.grad = off() if self.mode else True
 
     def __exit__(self, *_: object) -> None:
         state.grad, state.inference = self.before
@@ -186,7 +205,7 @@ class set_multithreading_enabled(ModeDecorator):  # noqa: N801
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded in this thread."""
-    return state.grad
+    return state.grad is True
 
 
 def is_inference_mode_enabled() -> bool:

@@ -48,9 +48,12 @@ def batch(level: Level, prim: Primitive, values: list[Any], dims: list[int | Non
     if prim.name in ("copy_slices", "replay"):
         return batch_steps(level, prim, values, dims, static)
     if prim.batch_rule is not None:
-        def call(*arrays: Any, **changed: Any) -> Any:
-            given = tuple(changed.get(name, s) for name, s in zip(prim.static, static))
-            return apply(prim, arrays[0] if prim.variadic and len(arrays) == 1 and isinstance(arrays[0], (list, tuple)) else arrays, given)
+        def call(*args: Any, **changed: Any) -> Any:
+            # Arrays first; static arguments follow by position or by name, and stay as they were where not given.
+            n = len(prim.arrays)
+            positional = args[n:]
+            given = tuple(positional[i] if i < len(positional) else changed.get(name, s) for i, (name, s) in enumerate(zip(prim.static, static)))
+            return apply(prim, args[0] if prim.variadic else args[:n], given)
         return prim.batch_rule(call, level.size, values, dims, *static)
     if prim.family == "elementwise":
         return batch_elementwise(prim, values, dims, static)

@@ -120,7 +120,7 @@ class Batched(Wrapper):
 def _bare(cls: Any, level: Level, value: Any, a: Any) -> Any:
     t = object.__new__(cls)
     t._a = a
-    t._node = t._grad = t._view = None
+    t._node = t._grad = t._view = t._story = None
     t.level, t.value = level, value
     return t
 

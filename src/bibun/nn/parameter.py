@@ -43,7 +43,7 @@ def _leaf_of(cls: Any, array: Any, requires_grad: bool) -> Any:
     made = _new(cls)
     _array_slot.__set__(made, array)
     made._node = LEAF if requires_grad else None
-    made._grad = made._view = None
+    made._grad = made._view = made._story = None
     return made
 
 
@@ -93,8 +93,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             known = memo[id(self)] = type(self)(wrap(np.array(self._a, order="K")), self.requires_grad)
         return known
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return "Parameter containing:\n" + super().__repr__(tensor_contents=tensor_contents)
+    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
+        return "Parameter containing:\n" + super().__repr__(**options)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         hooks: OrderedDict[int, Any] = OrderedDict()  # backward hooks are not kept
@@ -222,7 +222,7 @@ class UninitializedTensorMixin:
             "before calling `module.share_memory()`."
         )
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, **options: Any) -> str:
         return f"<{type(self).__name__}>"
 
     def __reduce_ex__(self: Any, protocol: Any) -> Any:
@@ -236,7 +236,7 @@ for _name in "to type cpu cuda half float double bfloat16 char short int long".s
 del _name
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc, override]
     """A parameter whose shape is not known yet; every use but conversion raises until `materialize`."""
 
     __slots__ = ()
@@ -252,7 +252,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: igno
         return known
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc]
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc, override]
     """A buffer whose shape is not known yet; every use but conversion raises until `materialize`."""
 
     __slots__ = ()
