@@ -1,0 +1,30 @@
+"""Distances and similarities between vectors, with the signatures of ``torch.nn.functional``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtypes
+from .register import FUNCTIONS
+
+
+def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
+    """The p-norm of x1 - x2 + eps along the last dimension."""
+    difference = x1 - x2 + eps
+    return difference.norm(p, max(difference._a.ndim - 1, 0), keepdim)
+
+
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    """x1·x2 / (max(|x1|, eps)·max(|x2|, eps)) along ``dim``."""
+    if x1._a.dtype != x2._a.dtype:
+        common = dtypes.promote_types(x1.dtype, x2.dtype)
+        x1, x2 = x1.to(common), x2.to(common)
+    if x1._a.dtype.kind in "biu":
+        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {x1.dtype.scalar_name}")
+    x1, x2 = FUNCTIONS["broadcast_tensors"](x1, x2)
+
+    def unit(x: Any) -> Any:
+        size = x.norm(2, dim, True)
+        held = size.detach().clamp_min(eps)     # below eps the norm counts as constant
+        return x / size.where(size.detach() >= eps, held)
+    return (unit(x1) * unit(x2)).sum(dim)
