@@ -2,7 +2,7 @@
 
 In go float32 or float64 arrays, out come arrays of the same shape and dtype. Relative errors are near 1e-7 in float32
 and 1e-15 to 1e-14 in float64 (near zeros of a function: the absolute error). Few elements go through Python's `math`,
-many through polynomials evaluated block by block, so that temporaries stay in the cache. The coefficients are computed by
+many through polynomials evaluated block by block, so that temporaries stay in the cache. The coefficients come from
 ``tools/special_coefficients.py``.
 """
 

@@ -142,7 +142,10 @@ def _sinc_derivative(xp: Any, g: Any, x: Any) -> Any:
     below = angle * x
     flat = below == 0
     # At 0 the first term of the series, so that the second derivative is right too.
-    return xp.where(flat, g * (x * (-PI * PI / 3)).conj(), g * ((angle * xp.cos(angle) - xp.sin(angle)) / xp.where(flat, 1, below)).conj())
+    slope = xp.where(
+        flat, x * (-PI * PI / 3), (angle * xp.cos(angle) - xp.sin(angle)) / xp.where(flat, 1, below)
+    )
+    return g * slope.conj()
 
 
 @elementwise(kind="float")
