@@ -38,3 +38,12 @@ copy_into.derivative(
     x=lambda xp, g: xp.zeros_like(g),
     source=lambda xp, g, source_shape, source_dtype: g)
 copy_into.tangent(lambda xp, t_source, x_shape: None if t_source is None else xp.broadcast_to(t_source, x_shape))
+
+
+@primitive(grad="Bernoulli")
+def drawn_from(xp, x, draw):
+    """``draw``, random numbers whose distribution depends on ``x``: no gradient passes."""
+    return xp.copy(draw)
+
+
+drawn_from.derivative(x=lambda xp, g: xp.zeros_like(g))
