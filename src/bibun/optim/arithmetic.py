@@ -16,6 +16,7 @@ vocabulary has places.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -36,25 +37,47 @@ maximum, absolute, negative, copyto, dot = np.maximum, np.absolute, np.negative,
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
+@functools.cache
+def row_of_sums() -> int | None:
+    """How to have BLAS compute a + s·b with one rounding: a's row in the product of [1, s] and [a, b], if that works.
+
+    A kernel with fused multiply-add rounds each element once, if it takes the two rows in the right order. Which order
+    that is depends on the processor, so it is tried; None where neither will do.
+    """
+    for row in (0, 1):
+        for n in (2, 3, 5, 8, 17, 100):
+            rows, weights, got = np.empty((2, n), F32), np.ones(2, F32), np.empty(n, F32)
+            rows[row], rows[1 - row] = -1, 1 + 2.0**-12
+            weights[1 - row] = 1 - 2.0**-12
+            dot(weights, rows, got)
+            if (got != -(2.0**-24)).any():
+                break
+        else:
+            return row
+    return None
+
+
 class Arrays:
     """Rules over ndarrays of one shape and dtype (float32 or float64), scratch memory included.
 
     ``t`` is scratch of the operations themselves; ``u``, ``d`` and ``e`` are places that a rule names.
     """
 
-    __slots__ = ("d", "dtype", "e", "known", "left", "pair", "right", "t", "u", "weights")
+    __slots__ = ("d", "dtype", "e", "known", "left", "pair", "right", "t", "u", "weight", "weights")
 
     def __init__(self, shape: tuple[int, ...], memory: Any, known: dict[float, Any]):
         n = math.prod(shape)
         self.dtype = memory.dtype
         self.known = known
         self.t, self.u, self.d, self.e = (memory[i, :n].reshape(shape) for i in range(4))
-        # A product of the row [1, s] and the two rows [a, b]: BLAS computes it with one rounding an element.
         self.pair = None
-        if 2 <= n <= FUSED:
-            self.pair = memory[4].reshape(-1)[: 2 * n].reshape(2, n)
-            self.left, self.right = self.pair[0].reshape(shape), self.pair[1].reshape(shape)
-            self.weights = np.ones(2, memory.dtype)
+        if 2 <= n <= FUSED and self.dtype == F32:
+            row = row_of_sums()
+            if row is not None:
+                self.pair = memory[4, : 2 * n].reshape(2, n)
+                self.left, self.right = self.pair[row].reshape(shape), self.pair[1 - row].reshape(shape)
+                self.weights = np.ones(2, F32)
+                self.weight = self.weights[1 - row : 2 - row]
 
     def run(self, rule: Any, flags: Any, numbers: Any, *arrays: Any) -> None:
         """Apply a rule to parameter, gradient and state."""
@@ -82,7 +105,7 @@ class Arrays:
         if self.pair is not None and out.flags.c_contiguous:
             copyto(self.left, a)
             copyto(self.right, b)
-            self.weights[1] = s
+            self.weight[0] = s
             dot(self.weights, self.pair, out.reshape(-1))
             return out
         t = self.t
@@ -516,7 +539,7 @@ class _Tensors:
         return a.masked_fill(b < 0, 0.0)
 
     def copy_(self, a: Any, b: Any) -> None:
-        a.copy_(b)
+        a.copy_(b.detach())  # PyTorch's first velocity is out of the graph, too
 
     def mul_(self, a: Any, s: Any) -> None:
         a.mul_(s)

@@ -211,7 +211,8 @@ class Optimizer:
                 if result is not None:
                     if not isinstance(result, tuple) or len(result) != 2:
                         raise RuntimeError(
-                            f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}."
+                            f"<function {type(self).__name__}.step> must return None or a tuple of (new_args, "
+                            f"new_kwargs), but got {result}."
                         )
                     args, kwargs = result
             out = step(*args, **kwargs)
@@ -431,7 +432,7 @@ def _default_to_fused_or_foreach(
     return False, False
 
 
-def _view_as_real(params: list[Tensor], *state_and_grads: list[Tensor]) -> None:
+def _view_as_real(params: list[Any], *state_and_grads: list[Any]) -> None:
     for i, p in enumerate(params):
         if p.is_complex():
             for tensors in (params, *state_and_grads):

@@ -13,7 +13,7 @@ import numpy as np
 from ..autograd.versions import written
 from ..tensor import Tensor, wrap
 from .arithmetic import TENSORS
-from .elementwise import Elementwise, at_least_zero, check_implementation, check_lr
+from .elementwise import Elementwise, check_implementation
 from .optimizer import ParamsT
 
 __all__ = ["SGD"]
@@ -79,9 +79,11 @@ class SGD(Elementwise):
         differentiable: bool = False,
         fused: bool | None = None,
     ):
-        check_lr(lr)
-        at_least_zero("momentum value", momentum)
-        at_least_zero("weight_decay value", weight_decay)
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        for what, value in (("learning rate", lr), ("momentum value", momentum), ("weight_decay value", weight_decay)):
+            if value < 0.0:
+                raise ValueError(f"Invalid {what}: {value}")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         check_implementation(foreach, fused, differentiable)
@@ -113,6 +115,8 @@ class SGD(Elementwise):
 
     def _step_group(self, group: dict[str, Any], line: tuple[Any, int]) -> None:
         lr = group["lr"]
+        if lr.__class__ is not float:
+            lr = float(lr)
         if group["momentum"] != 0 or group["weight_decay"] != 0 or group["maximize"]:
             self._step_with_options(group, line)
             return
@@ -120,7 +124,7 @@ class SGD(Elementwise):
         rate = self._rates.get(lr)
         if rate is None:
             self._rates.clear()
-            rate = self._rates[lr] = float(np.float32(-float(lr)))
+            rate = self._rates[lr] = float(np.float32(-lr))
         for p in group["params"]:
             g = p._grad
             if g is not None:
@@ -129,7 +133,7 @@ class SGD(Elementwise):
                     a.fill(a.item() + rate * g._a.item())
                 else:
                     words = self._words(p, a)
-                    words.run(_sgd, PLAIN, words.numbers((-float(lr), 0.0, 0.0, 0.0)), a, g._a)
+                    words.run(_sgd, PLAIN, words.numbers((-lr, 0.0, 0.0, 0.0)), a, g._a)
                 written(a, *line)
 
     def _words(self, p: Tensor, a: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import nn
 from ..autograd.modes import no_grad
-from ..tensor import Tensor, wrap
+from ..tensor import wrap
 from .lr_scheduler.base import LRScheduler, per_group
 from .optimizer import Optimizer
 
@@ -107,7 +107,7 @@ class AveragedModel(nn.Module):
     2.0
     """
 
-    n_averaged: Tensor
+    n_averaged: Any
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class AveragedModel(nn.Module):
         if not self.use_buffers:
             for mine, theirs in zip(self.module.buffers(), model.buffers()):
                 mine.detach().copy_(theirs.detach())
-        self.n_averaged += 1  # type: ignore[operator, misc]
+        self.n_averaged += 1
 
 
 @no_grad()
