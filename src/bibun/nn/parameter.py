@@ -268,7 +268,9 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[mis
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         known = memo.get(id(self))
         if known is None:
-            known = memo[id(self)] = type(self)(self.requires_grad, dtype=self.dtype, persistent=self.__dict__["persistent"])
+            known = memo[id(self)] = type(self)(
+                self.requires_grad, dtype=self.dtype, persistent=self.__dict__["persistent"]
+            )
         return known
 
 

@@ -90,6 +90,7 @@ class BackwardHook:
         self.grad_outputs: tuple | None = None
         self.n_inputs = self.n_outputs = -1
         self.input_at: list[int] | None = None
+        self.input_like: list[Any] = []
         self.output_at: list[int] | None = None
 
     @staticmethod
@@ -121,7 +122,13 @@ class BackwardHook:
                 "gradient in your nn.Module flows to the Module's input without passing through the Module's output. "
                 "Make sure that the output depends on the input and that the loss is computed based on the output."
             )
-        full = self._call_hooks(self._spread(self.input_at, grad_input, self.n_inputs), self.grad_outputs)
+        # A tensor that no gradient is wanted for, or that got none, shows a gradient of zeros.
+        from ..functions.creation import zeros
+
+        shown = [
+            zeros(shape, dtype=dtype) if g is None else g for g, (shape, dtype) in zip(grad_input, self.input_like)
+        ]
+        full = self._call_hooks(self._spread(self.input_at, shown, self.n_inputs), self.grad_outputs)
         self.grad_outputs = None
         return tuple(full[i] for i in self.input_at or ())
 
@@ -186,6 +193,7 @@ class BackwardHook:
     def setup_input_hook(self, args: tuple) -> tuple:
         """`args` with its tensors passed through the input node."""
         args, self.input_at = self._through_identity(args, False)
+        self.input_like = [(args[i].shape, args[i].dtype) for i in self.input_at or ()]
         self.n_inputs = len(args)
         return args
 

@@ -476,8 +476,8 @@ class ParameterDict(Module):
         made.update(other)
         return made
 
-    def __ror__(self, other: Any) -> ParameterDict:
-        made = ParameterDict(OrderedDict(other.items()))
+    def __ror__(self, other: Any) -> Any:
+        made = other.copy()
         made.update(self)
         return made
 

@@ -27,27 +27,11 @@ class Flatten(Module):
 class Unflatten(Module):
     """Splits one dimension into dimensions of the sizes given."""
 
-    def __init__(self, dim: int | str, unflattened_size: Any) -> None:
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
-        if isinstance(dim, int):
-            self._require_tuple_int(unflattened_size)
-        elif isinstance(dim, str):
-            self._require_tuple_tuple(unflattened_size)
-        else:
-            raise TypeError("invalid argument type for dim parameter")
+        self._require_tuple_int(unflattened_size)
         self.dim = dim
         self.unflattened_size = unflattened_size
-
-    @staticmethod
-    def _require_tuple_tuple(given: Any) -> None:
-        if not isinstance(given, tuple):
-            raise TypeError(f"unflattened_size must be a tuple of tuples, but found type {type(given).__name__}")
-        for i, each in enumerate(given):
-            if not isinstance(each, tuple):
-                raise TypeError(
-                    "unflattened_size must be tuple of tuples, "
-                    f"but found element of type {type(each).__name__} at pos {i}"
-                )
 
     @staticmethod
     def _require_tuple_int(given: Any) -> None:

@@ -43,7 +43,7 @@ _global_forward_hooks: _Hooks = OrderedDict()
 _global_forward_hooks_always_called: OrderedDict[int, bool] = OrderedDict()
 _global_forward_hooks_with_kwargs: OrderedDict[int, bool] = OrderedDict()
 
-#: Whether a call hook for all modules was ever registered: then every call goes the careful way.
+#: Whether there may be call hooks for all modules: then every call goes the careful way, which looks again.
 _any_global = False
 
 _ABSENT: Any = object()
@@ -210,12 +210,14 @@ class Hooked:
         return self._call_impl(*args, **kwargs) if compiled is None else compiled(*args, **kwargs)
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        global _any_global
+        _any_global = bool(_any_global and _has_any_global_hook())
         if not (
-            self._backward_hooks
+            _any_global
+            or self._backward_hooks
             or self._backward_pre_hooks
             or self._forward_hooks
             or self._forward_pre_hooks
-            or (_any_global and _has_any_global_hook())
         ):
             return self.forward(*args, **kwargs)
         call = _HookedCall(self, args, kwargs)
