@@ -18,7 +18,7 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     cos, cosh, count_nonzero, cumprod, deg2rad, divide, einsum, empty, empty_like, equal, exp, exp2, expm1, eye,
     floor, fmax, fmin, fmod, frexp, full, full_like, gcd, greater, greater_equal, heaviside, hypot, imag, isfinite, isin, isinf, isnan,
     lcm, ldexp, less, less_equal, log, log1p, log2, log10, logaddexp, logaddexp2, logical_and, logical_not, logical_or, logical_xor,
-    matmul, maximum, minimum, moveaxis, multiply, nan_to_num, negative, nextafter, nonzero, not_equal, ones, ones_like,
+    maximum, minimum, moveaxis, multiply, nan_to_num, negative, nextafter, nonzero, not_equal, ones, ones_like,
     positive, pow, rad2deg, real, reciprocal, remainder, repeat, rint, searchsorted, sign, signbit, sin,
     sinh, sort, sqrt, square, subtract, take, tan, tanh, trunc, unique, where, zeros,
     zeros_like,
@@ -29,6 +29,7 @@ from .arrange import (  # noqa: F401
     select_backward, slice_backward, stack, tile, trace, tril, triu, unfold_backward,
 )
 from .elementwise import complex, conj, floor_divide, inf, logit, pow_scalar, sgn, sigmoid  # noqa: F401
+from .embedding import embedding, embedding_gradient, embedding_rows  # noqa: F401
 from .indexing import (  # noqa: F401
     add_at, broadcast_shape, index_add, index_added, index_copy, index_fill, index_get, index_put, index_reduce, masked_put, masked_scatter, positions, put, put_along_axis, put_at,
     scatter, scatter_add, scatter_add_rows, scatter_reduce, take_along_axis, take_flat,
@@ -36,6 +37,7 @@ from .indexing import (  # noqa: F401
 from .linear import linear, outer_sum  # noqa: F401
 from .loss import mse_loss, mse_loss_gradient, nll_loss, nll_loss_gradient  # noqa: F401
 from .norm import affine_gradient, normalize, normalize_gradient  # noqa: F401
+from .products import addmm, cross, dot, matmul, mm, mv, outer, vdot  # noqa: F401
 from .reduce import (  # noqa: F401
     NARROW, cumulative_logsumexp, cumulative_max, cumulative_min, cumulative_prod, cumulative_sum, kthvalue, logsumexp, max, max_at, mean, median_at,
     min, min_at, mode, prod, prod_others, scan, std, sum, var, vector_norm,

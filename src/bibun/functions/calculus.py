@@ -118,6 +118,7 @@ def gradient(input: Any, *, spacing: Any = 1, dim: Any = None, edge_order: int =
     dims = [normalize_dim(d, n) for d in dims]
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"dim {next(d for i, d in enumerate(dims) if d in dims[:i])} appears multiple times in the list of dims")
+    spacing = 1 if spacing is None else spacing
     if isinstance(spacing, (int, float, complex)) or isinstance(spacing, dispatch.Tensor) and not spacing._a.ndim:
         steps = [spacing] * len(dims)
     else:

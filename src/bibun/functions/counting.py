@@ -45,12 +45,11 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     return wrap(made.astype(np.float32) if w.dtype == np.float32 else made)
 
 
-def _extent(a: Any, low: float, high: float) -> tuple[float, float]:
+def _extent(a: Any, low: float, high: float, margin: float) -> tuple[float, float]:
+    """The range of the data where none is given; of one single value, a margin around it."""
     if low == high and a.size:
         low, high = float(a.min()), float(a.max())
-    if low == high:
-        low, high = low - 1, high + 1
-    return low, high
+    return (low - margin, high + margin) if low == high else (low, high)
 
 
 def _binned(a: Any, edges: Any, weights: Any = None) -> Any:
@@ -89,7 +88,7 @@ def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:  # no
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     if max < min:
         raise RuntimeError("torch.histc: max must be larger than min")
-    low, high = _extent(a, min, max)
+    low, high = _extent(a, min, max, 1)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise RuntimeError(f"torch.histc: range of [{low:g}, {high:g}] is not finite")
     wide = a.astype(np.float64) if a.dtype.kind in "iu" else a.astype(np.float32) if a.dtype.kind == "V" or a.itemsize < 4 else a
@@ -118,7 +117,7 @@ def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, d
         low, high = (0.0, 0.0) if range is None else range
         if range is not None and low > high:
             raise RuntimeError(f"torch.histogram(): min should not exceed max, but got min {low} max {high} for dimension 0")
-        low, high = (_extent(a, low, high) if a.size else (0.0, 1.0)) if range is None else _extent(a[:0], low, high)
+        low, high = (_extent(a, low, high, 0.5) if a.size else (0.0, 1.0)) if range is None else _extent(a[:0], low, high, 0.5)
         edges = edges_between(low, high, bins, a.dtype)
         at, inside = _even(a, low, high, bins)
         counts = np.bincount(at, None if w is None else w.reshape(-1)[inside].astype(np.float64), bins)
@@ -152,7 +151,7 @@ def histogramdd(input: Any, bins: Any, *, range: Any = None, weight: Any = None,
             at[column == e[-1]] = len(e) - 2
             inside &= (at >= 0) & (column <= e[-1])
         else:
-            low, high = _extent(column, 0, 0) if range is None else _extent(column[:0], range[2 * k], range[2 * k + 1])
+            low, high = _extent(column, 0, 0, 0.5) if range is None else _extent(column[:0], range[2 * k], range[2 * k + 1], 0.5)
             if not a.size and range is None:
                 low, high = 0.0, 1.0
             e = edges_between(low, high, b, a.dtype)

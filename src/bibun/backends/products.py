@@ -1,0 +1,82 @@
+"""Array functions that multiply matrices.
+
+In go ndarrays of one dtype; out come new arrays. Transposed views go to BLAS as they are. Narrow floats are multiplied in
+float32 and rounded once; integers are multiplied exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .reduce import F32, F64, NARROW
+
+__all__ = ["addmm", "cross", "dot", "matmul", "mm", "mv", "outer", "vdot"]
+
+_dot, _matmul = np.dot, np.matmul
+
+
+def mm(x: Any, y: Any) -> Any:
+    """The product of two matrices."""
+    d = x.dtype
+    if d is F32 or d is F64:
+        return _dot(x, y)
+    if d in NARROW:
+        return _dot(x.astype(F32), y.astype(F32)).astype(d)
+    return _matmul(x, y)
+
+
+def mv(x: Any, y: Any) -> Any:
+    """A matrix times a vector."""
+    return mm(x, y)
+
+
+def dot(x: Any, y: Any) -> Any:
+    """The sum of products of two vectors."""
+    return np.asarray(mm(x, y))
+
+
+def vdot(x: Any, y: Any) -> Any:
+    """`dot` of the conjugate of the first."""
+    return np.asarray(mm(x.conj(), y))
+
+
+def matmul(x: Any, y: Any) -> Any:
+    """The matrix product of arrays of any dimensions: the last two multiply, those before broadcast."""
+    d = x.dtype
+    if d in NARROW:
+        return _matmul(x.astype(F32), y.astype(F32)).astype(d)
+    return _matmul(x, y)
+
+
+def outer(x: Any, y: Any) -> Any:
+    """All products of an element of one vector with one of another."""
+    return np.multiply.outer(x, y)
+
+
+def addmm(x: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+    """``beta * x + alpha * (a @ b)``; with ``beta`` 0, whatever ``x`` holds is left out."""
+    d = a.dtype
+    narrow = d in NARROW
+    if narrow:
+        a, b, x = a.astype(F32), b.astype(F32), x.astype(F32)
+    out = _dot(a, b) if a.ndim == 2 and (narrow or d is F32 or d is F64) else _matmul(a, b)
+    number = out.dtype.type
+    if alpha.__class__ is not int or alpha != 1:
+        out = np.multiply(out, number(alpha), out=out) if out.ndim else out * number(alpha)
+    if beta:
+        if beta.__class__ is not int or beta != 1:
+            x = x * number(beta)
+        if out.ndim and out.shape == np.broadcast_shapes(out.shape, x.shape):
+            np.add(out, x, out=out)
+        else:
+            out = out + x
+    return out.astype(d) if narrow else out
+
+
+def cross(x: Any, y: Any, axis: int) -> Any:
+    """The cross product along a dimension of 3, broadcasting the others."""
+    x, y = np.broadcast_arrays(x, y)
+    (x0, x1, x2), (y0, y1, y2) = (np.moveaxis(a, axis, 0) for a in (x, y))
+    return np.stack((x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0), axis)
