@@ -6,6 +6,7 @@ the default dtype, integers int64).
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import Any
 
@@ -56,11 +57,11 @@ def infer(data: Any) -> Any:
         return data.dtype
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{kind.__name__}'")
-    if isinstance(data, (list, tuple, range)) or hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, dict):
+    if isinstance(data, (list, tuple, builtins.range)) or hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, dict):
         found = None
         for x in data:
             d = infer(x)
-            found = d if found is None or found is d else dispatch.promoted(found, d)
+            found = d if found is None or found is d else dtypes.promote_types(BY_NUMPY[found], BY_NUMPY[d]).np
             if found.kind == "c":
                 break
         return dtypes.default_np if found is None else found
