@@ -1,1 +1,127 @@
-"""Table look-ups and the linear layer, with the kernels of their backwards."""
+"""Table look-ups: single rows, and sums, means or maxima of bags of rows; with the kernels of their backwards.
+
+In: a table (n, d), row numbers as int64. Out: the rows, or one row for each bag.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .primitive import primitive
+
+
+@primitive
+def embedding(xp, weight, index, /, padding_idx, scale):
+    """Rows of ``weight``; the row ``padding_idx`` gets no gradient, ``scale`` divides the others' by how often they occur."""
+    return xp.embedding(weight, index, padding_idx, scale)
+
+
+@primitive(grad="EmbeddingDenseBackward")
+def embedding_gradient(xp, grad, index, /, shape, padding_idx, scale):
+    """Rows of ``grad`` added up where they came from."""
+    return xp.embedding_gradient(grad, index, shape, padding_idx, scale)
+
+
+@primitive(grad="Embedding")
+def embedding_rows(xp, x, index, /, padding_idx, scale):
+    """The transpose of `embedding_gradient`."""
+    return xp.embedding_rows(x, index, padding_idx, scale)
+
+
+embedding.derivative(weight=lambda xp, g, index, weight_shape, padding_idx, scale: xp.embedding_gradient(
+    g, index, weight_shape, padding_idx, scale))
+embedding.tangent(lambda xp, t_weight, index: xp.embedding(t_weight, index, -1, False))
+embedding_gradient.derivative(grad=lambda xp, g, index, padding_idx, scale: xp.embedding_rows(g, index, padding_idx, scale))
+embedding_rows.derivative(x=lambda xp, g, index, x_shape, padding_idx, scale: xp.embedding_gradient(g, index, x_shape, padding_idx, scale))
+
+
+def _joined(size: int, index: Any, dim: Any, n: int) -> Any:
+    """Row numbers into ``size`` tables of ``n`` rows, one under the other."""
+    index = index.movedim(dim, 0) if dim is not None else index.expand((size, *index.shape))
+    return index + index.new_tensor(range(0, size * n, n)).reshape((size, *(1,) * (index.ndim - 1)))
+
+
+@embedding.batching
+def _embedding_batched(apply, size, arrays, dims, padding_idx, scale):
+    weight, index = arrays
+    if dims[0] is None:
+        return apply(weight, index.movedim(dims[1], 0)), 0
+    weight = weight.movedim(dims[0], 0)
+    n = weight.shape[1]
+    return apply(weight.reshape((size * n, weight.shape[2])), _joined(size, index, dims[1], n), padding_idx=-1), 0
+
+
+@embedding_gradient.batching
+def _gradient_batched(apply, size, arrays, dims, shape, padding_idx, scale):
+    grad, index = arrays
+    grad = grad.movedim(dims[0], 0) if dims[0] is not None else grad.expand((size, *grad.shape))
+    n = shape[0]
+    index = _joined(size, index, dims[1], n)
+    out = apply(grad, index, shape=(size * n, *shape[1:]), padding_idx=-1).reshape((size, *shape))
+    if padding_idx >= 0:
+        out = out.index_fill(1, index.new_tensor([padding_idx]), 0)
+    return out, 0
+
+
+# Bags
+
+
+@primitive(grad="EmbeddingBag")
+def embedding_bag(xp, weight, samples, index, bag, factor, scaling, /, bags):
+    """Sums over bags of rows·factor·samples; ``bag`` is the bag of each row number, ``scaling`` what a row's gradient is multiplied by."""
+    rows = weight[index]
+    d = rows.dtype
+    if d in xp.NARROW:
+        rows = rows.astype(xp.float32)
+    if factor is not None:
+        rows = rows * factor
+    if samples is not None:
+        rows = rows * samples[:, None]
+    return xp.scatter_add_rows((bags, weight.shape[1]), bag, rows).astype(d)
+
+
+def _bag_in_weight(xp, g, samples, index, bag, factor, scaling, weight_shape):
+    rows = xp.index_select(g, bag, 0)
+    if factor is not None:
+        rows = rows * factor
+    if samples is not None:
+        rows = rows * xp.expand_dims(samples, 1)
+    out = xp.add_rows(rows, index, weight_shape)
+    return out if scaling is None else out * scaling
+
+
+def _bag_in_samples(xp, g, weight, index, bag, factor):
+    products = xp.index_select(g, bag, 0) * xp.index_select(weight, index, 0)
+    if factor is not None:
+        products = products * factor
+    return xp.sum(products, axis=(1,))
+
+
+embedding_bag.derivative(weight=_bag_in_weight, samples=_bag_in_samples)
+
+
+@primitive(grad="EmbeddingBag", outputs="out where", nondiff="where")
+def embedding_bag_max(xp, weight, index, bag, /, bags, padding_idx):
+    """The largest of each bag's rows, place by place, and which row of the table it is (-1 where there is none)."""
+    out = xp.zeros((bags, weight.shape[1]), dtype=weight.dtype)
+    where = xp.full(out.shape, -1, dtype=xp.int64)
+    order = xp.argsort(bag, kind="stable")
+    ends = xp.searchsorted(bag[order], xp.arange(bags + 1))
+    columns = xp.arange(weight.shape[1])
+    for b in range(bags):
+        numbers = index[order[ends[b]:ends[b + 1]]]
+        numbers = numbers[numbers != padding_idx]
+        if numbers.size:
+            rows = weight[numbers]
+            best = xp.argmax(rows, axis=0)
+            out[b], where[b] = rows[best, columns], numbers[best]
+    return out, where
+
+
+def _max_in_weight(xp, g_out, where, weight_shape, weight_dtype):
+    none = where < 0
+    g = xp.where(none, xp.zeros_like(g_out), g_out)
+    return xp.scatter_add(xp.zeros(weight_shape, dtype=weight_dtype), xp.where(none, 0, where), g, 0)
+
+
+embedding_bag_max.derivative(weight=_max_in_weight)
