@@ -8,7 +8,10 @@ from typing import Any
 #: name -> module under the package.
 HOMES: dict[str, str] = {
     "save": "serialization", "load": "serialization", "Generator": "functions.random", "vmap": "func", "compile": "compiler",
-    "UntypedStorage": "storage", "TypedStorage": "storage",
+    **dict.fromkeys((
+        "UntypedStorage", "TypedStorage", "DoubleStorage", "FloatStorage", "HalfStorage", "LongStorage", "IntStorage", "ShortStorage",
+        "CharStorage", "ByteStorage", "BoolStorage", "BFloat16Storage", "ComplexDoubleStorage", "ComplexFloatStorage",
+    ), "storage"),
     "autocast": "amp", "set_printoptions": "printing", "get_printoptions": "printing",
     **dict.fromkeys((
         "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "get_autocast_cpu_dtype",
