@@ -92,6 +92,18 @@ def to(self: Any, *args: Any, device: Any = None, dtype: Any = None, non_blockin
     return t if memory_format is None else _order(t, memory_format)
 
 
+@method
+def contiguous(self: Any, memory_format: Any = dtypes.contiguous_format) -> Any:
+    """This tensor with its elements in memory in order; itself where they are already."""
+    if memory_format is dtypes.contiguous_format:
+        if self._a.flags.c_contiguous and not (dispatch.busy[0] and hasattr(self, "level")):
+            return self
+        return apply(REGISTRY["rowmajor"], (self,))
+    if memory_format is dtypes.preserve_format:
+        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
+    return _order(self, memory_format)
+
+
 def _caster(name: str, d: Any) -> None:
     def cast(self: Any, memory_format: Any = None) -> Any:
         t = self if self._a.dtype == d.np else converted(self, d.np)
@@ -198,14 +210,14 @@ def fill_(self: Any, value: Any) -> Any:
     if isinstance(value, dispatch.Tensor):
         if value._a.ndim:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value._a.ndim} dimensions.")
-        if state.grad and (self._node is not None or value._node is not None or self._view is not None):
+        if dispatch.busy[0] or state.grad and (self._node is not None or value._node is not None or self._view is not None):
             return assign(self, apply(ops.fill, (self, value)), checked=False)
         value = value._a
     elif not isinstance(value, dispatch.OPERANDS):
         raise TypeError(f"fill_(): argument 'value' (position 1) must be Number or Tensor, not {value.__class__.__name__}")
     if isinstance(value, complex) and self._a.dtype.kind != "c":
         raise RuntimeError(f"value cannot be converted to type {self.dtype.name} without overflow")
-    if state.grad and (self._node is not None or self._view is not None and self._view[0]._node is not None):
+    if dispatch.busy[0] or state.grad and (self._node is not None or self._view is not None and self._view[0]._node is not None):
         filler = wrap(np.asarray(value).astype(self._a.dtype))
         return assign(self, apply(ops.fill, (self, filler)), checked=False)
     return _quiet_write(self, np.asarray(value)) if self._a.flags.writeable else assign(self, wrap(np.full_like(self._a, value)))
@@ -214,7 +226,7 @@ def fill_(self: Any, value: Any) -> Any:
 def _zero(self: Any) -> Any:
     """Overwrite every element with 0."""
     check_writable(self)
-    if state.grad and (self._node is not None or self._view is not None and self._view[0]._node is not None):
+    if dispatch.busy[0] or state.grad and (self._node is not None or self._view is not None and self._view[0]._node is not None):
         return assign(self, apply(ops.zero, (self,)), checked=False)
     if not self._a.flags.writeable:
         return assign(self, wrap(np.zeros_like(self._a)))

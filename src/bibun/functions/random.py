@@ -134,7 +134,7 @@ def _like(name: str, fill: Any) -> Any:
         if dispatch.busy[0]:
             t = drawn(lambda s: fill(generator, np.empty(s, d)), shape)
         else:
-            t = wrap(fill(generator, np.empty_like(input._a, dtype=d)))
+            t = wrap(fill(generator, np.empty_like(input._a, dtype=d) if shape else np.empty(shape, d)))
         return t.requires_grad_() if requires_grad else t
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"As `{name[:-5]}`, with the size and dtype of ``input``."
@@ -219,6 +219,10 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None
         shape = np.broadcast_shapes(*[x._a.shape for x in tensors])
         d = dispatch.common_dtype([a] if isinstance(mean, dispatch.Tensor) else [b])
         t = wrap(stream.normal_of(generator, a, b, np.empty(shape, d)))
+        if state.grad and any(x._node is not None for x in tensors):
+            # PyTorch records the draw, with a gradient of zero.
+            full = [x if x._a.shape == shape else x.expand(shape) for x in tensors if x._node is not None]
+            t = apply(_drawn(), (full[0], t)) if len(full) == 1 else apply(_drawn(), (full[0], apply(_drawn(), (full[1], t))))
     if requires_grad:
         t.requires_grad_()
     return t if out is None else write_out(out, t)
@@ -234,12 +238,12 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
         return drawn(lambda shape: stream.bernoulli_(generator, np.empty(shape, a.dtype), p), a.shape)
     t = wrap(stream.bernoulli(generator, a))
     if input._node is not None and state.grad:
-        t = apply(_bernoulli_gradient(), (input, t))
+        t = apply(_drawn(), (input, t))
     return t
 
 
-def _bernoulli_gradient() -> Any:
-    """Records that a draw comes from ``input`` and has a zero gradient (PyTorch's BernoulliBackward0)."""
+def _drawn() -> Any:
+    """The primitive that records that a draw comes from a tensor, with a gradient of zero."""
     from ..ops.primitive import REGISTRY
     return REGISTRY["drawn_from"]
 
