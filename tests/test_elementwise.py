@@ -148,7 +148,7 @@ def test_gradients_at_ties_and_corners():
     hold_derivatives(lambda m, x: m.clamp(x, 0.0, 1.0) * (x + 1), np.array([-1.0, 0.0, 0.5, 1.0, 2.0]))
     hold_derivatives(lambda m, x: m.clamp(x, 2.0, 1.0) * (x + 1), np.array([-1.0, 0.0, 1.0, 1.5, 2.0, 3.0]))
     x = bibun.zeros(1, dtype=bibun.float64, requires_grad=True)
-    assert bibun.func.grad(bibun.func.grad(lambda x: bibun.sinc(x).sum()))(x).item() == pytest.approx(-math.pi**2 / 3)
+    assert bibun.func.grad(bibun.func.grad(bibun.sinc))(x[0]).item() == pytest.approx(-math.pi**2 / 3)
     for power in (0, 0.0, 1, 2, 0.5, -1):
         hold_derivatives(lambda m, x, power=power: x**power * (x + 1), np.array([0.5, 1.0, 2.0]))
 

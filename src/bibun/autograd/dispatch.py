@@ -26,7 +26,7 @@ from .versions import tick
 ndarray = np.ndarray
 new = object.__new__
 frame_at = sys._getframe
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 NARROW = cpu.NARROW
 DIFFERENTIABLE = frozenset("fcV")       # kinds of dtypes that carry gradients (V: ml_dtypes' own)
 
@@ -237,24 +237,49 @@ BOOLEAN_DIFFERENCE = (
     "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
 
 
+def promote_usual(kind: Any, arrays: Any) -> Any:
+    """`promote` where there is nothing to convert: tensors of one dtype (float32, float64 or int64) and numbers that fit it; else None."""
+    choose = kind == "choose"
+    raw: list[Any] = []
+    d: Any = None
+    shape: Any = None
+    uneven = False
+    for x in arrays:
+        cls = x.__class__
+        if cls is Tensor or cls is Parameter:
+            a = x._a
+            if choose and not raw:
+                shape = a.shape
+            elif d is None:
+                d = a.dtype
+                if d is not F32 and d is not F64 and (d is not I64 or kind == "float") or kind == "integer" and d is not I64 or kind == "logical":
+                    return None
+            elif a.dtype is not d:
+                return None
+            if shape is None:
+                shape = a.shape
+            elif a.shape != shape:
+                uneven = True
+            raw.append(a)
+        elif d is None:
+            return None
+        elif cls is int and x.bit_length() < 64 or cls is float and d is not I64:
+            raw.append(np.array(x, d))
+        else:
+            return None
+    if d is None:
+        return None
+    if not uneven or kind == "compare" or kind == "order":
+        return raw, None, None
+    return raw, tuple([(a.shape, d) for a in raw]), None
+
+
 def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
     """(raw operands of one dtype, the fix their gradients need, the dtype of the result or None for as it comes)."""
     kind = prim.kind
-    first = arrays[0]
-    if first.__class__ is Tensor or first.__class__ is Parameter:
-        # Floats of one dtype and shape, the usual case, need nothing.
-        x = first._a
-        d = x.dtype
-        if d is F32 or d is F64:
-            if len(arrays) == 1:
-                return [x], None, None
-            shape = x.shape
-            for other in arrays:
-                if other.__class__ is not Tensor and other.__class__ is not Parameter or other._a.dtype is not d or other._a.shape != shape:
-                    break
-            else:
-                if kind != "integer":
-                    return [a._a for a in arrays], None, None
+    usual = promote_usual(kind, arrays)
+    if usual is not None:
+        return usual
     checked = []
     for position, x in enumerate(arrays):
         if isinstance(x, Tensor):

@@ -12,7 +12,9 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd import dispatch
+from ..autograd.direct import make_one
 from ..autograd.dispatch import F32, F64, apply, common_dtype, make_binary, make_unary
+from ..backends import cpu
 from ..errors import combination_error
 from ..ops import elementwise, exponential, rounding, selection, special, trigonometric
 from .core import converted, tensor_argument
@@ -90,8 +92,12 @@ _add, _sub, _div = (
     make_binary(p, array_function_of(p), p is elementwise.divide)
     for p in (elementwise.add, elementwise.subtract, elementwise.divide)
 )
+_clamp, _clamp_min, _clamp_max = (
+    make_one(p, cpu.clip) for p in (selection.clamp, selection.clamp_min, selection.clamp_max)
+)
+_copy = make_one(elementwise.copy, cpu.copy)
+_pow_scalar = make_one(elementwise.pow_scalar, cpu.pow_scalar)
 _square = make_unary(elementwise.square, np.square, True)
-_multiply_quiet = FUNCTIONS["mul"]
 
 
 def entered(name: str, method: Any, public: Any, aliases: str = "") -> None:
@@ -228,7 +234,7 @@ def _pow(input: Any, exponent: Any) -> Any:
         if is_tensor(input):
             d = input._a.dtype
             if d is F32 or d is F64:
-                return apply(elementwise.pow_scalar, (input,), (exponent,))
+                return _pow_scalar(input, exponent)
     return power(input, exponent)
 
 
@@ -431,16 +437,16 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if is_tensor(min) or is_tensor(max):
         return apply(selection.clamp_between, (input, min, max))
-    return _clamped(selection.clamp, tensor_argument(input, "clamp"), min, max)
+    return _clamped(_clamp, tensor_argument(input, "clamp"), min, max)
 
 
-def _clamped(prim: Any, input: Any, low: Any, high: Any) -> Any:
+def _clamped(call: Any, input: Any, low: Any, high: Any) -> Any:
     d = input._a.dtype
     if d is not F32 and d is not F64:
         common = common_dtype([input._a, *[b for b in (low, high) if b is not None]])
         if common != d:
             input = converted(input, common)
-    return apply(prim, (input,), (low, high))
+    return call(input, low, high)
 
 
 @function(inplace=True)
@@ -448,7 +454,7 @@ def clamp_min(input: Any, min: Any) -> Any:
     """``input`` brought to ``min`` or above."""
     if is_tensor(min):
         return apply(selection.clamp_min_tensor, (input, min))
-    return _clamped(selection.clamp_min, tensor_argument(input, "clamp_min"), min, None)
+    return _clamped(_clamp_min, tensor_argument(input, "clamp_min"), min, None)
 
 
 @function(inplace=True)
@@ -456,7 +462,7 @@ def clamp_max(input: Any, max: Any) -> Any:
     """``input`` brought to ``max`` or below."""
     if is_tensor(max):
         return apply(selection.clamp_max_tensor, (input, max))
-    return _clamped(selection.clamp_max, tensor_argument(input, "clamp_max"), None, max)
+    return _clamped(_clamp_max, tensor_argument(input, "clamp_max"), None, max)
 
 
 def choose(condition: Any, input: Any, other: Any) -> Any:
@@ -600,7 +606,7 @@ def clone(input: Any, *, memory_format: Any = None) -> Any:
     """
     if memory_format is dtypes.contiguous_format and not input._a.flags.c_contiguous:
         return apply(dispatch_rowmajor(), (input,))
-    made = apply(elementwise.copy, (tensor_argument(input, "clone"),))
+    made = _copy(tensor_argument(input, "clone"))
     return (
         made
         if memory_format is None or memory_format is dtypes.preserve_format
