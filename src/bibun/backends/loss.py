@@ -84,14 +84,14 @@ def nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int
     places, keep = _places(x.shape, target, ignore_index)
     if x.ndim == 1:
         target = target.reshape(())
-    picked = x.ravel().take(places)
+    picked = np.negative(x.ravel().take(places), out=...)
     w = _weights(target, keep, weight, x.dtype)
     if w is not None:
         # Multiplying would let an infinity at an ignored place through.
         picked = np.where(keep, picked * w, x.dtype.type(0)) if keep is not None else picked * w
     if not reduction:
-        return np.negative(picked, out=...)
-    s = -np.add.reduce(picked, None)
+        return picked
+    s = np.add.reduce(picked, None)
     if reduction == 1:
         s = s / x.dtype.type(places.size if w is None else w.sum() if w.ndim else w)
     return s

@@ -121,7 +121,7 @@ def embedding_bag_max(xp, weight, index, bag, /, bags, padding_idx):
 def _max_in_weight(xp, g_out, where, weight_shape, weight_dtype):
     none = where < 0
     g = xp.where(none, xp.zeros_like(g_out), g_out)
-    return xp.scatter_add(xp.zeros(weight_shape, dtype=weight_dtype), xp.where(none, 0, where), g, 0)
+    return xp.scatter_add(xp.zeros(weight_shape, dtype=getattr(weight_dtype, "np", weight_dtype)), xp.where(none, 0, where), g, 0)
 
 
 embedding_bag_max.derivative(weight=_max_in_weight)

@@ -43,11 +43,25 @@ def batched(apply: Any, size: int, arrays: Any, dims: Any, *static: Any) -> Any:
         aligned.append(a)
     shape = (size, *(next(a for a, d in zip(aligned, dims) if a is not None and d is not None).shape[1:]))
     aligned[:2] = [a.expand(shape) for a in aligned[:2]]
-    loss = apply(*aligned, 0, *static[1:])
+    loss = apply(*aligned, reduction=0)
     axes = tuple(range(1, loss.ndim))
     if static[0] and axes:
         loss = loss.mean(axes) if static[0] == 1 else loss.sum(axes)
     return loss, 0
+
+
+def batched_gradient(apply: Any, size: int, arrays: Any, dims: Any, *static: Any) -> Any:
+    """The batching rule of their backward kernels, which take (grad, x, target, ...; reduction, ...)."""
+    shape = next(tuple(n for i, n in enumerate(a.shape) if i != d) for a, d in zip(arrays[1:], dims[1:]) if a is not None)
+    aligned = []
+    for a, d in zip(arrays, dims):
+        if a is not None and d is not None:
+            a = a.movedim(d, 0)
+            a = a.reshape((size, *(1,) * (len(shape) + 1 - a.ndim), *a.shape[1:]))
+        aligned.append(a)
+    aligned[0] = share(aligned[0], shape, static[0])
+    aligned[1:3] = [a.expand((size, *shape)) for a in aligned[1:3]]
+    return apply(*aligned, reduction=0), 0
 
 
 # Squared error
@@ -70,6 +84,7 @@ def mse_loss_gradient(xp, grad, x, target, /, reduction):
 mse_loss.derivative(x=lambda xp, g, x, target, reduction: xp.mse_loss_gradient(g, x, target, reduction),
                     target=lambda xp, g, x, target, reduction: xp.mse_loss_gradient(g, target, x, reduction))
 mse_loss.batching(batched)
+mse_loss_gradient.batching(batched_gradient)
 
 
 def _mse_again(xp, g, grad, x_shape, reduction):
@@ -104,6 +119,46 @@ nll_loss.derivative(x=lambda xp, g, x_shape, target, weight, ignore_index, reduc
     g, target, weight, x_shape, ignore_index, reduction))
 nll_loss.tangent(lambda xp, t_x, target, weight, ignore_index, reduction: xp.nll_loss(t_x, target, weight, ignore_index, reduction))
 nll_loss_gradient.derivative(grad=lambda xp, g, target, weight, ignore_index, reduction: xp.nll_loss(g, target, weight, ignore_index, reduction))
+
+
+def _total_weight(target: Any, weight: Any, ignore_index: int) -> Any:
+    """For each example of a batch, the sum of its targets' weights."""
+    keep = target != ignore_index
+    axes = tuple(range(1, target.ndim))
+    if weight is None:
+        return keep.sum(axes) if axes else keep
+    chosen = weight.gather(0, target.masked_fill(~keep, 0).flatten()).reshape(target.shape).masked_fill(~keep, 0)
+    return chosen.sum(axes) if axes else chosen
+
+
+@nll_loss.batching
+def _nll_batched(apply, size, arrays, dims, ignore_index, reduction):
+    if dims[2] is not None:
+        raise NotImplementedError("vmap of nll_loss over its weight")
+    x, target = [a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(arrays, dims[:2])]
+    lead = x.shape[1:2] if x.ndim > 2 else ()
+    each = apply(x.reshape((-1, *x.shape[1 + len(lead):])), target.reshape((-1, *target.shape[1 + len(lead):])) if lead else target.reshape((-1,)),
+                 arrays[2], reduction=0).reshape(target.shape)
+    axes = tuple(range(1, each.ndim))
+    if reduction:
+        each = each.sum(axes) if axes else each
+    return each / _total_weight(target, arrays[2], ignore_index) if reduction == 1 else each, 0
+
+
+@nll_loss_gradient.batching
+def _nll_gradient_batched(apply, size, arrays, dims, shape, ignore_index, reduction):
+    if dims[2] is not None:
+        raise NotImplementedError("vmap of nll_loss over its weight")
+    g, target = [a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(arrays, dims[:2])]
+    if reduction == 1:
+        g = g / _total_weight(target, arrays[2], ignore_index)
+    if reduction:
+        g = g.reshape((size, *(1,) * (target.ndim - 1))).expand(target.shape)
+    flat = (size * shape[0], *shape[1:]) if len(shape) > 1 else (size, *shape)
+    target = target.reshape((flat[0], *flat[2:]))
+    return apply(g.reshape(target.shape), target, arrays[2], shape=flat, reduction=0).reshape((size, *shape)), 0
+
+
 nll_loss2d = nll_loss.named("NllLoss2DBackward0")
 
 
@@ -142,6 +197,7 @@ def declare_elementwise(name: str, grad: str, value: Any, slope: Any, curvature:
     if difference:
         loss.derivative(target=lambda xp, g, x, target, reduction, parameter: -in_x(xp, g, x, target, reduction, parameter))
         gradient.derivative(target=lambda xp, g, grad, x, target, reduction, parameter: -again(xp, g, grad, x, target, reduction, parameter))
+    gradient.batching(batched_gradient)
     return loss.batching(batched)
 
 
@@ -245,6 +301,7 @@ def _bce_target(xp, g, x, weight, reduction):
 binary_cross_entropy.derivative(
     x=lambda xp, g, x, target, weight, reduction: xp.binary_cross_entropy_gradient(g, x, target, weight, reduction), target=_bce_target)
 binary_cross_entropy.batching(batched)
+binary_cross_entropy_gradient.batching(batched_gradient)
 binary_cross_entropy_gradient.derivative(
     grad=lambda xp, g, x, target, weight, reduction: share(
         xp.sum(g * weighted(_bce_slope(xp, x, target), weight)) if reduction else g * weighted(_bce_slope(xp, x, target), weight),
@@ -310,4 +367,5 @@ binary_cross_entropy_with_logits.derivative(
     x=lambda xp, g, x, target, weight, pos_weight, reduction: xp.binary_cross_entropy_with_logits_gradient(g, x, target, weight, pos_weight, reduction),
     target=_logits_target)
 binary_cross_entropy_with_logits.batching(batched)
+binary_cross_entropy_with_logits_gradient.batching(batched_gradient)
 binary_cross_entropy_with_logits_gradient.derivative(grad=_logits_again_grad, x=_logits_again, target=_logits_again_target)

@@ -16,6 +16,11 @@ from typing import Any
 from .primitive import primitive
 
 
+def held(d: Any) -> Any:
+    """A dtype as arrays hold it; a rule on tensors is handed the tensors' own."""
+    return getattr(d, "np", d)
+
+
 def working(xp: Any, x: Any, shape: Any) -> Any:
     return x if shape is None else xp.reshape(x, shape)
 
@@ -41,12 +46,12 @@ def _in_x(xp, g_out, x, weight, made, scale, shape, axes, affine, eps, centered)
 
 
 def _in_weight(xp, g_out, x, made, scale, weight_shape, weight_dtype, shape, axes, affine, eps, centered):
-    return xp.affine_gradient(g_out, x, made, scale, shape, axes, affine, weight_shape, eps, centered, weight_dtype)
+    return xp.affine_gradient(g_out, x, made, scale, shape, axes, affine, weight_shape, eps, centered, held(weight_dtype))
 
 
 def _in_bias(xp, g_out, bias_shape, bias_dtype, x_dtype, shape, affine):
     g = working(xp, g_out, shape)
-    g = _shared_sum(xp, g if bias_dtype == x_dtype else xp.astype(g, bias_dtype), affine)
+    g = _shared_sum(xp, g if held(bias_dtype) == held(x_dtype) else xp.astype(g, held(bias_dtype)), affine)
     return xp.reshape(g, bias_shape)
 
 
@@ -176,14 +181,14 @@ def _given_scale(xp, weight, variance, eps, ndim):
 
 
 def _channel_sum(xp, g, d):
-    if getattr(g.dtype, "np", g.dtype) != d:
-        g = xp.astype(g, d)
+    if held(g.dtype) != held(d):
+        g = xp.astype(g, held(d))
     return xp.sum(g, axis=(0, *range(2, g.ndim)))
 
 
 def _given_in_x(xp, g, weight, variance, eps, x_dtype):
     made = g * _given_scale(xp, weight, variance, eps, g.ndim)
-    return made if getattr(made.dtype, "np", made.dtype) == getattr(g.dtype, "np", g.dtype) else xp.astype(made, x_dtype)
+    return made if held(made.dtype) == held(x_dtype) else xp.astype(made, held(x_dtype))
 
 
 batch_norm_given.derivative(
