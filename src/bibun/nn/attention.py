@@ -1,7 +1,7 @@
 """``torch.nn.attention``: the choice among kernels of scaled dot-product attention.
 
-In: the kernels that a program allows. Out: a context manager. There is one kernel here, exact like PyTorch's plain one, and
-it runs whatever is allowed.
+In: the kernels that a program allows. Out: a context manager. There is one kernel here, exact like PyTorch's plain one,
+and it runs whatever is allowed.
 """
 
 from __future__ import annotations

@@ -79,25 +79,38 @@ def _no_grad_zero_(tensor: Tensor) -> Any:
 
 
 def _no_grad_trunc_normal_(tensor: Any, mean: float, std: float, a: float, b: float, generator: Any = None) -> Any:
-    """Uniform draws between the normal distribution's values at a and b, through its inverse."""
+    """Rejection sampling: normal draws where most lie in [a, b], else uniform ones accepted by their density."""
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
             "The distribution of values may be incorrect.",
             stacklevel=2,
         )
+    from .tensors import empty_like, where
 
     def cdf(x: float) -> float:
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
-    low, high = cdf((a - mean) / std), cdf((b - mean) / std)
+    def draw() -> Any:
+        """(values, which of them are rejected)."""
+        if often:
+            values = empty_like(tensor).normal_(mean, std, generator=generator)
+            return values, (values < low) | (values > high)
+        values = empty_like(tensor).uniform_(a, b, generator=generator)
+        log_density = values.sub(mean).div(std).pow(2).mul(-0.5).sub(log_peak)
+        return values, empty_like(tensor).uniform_(generator=generator).log() > log_density
+
     with no_grad():
-        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-        tensor.erfinv_()
-        tensor.mul_(std * math.sqrt(2.0))
-        tensor.add_(mean)
-        tensor.clamp_(min=a, max=b)
-        return tensor
+        often = cdf((b - mean) / std) - cdf((a - mean) / std) > 0.3
+        low, high = tensor.new_tensor(a).item(), tensor.new_tensor(b).item()
+        log_peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+        values, rejected = draw()
+        while rejected.any():
+            # All are drawn anew, as PyTorch does, though only the rejected ones are replaced.
+            fresh, still = draw()
+            values = where(rejected, fresh, values)
+            rejected = rejected & still
+        return tensor.copy_(values)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
