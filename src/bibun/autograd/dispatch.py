@@ -301,8 +301,10 @@ def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
         raise NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{dtypes.BY_NUMPY[common].scalar_name}'")
     elif kind == "order" and common.kind == "c":
         raise NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{dtypes.BY_NUMPY[common].scalar_name}'")
-    elif kind == "difference" and any(isinstance(x, ndarray) and x.dtype.kind == "b" for x in checked):
+    elif kind == "difference" and any(x.dtype.kind == "b" if isinstance(x, ndarray) else isinstance(x, bool) for x in checked):
         raise RuntimeError(BOOLEAN_DIFFERENCE[common.kind == "b" and len(checked) == 2 and all(isinstance(x, ndarray) for x in checked)])
+    if common.kind in prim.refuses:
+        raise NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{dtypes.BY_NUMPY[common].scalar_name}'")
     narrow = common in NARROW
     work = F32 if narrow else common
     raw, fix, shape = [], [], None
@@ -379,7 +381,10 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
             finally:
                 restore(token)
         else:
-            r = array_function(x, out=...)
+            try:
+                r = array_function(x, out=...)
+            except (TypeError, RuntimeWarning, FloatingPointError):
+                return apply(prim, (input,))
         t = new(Tensor)
         t._a = r
         t._grad = t._view = None

@@ -76,10 +76,10 @@ def cat(tensors: Any, dim: Any = 0, *, axis: Any = None) -> Any:
         dim = axis
     n = 0
     for x in tensors:
+        if not x._a.ndim:
+            _check_joint(tensors, 0)
         if x._a.shape != (0,) or not n:
             n = max(n, x._a.ndim)
-    if not n:
-        _check_joint(tensors, 0)
     dim = normalize_dim(dim, n)
     try:
         return apply(ops.concat, promoted(tensors), (dim,))

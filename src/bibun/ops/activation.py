@@ -21,7 +21,7 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 # Piecewise linear
 
 
-@elementwise
+@elementwise(refuses="bc")
 def relu(xp, x):
     """max(x, 0)."""
     return xp.relu(x)
@@ -37,7 +37,7 @@ rectified_gradient.derivative(grad=lambda xp, g, result: xp.rectified_gradient(g
 relu.derivative(x=lambda xp, g, out: xp.rectified_gradient(g, out))
 
 
-@elementwise
+@elementwise(refuses="c")
 def threshold(xp, x, /, threshold, value):
     """x where x > threshold, else value."""
     return xp.where(x > threshold, x, xp.full_like(x, value))
@@ -46,7 +46,7 @@ def threshold(xp, x, /, threshold, value):
 threshold.derivative(x=lambda xp, g, x, threshold: xp.where(x > threshold, g, xp.zeros_like(g)))
 
 
-@elementwise
+@elementwise(refuses="c")
 def leaky_relu(xp, x, /, negative_slope):
     """x where x > 0, else negative_slope·x."""
     return xp.where(x > 0, x, x * negative_slope)
@@ -55,7 +55,7 @@ def leaky_relu(xp, x, /, negative_slope):
 leaky_relu.derivative(x=lambda xp, g, x, negative_slope: xp.where(x > 0, g, g * negative_slope))
 
 
-@elementwise
+@elementwise(refuses="c")
 def hardtanh(xp, x, /, min_val, max_val):
     """x clipped to [min_val, max_val]."""
     return xp.clip(x, min_val, max_val)
@@ -82,7 +82,7 @@ def hardswish(xp, x):
 hardswish.derivative(x=lambda xp, g, x: xp.where(x <= -3, xp.zeros_like(g), xp.where(x < 3, g * (x / 3 + 0.5), g)))
 
 
-@elementwise
+@elementwise(refuses="c")
 def hardshrink(xp, x, /, lambd):
     """x where |x| > lambd, else 0."""
     return xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(x), x)
@@ -91,7 +91,7 @@ def hardshrink(xp, x, /, lambd):
 hardshrink.derivative(x=lambda xp, g, x, lambd: xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(g), g))
 
 
-@elementwise
+@elementwise(refuses="c")
 def softshrink(xp, x, /, lambd):
     """x moved towards 0 by lambd, and 0 within."""
     return xp.where(x > lambd, x - lambd, xp.where(x < -lambd, x + lambd, x * 0))
@@ -109,7 +109,7 @@ def prelu(xp, x, weight):
 prelu.derivative(x=lambda xp, g, x, weight: xp.where(x > 0, g, weight * g), weight=lambda xp, g, x: xp.where(x > 0, xp.zeros_like(g), x * g))
 
 
-@elementwise(grad="RreluWithNoise")
+@elementwise(grad="RreluWithNoise", refuses="c")
 def rrelu(xp, x, noise):
     """x·noise, where noise is 1 for positive x and a random slope else."""
     return x * noise
@@ -121,7 +121,7 @@ rrelu.derivative(x=lambda g, noise: g * noise)
 # Exponential
 
 
-@elementwise
+@elementwise(refuses="c")
 def elu(xp, x, /, alpha, scale, input_scale):
     """scale·x where x > 0, else scale·alpha·(exp(input_scale·x) - 1)."""
     return xp.where(x > 0, x * scale, xp.expm1(xp.minimum(x, xp.zeros_like(x)) * input_scale) * (alpha * scale))
@@ -131,7 +131,7 @@ elu.derivative(x=lambda xp, g, x, alpha, scale, input_scale: xp.where(
     x > 0, g * scale, g * xp.exp(xp.minimum(x, xp.zeros_like(x)) * input_scale) * (alpha * scale * input_scale)))
 
 
-@elementwise(grad="Celu")
+@elementwise(grad="Celu", refuses="c")
 def celu(xp, x, /, alpha):
     """max(0, x) + min(0, alpha·(exp(x/alpha) - 1))."""
     return xp.where(x > 0, x, xp.expm1(xp.minimum(x, xp.zeros_like(x)) / alpha) * alpha)

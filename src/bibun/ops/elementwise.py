@@ -125,7 +125,7 @@ def divide_trunc(xp, x, y):
 divide_trunc.derivative(x=zero_rule, y=zero_rule)
 
 
-@elementwise(grad="RemainderBackward1")
+@elementwise(grad="RemainderBackward1", refuses="bc")
 def remainder(xp, x, y):
     """What is left of ``x`` by ``y``, with the sign of ``y``, as Python's ``%``."""
     check_divisor(x, y)
@@ -135,7 +135,7 @@ def remainder(xp, x, y):
 remainder.derivative(x=pass_rule, y=lambda xp, g, x, y: -g * xp.divide_floor(x, y))
 
 
-@elementwise(grad="FmodBackward1")
+@elementwise(grad="FmodBackward1", refuses="bc")
 def fmod(xp, x, y):
     """What is left of ``x`` by ``y``, with the sign of ``x``, as C's ``fmod``."""
     check_divisor(x, y)
@@ -163,7 +163,7 @@ def reciprocal(xp, x):
 reciprocal.derivative(x=lambda g, out: -g * (out * out).conj())
 
 
-@elementwise
+@elementwise(refuses="b")
 def abs(xp, x):
     """The magnitude; real for complex."""
     return xp.abs(x)
@@ -297,7 +297,7 @@ def ldexp(xp, x, y):
 ldexp.derivative(x=lambda xp, g, y: g * xp.exp2(y), y=lambda g, out: g * out * LN2)
 
 
-@elementwise
+@elementwise(refuses="biu")
 def hypot(xp, x, y):
     """``sqrt(x² + y²)`` without undue overflow."""
     return xp.hypot(x, y)

@@ -73,7 +73,7 @@ def log1p(xp, x):
 log1p.derivative(x=lambda g, x: g / (x + 1).conj())
 
 
-@elementwise
+@elementwise(refuses="biu")
 def logaddexp(xp, x, y):
     """``log(e**x + e**y)`` without overflow."""
     if x.dtype.kind == "c":
@@ -90,7 +90,7 @@ logaddexp.derivative(
 )
 
 
-@elementwise
+@elementwise(refuses="biu")
 def logaddexp2(xp, x, y):
     """``log2(2**x + 2**y)`` without overflow."""
     if x.dtype.kind != "f":
@@ -152,7 +152,7 @@ def sigmoid(xp, x):
 sigmoid.derivative(x=lambda g, out: g * ((1 - out) * out).conj())
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="c")
 def logit(xp, x, /, eps):
     """``log(x / (1 - x))``, with ``x`` first brought into [eps, 1 - eps] where ``eps`` is not None."""
     if eps is not None:

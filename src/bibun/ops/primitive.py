@@ -71,13 +71,15 @@ class Primitive:
             integers to the default float), ``compare`` (promote, give bool), ``order`` (the same, complex refused),
             ``logical`` (any dtype, gives bool), ``integer`` (promote; floats are refused), ``difference`` (promote;
             booleans are refused), ``choose`` (promote all but the first, a condition).
+        refuses: kinds of dtypes (NumPy's letters: ``b`` bool, ``i`` and ``u`` integers, ``f``, ``c`` complex) that an
+            elementwise primitive has no meaning for.
         derivatives: input name -> `Rule`.
         tangent_kind: ``elementwise``, ``linear``, ``multilinear``, ``rule`` or ``derived`` (from the derivative).
     """
 
     def __init__(self, run: Callable[..., Any], *, name: str | None = None, grad: str | None = None, family: str = "primitive",
                  kind: str | None = None, variadic: bool = False, outputs: Iterable[str] = ("out",), several: bool = False,
-                 nondiff: Iterable[str] = (), tangent: str = "derived", axes: str = "", shapes: str = "", keeps: bool = False):
+                 nondiff: Iterable[str] = (), tangent: str = "derived", axes: str = "", shapes: str = "", refuses: str = ""):
         self.run = run
         self.name = name or run.__name__.rstrip("_")
         self.grad_name = (grad or camel(self.name)) + ("" if grad and grad[-1].isdigit() else "Backward0")
@@ -87,7 +89,7 @@ class Primitive:
         self.outputs = tuple(outputs.split() if isinstance(outputs, str) else outputs)
         self.several = several or len(self.outputs) > 1
         self.nondiff = frozenset(nondiff.split() if isinstance(nondiff, str) else nondiff)
-        self.keeps = keeps
+        self.refuses = refuses
         self.doc = run.__doc__
         code = run.__code__     # read directly: `inspect` costs more to import than all entries together
         names = code.co_varnames[1:code.co_argcount]

@@ -68,7 +68,7 @@ def frac(xp, x):
 frac.derivative(x=pass_rule)
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="c")
 def copysign(xp, x, y):
     """The magnitude of ``x`` with the sign of ``y``."""
     return xp.copysign(x, y)

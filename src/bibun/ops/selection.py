@@ -33,7 +33,7 @@ def _inside(xp: Any, g: Any, x: Any, low: Any, high: Any) -> Any:
     return xp.where(x >= low, g, 0) if high is None else xp.where((x >= low) & (x <= high), g, 0)
 
 
-@elementwise(grad="ClampBackward1")
+@elementwise(grad="ClampBackward1", refuses="c")
 def clamp(xp, x, /, low, high):
     """``min(max(x, low), high)`` for numbers, either of which may be None; NaN passes."""
     refuse_complex(x, "clamp")
@@ -67,13 +67,13 @@ def _larger(xp: Any, g: Any, x: Any, y: Any) -> Any:
     return xp.where(x == y, g / 2, xp.where(x < y, 0, g))
 
 
-@elementwise
+@elementwise(refuses="c")
 def maximum(xp, x, y):
     """The larger of two; NaN if either is."""
     return xp.maximum(x, y)
 
 
-@elementwise
+@elementwise(refuses="c")
 def minimum(xp, x, y):
     """The smaller of two; NaN if either is."""
     return xp.minimum(x, y)
@@ -90,13 +90,13 @@ clamp_min_tensor.derivative(x=lambda xp, g, x, y: xp.where(x >= y, g, 0), y=lamb
 clamp_max_tensor.derivative(x=lambda xp, g, x, y: xp.where(x <= y, g, 0), y=lambda xp, g, x, y: xp.where(x > y, g, 0))
 
 
-@elementwise
+@elementwise(refuses="c")
 def fmax(xp, x, y):
     """The larger of two; the other one if one is NaN."""
     return xp.fmax(x, y)
 
 
-@elementwise
+@elementwise(refuses="c")
 def fmin(xp, x, y):
     """The smaller of two; the other one if one is NaN."""
     return xp.fmin(x, y)

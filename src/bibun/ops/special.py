@@ -23,19 +23,19 @@ def from_scipy(name: str, label: str) -> Any:
 # Error functions
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="c")
 def erf(xp, x):
     """The error function."""
     return xp.erf(x)
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="c")
 def erfc(xp, x):
     """``1 - erf(x)``, accurate for large ``x``."""
     return xp.erfc(x)
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="c")
 def erfinv(xp, x):
     """The inverse of the error function."""
     return xp.erfinv(x)
@@ -70,13 +70,13 @@ log_ndtr.derivative(x=lambda xp, g, x: g / (xp.erfcx(x * -(0.5**0.5)) * (PI / 2)
 # Gamma functions
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="c")
 def lgamma(xp, x):
     """``log |Γ(x)|``."""
     return xp.lgamma(x)
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="c")
 def digamma(xp, x):
     """The derivative of `lgamma`."""
     return xp.digamma(x)
@@ -124,13 +124,13 @@ def _gamma_density(xp: Any, g: Any, x: Any, y: Any) -> Any:
     return g * xp.exp((x - 1) * xp.log(y) - y - xp.lgamma(x))
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="biuc")
 def igamma(xp, x, y):
     """The regularised lower incomplete gamma function P(x, y)."""
     return from_scipy("gammainc", "igamma")(x, y).astype(x.dtype)
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="biuc")
 def igammac(xp, x, y):
     """The regularised upper incomplete gamma function Q(x, y)."""
     return from_scipy("gammaincc", "igammac")(x, y).astype(x.dtype)
@@ -153,7 +153,7 @@ zeta_of_number, zeta_at_number = zeta.named("SpecialZetaBackward1"), zeta.named(
 # Bessel functions of imaginary argument
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="c")
 def i0(xp, x):
     """The modified Bessel function of order 0."""
     return xp.i0(x)

@@ -128,7 +128,7 @@ def _over_norm(xp: Any, g: Any, x: Any, y: Any, part: Any) -> Any:
     return xp.where(size == 0, 0, g * part / xp.where(size == 0, 1, size))
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", refuses="c")
 def atan2(xp, x, y):
     """The angle of the point (y, x)."""
     return xp.atan2(x, y)
@@ -158,7 +158,7 @@ def sinc(xp, x):
 sinc.derivative(x=_sinc_derivative)
 
 
-@elementwise(kind="float", grad="Deg2Rad")
+@elementwise(kind="float", grad="Deg2Rad", refuses="c")
 def deg2rad(xp, x):
     """Degrees as radians."""
     return xp.multiply(x, PI / 180)
@@ -167,7 +167,7 @@ def deg2rad(xp, x):
 deg2rad.derivative(x=lambda g: g * (PI / 180))
 
 
-@elementwise(kind="float", grad="Rad2Deg")
+@elementwise(kind="float", grad="Rad2Deg", refuses="c")
 def rad2deg(xp, x):
     """Radians as degrees."""
     return xp.multiply(x, 180 / PI)
