@@ -28,6 +28,7 @@ from .arrange import (  # noqa: F401
     block_diag, concat, constant_pad, diag_embed, diagonal_backward, flip, pad_back, pad_from_inside, restride, restride_backward, roll, rot90, rowmajor,
     select_backward, slice_backward, stack, tile, trace, tril, triu, unfold_backward,
 )
+from .ctc import ctc_gradient, ctc_loss  # noqa: F401
 from .elementwise import complex, conj, floor_divide, inf, logit, pow_scalar, sgn, sigmoid  # noqa: F401
 from .embedding import embedding, embedding_gradient, embedding_rows  # noqa: F401
 from .indexing import (  # noqa: F401
