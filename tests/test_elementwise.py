@@ -271,6 +271,37 @@ def test_in_place_and_out():
     assert z.tolist() == [1, 2]
 
 
+def test_in_place_arithmetic_writes_memory_and_history():
+    w = bibun.ones(3, requires_grad=True)
+    (w * w).sum().backward()
+    with bibun.no_grad():
+        memory = w._a
+        w -= 0.5 * w.grad
+        w.add_(1).mul_(2.0).sub_(bibun.ones(1)).div_(1)
+    assert w._a is memory and w.tolist() == [1.0] * 3 and w.is_leaf and w.requires_grad and w._version == 5
+    x = w * 2
+    x += w
+    x *= 3
+    x.sum().backward()
+    assert x.grad_fn.name() == "MulBackward0" and w.grad.tolist() == [11.0] * 3
+    base = bibun.zeros(2, 2)
+    row = base[0]
+    row += w[:2]
+    base.sum().backward()
+    assert base.requires_grad and w.grad.tolist() == [12.0, 12.0, 11.0]
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        w += 1
+    with pytest.raises(RuntimeError, match="broadcast"):
+        bibun.ones(1).add_(bibun.ones(3))
+    with pytest.raises(RuntimeError):
+        bibun.ones(1).expand(3).add_(1)
+    y = bibun.arange(4.0).reshape(2, 2)
+    y += y.T
+    assert y.tolist() == [[0.0, 3.0], [3.0, 6.0]]
+    assert bibun.ones(2).apply_(lambda v: v + 1).tolist() == [2.0, 2.0]
+    assert bibun.ones(2).map_(bibun.tensor([3.0, 4.0]), lambda a, b: a * b).tolist() == [3.0, 4.0]
+
+
 def test_accuracy_of_special_functions():
     """Against the definitions, in many digits, for few elements and for many."""
     mp = pytest.importorskip("mpmath")

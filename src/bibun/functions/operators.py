@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..autograd import dispatch
-from ..autograd.dispatch import apply
+from ..autograd.dispatch import CONSTANTS, F32, F64, apply, busy, user_frame
+from ..autograd.fp import IGNORE, quiet, restore
+from ..autograd.modes import state
+from ..autograd.versions import written
 from ..ops import comparison
 from ..ops import elementwise as ops
-from .pointwise import _pow, fmod, positive  # noqa: F401
+from .pointwise import _pow
 from .register import METHODS, inplace_of, operator
 
 add, subtract, multiply, divide = (operator(p) for p in (ops.add, ops.subtract, ops.multiply, ops.divide))
@@ -89,7 +94,45 @@ def _invert(self: Any) -> Any:
 METHODS["__invert__"] = _invert
 
 
-def _inplace(forward: Any, name: str) -> Any:
+# In place
+
+
+def in_memory(ufunc: Any, general: Callable[..., Any], name: str, operator: bool) -> Callable[..., Any]:
+    """An in-place call that, where nothing is recorded, has NumPy write straight into the tensor's memory."""
+
+    def call(self: Any, other: Any, **kwargs: Any) -> Any:
+        a = self._a
+        d = a.dtype
+        if (d is F32 or d is F64) and not kwargs and not busy[0]:
+            kind = other.__class__
+            b: Any = None
+            if kind is dispatch.Tensor or kind is dispatch.Parameter:
+                b = other._a
+                if b.dtype is not d or state.grad and (other._node is not None or other._view is not None):
+                    b = None
+            elif kind is float or kind is int:
+                b = CONSTANTS[d][other] if other else np.array(other, d)
+            if b is not None and (not state.grad or self._node is None and self._view is None):
+                token = quiet(IGNORE)
+                try:
+                    ufunc(a, b, out=a)
+                except (ValueError, TypeError, OverflowError):      # shapes apart, memory that must not be written
+                    return general(self, other)
+                finally:
+                    restore(token)
+                f = user_frame(2)
+                written(a, f.f_code, f.f_lasti)
+                return self
+        if operator and not isinstance(other, dispatch.OPERANDS):
+            return NotImplemented
+        return general(self, other, **kwargs)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = general.__doc__
+    return call
+
+
+def _guarded_inplace(forward: Any, name: str) -> Any:
     call = inplace_of(forward, name)
 
     def method(self: Any, other: Any) -> Any:
@@ -101,5 +144,17 @@ def _inplace(forward: Any, name: str) -> Any:
     return method
 
 
-for _name in ("add", "sub", "mul", "truediv", "pow", "mod", "floordiv", "and", "or", "xor", "lshift", "rshift"):
-    METHODS[f"__i{_name}__"] = _inplace(METHODS[f"__{_name}__"], f"__i{_name}__")
+for _name in ("pow", "mod", "floordiv", "and", "or", "xor", "lshift", "rshift"):
+    METHODS[f"__i{_name}__"] = _guarded_inplace(METHODS[f"__{_name}__"], f"__i{_name}__")
+for _name, _own, _ufunc, _aliases in (
+    ("add", "add", np.add, ()),
+    ("sub", "sub", np.subtract, ("subtract_",)),
+    ("mul", "mul", np.multiply, ("multiply_",)),
+    ("div", "truediv", np.divide, ("divide_",)),
+):
+    _general = inplace_of(METHODS[f"__{_own}__"], f"__i{_own}__")
+    METHODS[f"__i{_own}__"] = in_memory(_ufunc, _general, f"__i{_own}__", True)
+    METHODS[f"{_name}_"] = in_memory(_ufunc, METHODS[f"{_name}_"], f"{_name}_", False)
+    for _alias in _aliases:
+        METHODS[_alias] = METHODS[f"{_name}_"]
+METHODS["__idiv__"] = METHODS["__itruediv__"]

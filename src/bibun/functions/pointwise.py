@@ -565,6 +565,32 @@ def resolve_conj(input: Any) -> Any:
     return input
 
 
+@function(out=False)
+def is_neg(input: Any) -> bool:
+    """Whether the tensor is negated lazily: never here."""
+    return False
+
+
+def apply_(self: Any, callable: Any) -> Any:
+    """Replace each element by what a Python function gives for it; slow."""
+    return _replaced("apply_", self, lambda: [callable(v) for v in self.reshape(-1).tolist()])
+
+
+def map_(self: Any, tensor: Any, callable: Any) -> Any:
+    """Replace each element by what a Python function gives for it and that of ``tensor``; slow."""
+    other = tensor.expand(self.shape)
+    return _replaced("map_", self, lambda: list(map(callable, self.reshape(-1).tolist(), other.reshape(-1).tolist())))
+
+
+def _replaced(name: str, x: Any, values: Any) -> Any:
+    if x.requires_grad:
+        raise TypeError(f"Can't call {name}() on Variable that requires grad. Use var.detach().{name}() instead.")
+    return x.copy_(dispatch.wrap(np.array(values(), dtype=x._a.dtype).reshape(x._a.shape)))
+
+
+METHODS["apply_"], METHODS["map_"] = apply_, map_
+
+
 @function(method=False, out=False)
 def resolve_neg(input: Any) -> Any:
     """``input``: negation is done at once here."""
