@@ -112,7 +112,7 @@ def in_memory(ufunc: Any, general: Callable[..., Any], name: str, operator: bool
                     b = None
             elif kind is float or kind is int:
                 b = CONSTANTS[d][other] if other else np.array(other, d)
-            if b is not None and (not state.grad or self._node is None and self._view is None):
+            if b is not None and 0 not in a.strides and (not state.grad or self._node is None and self._view is None):
                 token = quiet(IGNORE)
                 try:
                     ufunc(a, b, out=a)
