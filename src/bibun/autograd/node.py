@@ -53,7 +53,7 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, xp: Any) -> Any:
         if axes:
             g = xp.sum(g, axis=axes, keepdims=False)
         if g.shape != shape:
-            g = xp.reshape(g, shape) if g.size == 1 or 0 not in shape and axes else xp.broadcast_to(g, shape)
+            g = xp.reshape(g, shape) if g.size == 1 or axes and (0 not in shape or 0 in g.shape) else xp.broadcast_to(g, shape)
     if dtype is not None:
         own = g.dtype if xp is cpu else g.dtype.np
         if own != dtype:
