@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import dtypes
+from ..autograd.dispatch import wrap
 from .register import FUNCTIONS
 
 
@@ -28,3 +31,22 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
         held = size.detach().clamp_min(eps)     # below eps the norm counts as constant
         return x / size.where(size.detach() >= eps, held)
     return (unit(x1) * unit(x2)).sum(dim)
+
+
+def pdist(input: Any, p: float = 2.0) -> Any:
+    """The p-norm distances between all pairs of rows, in the order (0, 1), (0, 2), …, (1, 2), …
+
+    Shape: input (n, m); output (n(n - 1)/2,).
+    """
+    a = input._a
+    if a.ndim != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {a.ndim}D")
+    if a.dtype.kind != "f":
+        raise RuntimeError("pdist only supports floating-point dtypes")
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
+    i, j = np.triu_indices(a.shape[0], 1)
+    return (input.index_select(0, wrap(i)) - input.index_select(0, wrap(j))).norm(p, 1)
+
+
+FUNCTIONS.update(pairwise_distance=pairwise_distance, cosine_similarity=cosine_similarity, pdist=pdist)

@@ -78,3 +78,46 @@ def _unusual(input: Any, weight: Any, bias: Any) -> Any:
         if x.ndim != 2 and b.ndim == 2:
             return apply(ops.linear, (input.reshape((rows, x.shape[-1])), weight, bias)).reshape((*x.shape[:-1], w.shape[0]))
     return apply(ops.linear, (input, weight, bias))
+
+
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+    """``input1[..., i] weight[k, i, j] input2[..., j]`` summed over i and j, plus ``bias[k]``.
+
+    Shape: input1 (*, n), input2 (*, m), weight (k, n, m), bias (k,); output (*, k).
+    """
+    x, y, w = input1._a, input2._a, weight._a
+    if x.ndim != y.ndim:
+        raise RuntimeError(f"bilinear(): input dimensions do not match: got {x.ndim} and {y.ndim}")
+    for dim, (m, n) in enumerate(zip(x.shape[:-1], y.shape[:-1])):
+        if m != n:
+            raise RuntimeError(f"bilinear(): input batch dimensions do not match at dim {dim}: got {m} and {n}")
+    for position, (have, want) in enumerate(((x.shape[-1], w.shape[1]), (y.shape[-1], w.shape[2])), 1):
+        if have != want:
+            raise RuntimeError(f"bilinear(): input{position} size does not match weight size: got {have} but expected {want}")
+    if bias is not None and bias._a.shape[0] != w.shape[0]:
+        raise RuntimeError(f"bilinear(): bias size does not match weight size: got {bias._a.shape[0]} but expected {w.shape[0]}")
+    k, n, m = w.shape
+    rows = math.prod(x.shape[:-1])
+    spread = linear(input1.reshape((rows, n)), weight.permute(0, 2, 1).reshape((k * m, n))).reshape((rows, k, m))
+    made = (spread * input2.reshape((rows, 1, m))).sum(-1).reshape((*x.shape[:-1], k))
+    return made if bias is None else made + bias
+
+
+def linear_cross_entropy(input: Any, linear_weight: Any, target: Any, *, linear_bias: Any = None, weight: Any = None, reduction: str = "mean",
+                         ignore_index: int | None = None, label_smoothing: float = 0.0, options: Any = None) -> Any:
+    """`cross_entropy` of `linear`; weights of more than two dimensions give logits (N, C, *).
+
+    Shape: input (N, n) or (n,), linear_weight (C, n) or (C, *, n), linear_bias (C,) or (C, *).
+    """
+    from .loss import cross_entropy
+    w = linear_weight._a
+    if linear_bias is not None and linear_bias._a.ndim == 1 and w.ndim > 2:
+        linear_bias = linear_bias.reshape((-1, *(1,) * (w.ndim - 2))).expand(w.shape[:-1])
+    logits = linear(input, linear_weight.reshape((-1, w.shape[-1])), None if linear_bias is None else linear_bias.reshape(-1))
+    if w.ndim > 2:
+        logits = logits.reshape((*input._a.shape[:-1], *w.shape[:-1]))
+    return cross_entropy(logits, target, weight, reduction=reduction, ignore_index=-100 if ignore_index is None else ignore_index,
+                         label_smoothing=label_smoothing)
+
+
+FUNCTIONS["bilinear"] = bilinear

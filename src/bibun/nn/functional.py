@@ -73,7 +73,7 @@ LATER: dict[str, str] = {
               "multilabel_soft_margin_loss triplet_margin_loss triplet_margin_with_distance_loss",
     "ctc": "ctc_loss",
     "norm": "layer_norm rms_norm group_norm batch_norm instance_norm local_response_norm normalize",
-    "linear": "linear bilinear",
+    "linear": "linear bilinear linear_cross_entropy",
     "distance": "cosine_similarity pairwise_distance pdist",
     "embedding": "embedding embedding_bag one_hot",
 }
