@@ -923,6 +923,52 @@ def test_vocabularies_agree():
         np.testing.assert_allclose(ends, ends[0], rtol=2e-6)
 
 
+def test_threads_give_the_same_numbers():
+    from bibun.optim import scratch
+
+    before = bibun.get_num_threads()
+    ends = []
+    for threads in (1, 3):
+        bibun.set_num_threads(threads)
+        random = np.random.default_rng(0)
+        params = [
+            bibun.from_numpy(random.standard_normal(n, "f4")).requires_grad_()
+            for n in (1 << 20, 5, 300, (1 << 20) + 77)
+        ]
+        assert sum(p.numel() for p in params if p.numel() > scratch.BLOCK) > scratch.SHARED
+        optimizer = bibun.optim.Adam(params, lr=0.1)
+        for p in params:
+            p.grad = bibun.from_numpy(random.standard_normal(p.numel(), "f4"))
+        optimizer.step()
+        ends.append(params)
+    bibun.set_num_threads(before)
+    for p, q in zip(*ends):
+        assert (values(p) == values(q)).all()
+
+
+def test_a_step_that_fails_leaves_nothing_for_the_next():
+    good, bad = bibun.ones(300, 300, requires_grad=True), bibun.ones(2, dtype=bibun.int64)
+    good.grad, bad.grad = bibun.ones(300, 300), bibun.ones(2, dtype=bibun.int64)
+    optimizer = bibun.optim.SGD([good, bad], lr=0.5)
+    with pytest.raises(RuntimeError, match="integral"):
+        optimizer.step()
+    bad.grad = None
+    before = values(good).copy()
+    optimizer.step()
+    np.testing.assert_allclose(values(good), before - 0.5)
+
+
+def test_dtypes_in_one_group():
+    params = [bibun.ones(3, dtype=t, requires_grad=True) for t in (bibun.float32, bibun.float64, bibun.bfloat16)]
+    optimizer = bibun.optim.Adam(params, lr=0.1)
+    for p in params:
+        p.grad = bibun.ones(3, dtype=p.dtype)
+    optimizer.step()
+    assert params[1][0].item() == pytest.approx(0.9, abs=2e-9)
+    assert params[0][0].item() == pytest.approx(0.9, abs=1e-7)
+    assert params[2][0].item() == pytest.approx(0.9, abs=4e-3)
+
+
 def test_exports():
     torch = pytest.importorskip("torch")
     missing = set(torch.optim.__all__) - set(bibun.optim.__all__)

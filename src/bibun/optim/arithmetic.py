@@ -3,8 +3,8 @@
 A rule such as Adam's is one function over a *vocabulary* ``x``: ``x.lerp_(m, g, w)``, ``x.addcdiv_(p, m, d, s)``.
 Handed `Arrays` it runs on ndarrays with scratch memory that is made once; handed `Singles`, on one-element arrays
 through Python floats; handed `Halves`, on float16 and bfloat16, computing in float32; handed `TENSORS`, on Tensors, so
-that it can be differentiated. Scalars of a rule pass through ``x.numbers`` first. `Scratch` chooses, `Blocks` walks
-large arrays in pieces that stay in cache.
+that it can be differentiated. Scalars of a rule pass through ``x.numbers`` first; arrays whose vocabularies are of one
+``kind`` can share them. `scratch` chooses the vocabulary for an array.
 
 What a vocabulary offers, operands ``a`` and ``b`` of one shape, scalars ``s``: in place ``mul_(a, s)``,
 ``add_(a, b, s)`` (a + s·b, one rounding where that is cheap), ``lerp_``, ``addcmul_``, ``addcdiv_``, ``maximum_``,
@@ -22,11 +22,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BLOCK", "TENSORS", "Arrays", "Blocks", "Complexes", "Halves", "Scratch", "Singles"]
-
-#: Elements of a block: six float32 arrays of this length fit in a core's second-level cache, and NumPy's cost of a
-#: call is small beside the work on one.
-BLOCK = 32768
+__all__ = ["FUSED", "TENSORS", "Arrays", "Halves", "Singles", "row_of_sums"]
 
 #: Up to so many elements, a + s·b is rounded once, as fused multiply-add does. Beyond, the second pass would be felt.
 FUSED = 4096
@@ -63,11 +59,11 @@ class Arrays:
     ``t`` is scratch of the operations themselves; ``u``, ``d`` and ``e`` are places that a rule names.
     """
 
-    __slots__ = ("d", "dtype", "e", "known", "left", "pair", "right", "t", "u", "weight", "weights")
+    __slots__ = ("d", "dtype", "e", "kind", "known", "left", "pair", "right", "t", "u", "weight", "weights")
 
     def __init__(self, shape: tuple[int, ...], memory: Any, known: dict[float, Any]):
         n = math.prod(shape)
-        self.dtype = memory.dtype
+        self.dtype = self.kind = memory.dtype
         self.known = known
         self.t, self.u, self.d, self.e = (memory[i, :n].reshape(shape) for i in range(4))
         self.pair = None
@@ -275,11 +271,12 @@ class Singles:
     Doubles hold products of float32 numbers exactly, so a + s·b is rounded once for them.
     """
 
-    __slots__ = ("cell", "dtype")
+    __slots__ = ("cell", "dtype", "kind")
     u = d = e = None
 
     def __init__(self, dtype: Any):
         self.dtype = dtype
+        self.kind = self
         self.cell = np.zeros((), dtype)
 
     def run(self, rule: Any, flags: Any, numbers: Any, p: Any, g: Any, *states: Any) -> None:
@@ -377,113 +374,6 @@ def _quotient(a: float, b: float) -> float:
         return a / b
     except ZeroDivisionError:
         return math.nan if a == 0 or a != a else math.copysign(math.inf, a) * math.copysign(1.0, b)
-
-
-class Blocks:
-    """A vocabulary for arrays longer than `BLOCK`: rules are applied block by block, so that each stays in cache."""
-
-    __slots__ = ("dtype", "order", "shape", "tail", "words")
-
-    def __init__(self, a: Any, scratch: Scratch):
-        self.shape, self.dtype = a.shape, a.dtype
-        self.words = scratch.words((BLOCK,), a.dtype)
-        rest = a.size % BLOCK
-        self.tail = scratch.words((rest,), a.dtype) if rest else None
-        # The order of the dimensions in memory; a dense array becomes flat when they are put in it.
-        self.order = None if a.flags.c_contiguous else tuple(np.argsort([-abs(s) for s in a.strides], kind="stable"))
-
-    def numbers(self, values: Any) -> Any:
-        return self.words.numbers(values)
-
-    def run(self, rule: Any, flags: Any, numbers: Any, *arrays: Any) -> None:
-        flat = [self.flattened(a, i == 1) for i, a in enumerate(arrays)]
-        if any(f is None for f in flat):
-            # Some strange layout: no blocks, memory of its own.
-            whole = type(self.words)(self.shape, np.empty((5, arrays[0].size), self.dtype), {})
-            rule(whole, flags, numbers, *arrays)
-            return
-        words, n = self.words, arrays[0].size
-        for i in range(0, n - BLOCK + 1, BLOCK):
-            j = i + BLOCK
-            rule(words, flags, numbers, *[f[i:j] for f in flat])
-        if self.tail is not None:
-            i = n - n % BLOCK
-            rule(self.tail, flags, numbers, *[f[i:] for f in flat])
-
-    def flattened(self, a: Any, copy: bool) -> Any:
-        """``a`` in one dimension, in this parameter's order in memory; a copy only where allowed, else None."""
-        if self.order is not None:
-            a = a.transpose(self.order)
-        if not a.flags.c_contiguous:
-            if not copy:
-                return None
-            a = np.ascontiguousarray(a)
-        return a.reshape(-1)
-
-
-class Complexes:
-    """A vocabulary for complex arrays: real and imaginary parts take the rule each for itself, as PyTorch has it."""
-
-    __slots__ = ("dense", "dtype", "scratch", "words")
-
-    def __init__(self, a: Any, scratch: Scratch):
-        self.dtype = a.real.dtype
-        self.scratch = scratch
-        self.dense = a.flags.c_contiguous
-        self.words = scratch.for_array(a.reshape(-1).view(self.dtype) if self.dense else a.real)
-
-    def numbers(self, values: Any) -> Any:
-        return self.words.numbers(values)
-
-    def run(self, rule: Any, flags: Any, numbers: Any, *arrays: Any) -> None:
-        if self.dense and all(a.flags.c_contiguous for a in arrays):
-            self.words.run(rule, flags, numbers, *[a.reshape(-1).view(self.dtype) for a in arrays])
-        else:
-            words = self.scratch.for_array(arrays[0].real)
-            words.run(rule, flags, numbers, *[a.real for a in arrays])
-            words.run(rule, flags, numbers, *[a.imag for a in arrays])
-
-
-class Scratch:
-    """The vocabularies of one optimizer, and the scratch memory they share: five blocks for each dtype."""
-
-    def __init__(self) -> None:
-        self.memory: dict[Any, Any] = {}
-        self.known: dict[Any, dict[float, Any]] = {}
-        self.singles: dict[Any, Singles] = {}
-        self.shapes: dict[Any, Arrays] = {}
-
-    def for_array(self, a: Any) -> Any:
-        """The vocabulary for arrays like ``a``."""
-        dtype = a.dtype
-        kind = dtype.kind
-        if kind == "c":
-            return Complexes(a, self)
-        if kind in "biu":
-            raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-        if a.size == 1 and (dtype == F32 or dtype == F64):
-            words = self.singles.get(dtype)
-            if words is None:
-                words = self.singles[dtype] = Singles(dtype)
-            return words
-        if a.size > BLOCK:
-            return Blocks(a, self)
-        return self.words(a.shape, dtype)
-
-    def words(self, shape: tuple[int, ...], dtype: Any) -> Arrays:
-        """The vocabulary for arrays of one shape, not larger than a block."""
-        words = self.shapes.get((shape, dtype))
-        if words is None:
-            if len(self.shapes) > 512:
-                self.shapes.clear()
-            n = math.prod(shape)
-            need = max(2 * n if n <= FUSED else n, 64)
-            memory = self.memory.get(dtype)
-            if memory is None or memory.shape[1] < need:
-                memory = self.memory[dtype] = np.empty((5, 1 << (need - 1).bit_length()), dtype)
-            kind = Arrays if dtype == F32 or dtype == F64 else Halves
-            words = self.shapes[shape, dtype] = kind(shape, memory, self.known.setdefault(dtype, {}))
-        return words
 
 
 class _Tensors:

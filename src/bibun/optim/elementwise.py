@@ -18,8 +18,9 @@ from ..autograd.fp import IGNORE, quiet, restore
 from ..autograd.modes import state as mode
 from ..autograd.versions import written
 from ..tensor import Tensor, wrap
-from .arithmetic import TENSORS, Scratch
+from .arithmetic import TENSORS
 from .optimizer import Optimizer, global_post_hooks, global_pre_hooks, run_closure
+from .scratch import Scratch, finish
 
 __all__ = [
     "Elementwise",
@@ -126,7 +127,7 @@ class Elementwise(Optimizer):
     # the step
 
     def _prepare(self) -> None:
-        self._scratch = Scratch()
+        self._scratch = Scratch(deferring=True)
         self._vocabularies = {}
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -156,8 +157,13 @@ class Elementwise(Optimizer):
         try:
             for group in self.param_groups:
                 self._step_group(group, line)
+            scratch = self._scratch
+            if scratch is not None and scratch.jobs:
+                finish(scratch)
         finally:
             restore(token)
+            if self._scratch is not None and self._scratch.jobs:
+                self._scratch.jobs.clear()  # of a step that failed
         return loss
 
     step.hooked = True  # type: ignore[attr-defined]
@@ -197,7 +203,7 @@ class Elementwise(Optimizer):
         last: Any = None
         values: Any = ()
         numbers: Any = ()
-        dtype: Any = None
+        kind: Any = None
         for p in group["params"]:
             g = p._grad
             if g is None:
@@ -212,10 +218,10 @@ class Elementwise(Optimizer):
             found = known.get(p)
             words = found[1] if found is not None and found[0] is a else self._vocabulary(p, a)
             if n != last or own:
-                last, dtype = n, None
+                last, kind = n, None
                 values = self._numbers(group, n, state)
-            if words.__class__ is not dtype:
-                dtype = words.__class__
+            if words.kind is not kind:
+                kind = words.kind
                 numbers = words.numbers(values)
             words.run(rule, flags, numbers, a, g._a, *[state[name]._a for name in names])
             written(a, *line)

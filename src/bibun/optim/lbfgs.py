@@ -17,9 +17,10 @@ from ..autograd.fp import IGNORE, quiet, restore
 from ..autograd.modes import no_grad
 from ..autograd.versions import written
 from ..tensor import Tensor, wrap
-from .arithmetic import BLOCK, F32, F64, Scratch
+from .arithmetic import F32, F64
 from .elementwise import check_lr
 from .optimizer import Optimizer, ParamsT, run_closure
+from .scratch import BLOCK, Scratch
 
 __all__ = ["LBFGS"]
 

@@ -18,9 +18,9 @@ from ..autograd.dispatch import user_frame
 from ..autograd.fp import IGNORE, quiet, restore
 from ..autograd.versions import written
 from ..tensor import Tensor, wrap
-from .arithmetic import Scratch
 from .elementwise import check_lr_named
 from .optimizer import Optimizer, ParamsT, run_closure
+from .scratch import Scratch
 
 __all__ = ["Muon"]
 

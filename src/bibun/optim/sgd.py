@@ -81,7 +81,12 @@ class SGD(Elementwise):
     ):
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
-        for what, value in (("learning rate", lr), ("momentum value", momentum), ("weight_decay value", weight_decay)):
+        checked: tuple[tuple[str, Any], ...] = (
+            ("learning rate", lr),
+            ("momentum value", momentum),
+            ("weight_decay value", weight_decay),
+        )
+        for what, value in checked:
             if value < 0.0:
                 raise ValueError(f"Invalid {what}: {value}")
         if nesterov and (momentum <= 0 or dampening != 0):
@@ -149,15 +154,15 @@ class SGD(Elementwise):
         values = [float(v) for v in values]
         first = (flags[0], flags[1], True, *flags[3:])
         moving = group["momentum"] != 0
-        states, dtype, numbers = self.state, None, None
+        states, kind, numbers = self.state, None, None
         for p in group["params"]:
             g = p._grad
             if g is None:
                 continue
             a = p._a
             words = self._words(p, a)
-            if words.__class__ is not dtype:
-                dtype, numbers = words.__class__, words.numbers(values)
+            if words.kind is not kind:
+                kind, numbers = words.kind, words.numbers(values)
             if moving:
                 state = states[p]
                 velocity = state.get("momentum_buffer")

@@ -54,7 +54,7 @@ def check_optimizer(optimizer: Any) -> None:
 
 def copied(value: Any) -> Any:
     """A rate that later writes into the group's tensor do not change."""
-    return value.clone() if isinstance(value, Tensor) else value  # type: ignore[attr-defined]
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def values_of(optimizer: Optimizer, key: str) -> list[Any]:
