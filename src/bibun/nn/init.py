@@ -205,8 +205,9 @@ def _calculate_fan_in_and_fan_out(tensor: Any) -> tuple[int, int]:
     """How many inputs each output of a layer with this weight has, and the other way round."""
     if tensor.dim() < 2:
         raise ValueError("Fan in and fan out can not be computed for tensor with fewer than 2 dimensions")
-    field = math.prod(tensor.shape[2:])
-    return tensor.size(1) * field, tensor.size(0) * field
+    outputs, inputs, *window = tensor.shape
+    field = math.prod(window)
+    return inputs * field, outputs * field
 
 
 def _calculate_correct_fan(tensor: Any, mode: str) -> int:

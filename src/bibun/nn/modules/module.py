@@ -73,6 +73,9 @@ __all__ = [
 M = TypeVar("M", bound="Module")
 
 _new_dict = dict.__new__
+#: Types whose values are no members, whatever happens: most of what is assigned.
+_PLAIN = frozenset((int, float, bool, str, type(None), list, tuple))
+
 _MEMBER_DICTS = ("_parameters", "_buffers", "_modules")
 
 #: Every dict that a module's pickle holds beside its own attributes, as PyTorch's does.
@@ -95,6 +98,19 @@ _COMPLEX_WARNING = (
     "Complex modules are a new feature under active development whose design may change, and some modules might not "
     "work as expected when using complex tensors as parameters or buffers."
 )
+
+
+class _NoHooks(OrderedDict[int, Any]):
+    """Stands in a module's state for a dict of hooks that was never touched; pickled, it is an empty ordered dict."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _NoHooks:
+        return self
+
+    def __reduce__(self) -> Any:
+        return OrderedDict, ()
+
+
+_NO_HOOKS = _NoHooks()
 
 
 def _addindent(text: str, spaces: int) -> str:
@@ -301,8 +317,13 @@ class Module(Tree, Hooked, Stateful):
     def __setattr__(self, name: str, value: Any) -> None:
         attributes = self.__dict__
         params = attributes.get("_parameters")
+        kind = value.__class__
+        if kind is Tensor:
+            special = value._is_buffer
+        else:
+            special = kind not in _PLAIN and isinstance(value, (Tensor, Module, dict))
         if (
-            isinstance(value, (Tensor, Module, dict))
+            special
             or params is None
             or name in params
             or name in attributes["_modules"]
@@ -404,10 +425,10 @@ class Module(Tree, Hooked, Stateful):
             return dict(attributes)
         state = {"training": attributes["training"]} if "training" in attributes else {}
         for name in ("_parameters", "_buffers", "_non_persistent_buffers_set", *_HOOK_DICTS[:2]):
-            state[name] = attributes[name] if name in attributes else OrderedDict()
+            state[name] = attributes.get(name, _NO_HOOKS)
         state["_is_full_backward_hook"] = self._is_full_backward_hook
         for name in (*_HOOK_DICTS[2:], "_modules"):
-            state[name] = attributes[name] if name in attributes else OrderedDict()
+            state[name] = attributes.get(name, _NO_HOOKS)
         members = [attributes[name] for name in _MEMBER_DICTS]
         for name, value in attributes.items():
             if name not in state and name != "_hooked" and not any(name in m and m[name] is value for m in members):

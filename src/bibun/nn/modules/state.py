@@ -295,11 +295,16 @@ def _load_tree(
     if assign:
         local_metadata["assign_to_params_buffers"] = assign
     module._load_from_state_dict(entries, prefix, local_metadata, True, missing, unexpected, errors)
+    children: dict[str, dict[str, Any]] = {}
+    start = len(prefix)
+    for key, value in entries.items():
+        head, dot, _ = key[start:].partition(".")
+        if dot and key.startswith(prefix):
+            children.setdefault(head, {})[key] = value
     for name, child in module._modules.items():
         if child is not None:
-            below = f"{prefix}{name}."
-            child_entries = {k: v for k, v in entries.items() if k.startswith(below)}
-            _load_tree(child, child_entries, below, metadata, assign, missing, unexpected, errors)
+            mine = children.get(name, {})
+            _load_tree(child, mine, f"{prefix}{name}.", metadata, assign, missing, unexpected, errors)
     for hook in module._load_state_dict_post_hooks.values():
         if hook(module, _IncompatibleKeys(missing, unexpected)) is not None:
             raise AssertionError(

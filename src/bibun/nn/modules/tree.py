@@ -95,8 +95,19 @@ class Tree:
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """All parameters, each once; with ``recurse=False`` those of this module alone."""
-        for _, param in self.named_parameters(recurse=recurse):
-            yield param
+        self._parameters  # noqa: B018  (before Module.__init__, the error that names it)
+        walk = _plain_walk(self) if recurse else [self]
+        if walk is None or type(self).named_parameters is not Tree.named_parameters:
+            for _, param in self.named_parameters(recurse=recurse):
+                yield param
+            return
+        # The same walk without the names.
+        seen = set()
+        for module in walk:
+            for param in module._parameters.values():
+                if param is not None and param not in seen:
+                    seen.add(param)
+                    yield param
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -147,3 +158,19 @@ class Tree:
         for name, module in self._modules.items():
             if module is not None:
                 yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+
+
+def _plain_walk(module: Any) -> list[Any] | None:
+    """The modules of `named_modules`, in its order; None where some class walks in a way of its own."""
+    todo, seen, found = [module], set(), []
+    while todo:
+        module = todo.pop()
+        if module in seen:
+            continue
+        kind = type(module)
+        if kind.named_modules is not Tree.named_modules or kind._named_members is not Tree._named_members:
+            return None
+        seen.add(module)
+        found.append(module)
+        todo += [child for child in reversed(module._modules.values()) if child is not None]
+    return found
