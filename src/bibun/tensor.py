@@ -121,17 +121,20 @@ class Tensor:
         """Steps in memory, in elements, from one element to the next along each dimension (or one of them)."""
         a = self._a
         n = a.itemsize
+        if not a.size:      # NumPy keeps no strides of empty arrays
+            strides = contiguous_strides(a.shape)
+            return strides if dim is None else strides[dtypes_dim(dim, a.ndim)]
         if dim is not None:
             return a.strides[dtypes_dim(dim, a.ndim)] // n
         return tuple([s // n for s in a.strides])
 
     def storage_offset(self) -> int:
         """Elements from the start of the storage to the first element."""
-        root = versions.root_of(self._a)
-        if root is self._a or not self._a.size:
+        a = self._a
+        if a.base is None or not a.size:
             return 0
-        start = versions.span(root)[0]
-        return (self._a.__array_interface__["data"][0] - start) // self._a.itemsize
+        from .storage import offset_of
+        return offset_of(a) // a.itemsize
 
     def data_ptr(self) -> int:
         """The address of the first element; 0 for an empty tensor."""
@@ -570,6 +573,14 @@ class _Exposed:
     def __init__(self, a: ndarray):
         self.owner = a
         self.__array_interface__ = a.__array_interface__
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides, in elements, of a tensor of that shape in row-major order; a dimension of no elements counts as one."""
+    strides = [1] * len(shape)
+    for i in range(len(shape) - 1, 0, -1):
+        strides[i - 1] = strides[i] * max(shape[i], 1)
+    return tuple(strides)
 
 
 def dtypes_dim(dim: int, ndim: int) -> int:

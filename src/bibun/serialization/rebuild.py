@@ -17,7 +17,7 @@ from ..autograd.dispatch import wrap
 from ..dtypes import BY_NUMPY, Size
 from ..dtypes import dtype as Dtype
 from ..storage import CLASSES, TypedStorage, UntypedStorage, bytes_of, memory_of, offset_of
-from ..tensor import Tensor
+from ..tensor import Tensor, contiguous_strides
 
 #: What the engine keeps in a tensor's ``__dict__``: no part of its value.
 ENGINE = frozenset(
@@ -32,19 +32,12 @@ def parts(a: np.ndarray) -> tuple[UntypedStorage, int, tuple[int, ...], tuple[in
     n = a.itemsize
     strides = a.strides
     if not a.size:
-        return UntypedStorage._of(np.empty(0, a.dtype)), 0, a.shape, _contiguous(a.shape)
+        return UntypedStorage._of(np.empty(0, a.dtype)), 0, a.shape, contiguous_strides(a.shape)
     offset = offset_of(a)
     if offset % n or any(s < 0 or s % n for s in strides) or not a.dtype.isnative:
         a = a.astype(a.dtype.newbyteorder("="), order="C")  # only NumPy's arrays can look like that
-        return UntypedStorage._of(a), 0, a.shape, _contiguous(a.shape)
+        return UntypedStorage._of(a), 0, a.shape, contiguous_strides(a.shape)
     return UntypedStorage._of(memory_of(a)), offset // n, a.shape, tuple([s // n for s in strides])
-
-
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    strides = [1] * len(shape)
-    for i in range(len(shape) - 1, 0, -1):
-        strides[i - 1] = strides[i] * max(shape[i], 1)
-    return tuple(strides)
 
 
 def reduce_tensor(tensor: Any, protocol: Any = 2) -> tuple[Any, ...]:
@@ -135,7 +128,7 @@ def window(storage: Any, dtype: Dtype, offset: Any, size: Any, stride: Any) -> n
     if not offset and need == room and root.dtype == dtype.np:  # the usual case: the tensor is its storage
         if root.shape == size and root.strides == tuple([s * n for s in stride]):
             return root
-        if stride == _contiguous(size) and root.flags.c_contiguous:
+        if stride == contiguous_strides(size) and root.flags.c_contiguous:
             return root.reshape(size)
     try:
         return np.ndarray(size, dtype.np, bytes_of(root), offset * n, tuple([s * n for s in stride]))

@@ -19,6 +19,7 @@ from ..dtypes import dtype as Dtype
 from ..storage import CLASSES, TypedStorage, UntypedStorage
 from .archive import CHUNK, ArchiveWriter
 from .location import location_tag
+from .modules import module_state
 from .names import to_file
 from .settings import settings
 
@@ -82,6 +83,9 @@ def _pickler(pickle_module: Any, storages: _Storages, legacy: bool) -> type:
                 self.write(pickle.GLOBAL + f"{pair[0]}\n{pair[1]}\n".encode())
             self.memoize(obj)
             return None
+
+        def save_reduce(self, func: Any, args: Any, state: Any = None, *more: Any, obj: Any = None, **kw: Any) -> Any:
+            return base.save_reduce(self, func, args, module_state(obj, state), *more, obj=obj, **kw)
 
         if hasattr(base, "dispatch"):
             dispatch = base.dispatch.copy()
