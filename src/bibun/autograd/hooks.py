@@ -9,34 +9,51 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from . import dispatch
 
-_next_id = 0
-
 
 class RemovableHandle:
-    """What registering a hook gives: ``remove()`` takes the hook away again. Also a context manager."""
+    """Takes a hook out of its dict: `handle.remove()`, or leave `with handle:`.
 
-    def __init__(self, hooks: Any, *, extra_dict: Any = None):
-        global _next_id
-        self.hooks_ref = weakref.ref(hooks)
-        self.id = _next_id
-        _next_id += 1
-        self.extra = tuple(weakref.ref(d) for d in (extra_dict if isinstance(extra_dict, list) else [extra_dict] if extra_dict is not None else ()))
+    The dict is held weakly, so a handle keeps no module alive. `extra_dict` names further dicts (one, or a list)
+    holding marks under the same id.
+    """
+
+    next_id: int = 0
+    id: int
+
+    def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
+        self.hooks_dict_ref: Callable[[], Any] = weakref.ref(hooks_dict)
+        self.id = RemovableHandle.next_id
+        RemovableHandle.next_id += 1
+        extras = extra_dict if isinstance(extra_dict, list) else [] if extra_dict is None else [extra_dict]
+        self.extra_dict_ref: tuple[Callable[[], Any], ...] = tuple(weakref.ref(d) for d in extras)
 
     def remove(self) -> None:
-        """Take the hook away; a second time does nothing."""
-        for ref in (self.hooks_ref, *self.extra):
+        """Remove the hook; a second call does nothing."""
+        for ref in (self.hooks_dict_ref, *self.extra_dict_ref):
             hooks = ref()
-            if hooks is not None and self.id in hooks:
-                del hooks[self.id]
+            if hooks is not None:
+                hooks.pop(self.id, None)
+
+    def __getstate__(self) -> Any:
+        return (self.hooks_dict_ref(), self.id, tuple(ref() for ref in self.extra_dict_ref))
+
+    def __setstate__(self, state: Any) -> None:
+        hooks, self.id = state[0], state[1]
+        # Weak references to what nothing else holds would be dead on arrival: an empty dict stands in.
+        self.hooks_dict_ref = weakref.ref(OrderedDict() if hooks is None else hooks)
+        extras = state[2] if len(state) > 2 and state[2] is not None else ()
+        self.extra_dict_ref = tuple(weakref.ref(OrderedDict() if d is None else d) for d in extras)
+        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
 
     def __enter__(self) -> RemovableHandle:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exception: Any) -> None:
         self.remove()
 
 

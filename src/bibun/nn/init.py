@@ -60,22 +60,22 @@ _LINEAR = frozenset(
 
 def _no_grad_uniform_(tensor: Tensor, a: float, b: float, generator: Any = None) -> Any:
     with no_grad():
-        return tensor.uniform_(a, b, generator=generator)  # type: ignore[attr-defined]
+        return tensor.uniform_(a, b, generator=generator)
 
 
 def _no_grad_normal_(tensor: Tensor, mean: float, std: float, generator: Any = None) -> Any:
     with no_grad():
-        return tensor.normal_(mean, std, generator=generator)  # type: ignore[attr-defined]
+        return tensor.normal_(mean, std, generator=generator)
 
 
 def _no_grad_fill_(tensor: Tensor, val: float) -> Any:
     with no_grad():
-        return tensor.fill_(val)  # type: ignore[attr-defined]
+        return tensor.fill_(val)
 
 
 def _no_grad_zero_(tensor: Tensor) -> Any:
     with no_grad():
-        return tensor.zero_()  # type: ignore[attr-defined]
+        return tensor.zero_()
 
 
 def _no_grad_trunc_normal_(tensor: Any, mean: float, std: float, a: float, b: float, generator: Any = None) -> Any:

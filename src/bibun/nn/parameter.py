@@ -236,7 +236,7 @@ for _name in "to type cpu cuda half float double bfloat16 char short int long".s
 del _name
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc, override]
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
     """A parameter whose shape is not known yet; every use but conversion raises until `materialize`."""
 
     __slots__ = ()
@@ -252,7 +252,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: igno
         return known
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc, override]
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc]
     """A buffer whose shape is not known yet; every use but conversion raises until `materialize`."""
 
     __slots__ = ()

@@ -1,61 +1,19 @@
 """Handles of registered hooks, and the hook that watches a module's backward pass.
 
-In: the ordered dicts that modules, tensors and optimizers keep their hooks in. Out: `RemovableHandle`, which takes one
-hook out again, and `BackwardHook`, which brackets a module's forward with two identity nodes so that the gradients
+In: the ordered dicts that modules, tensors and optimizers keep their hooks in. Out: `RemovableHandle` (of the autograd
+floor), which takes one hook out again, and `BackwardHook`, which brackets a module's forward with two identity nodes so that the gradients
 of its outputs and inputs pass through user functions.
 """
 
 from __future__ import annotations
 
 import warnings
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from ..autograd.hooks import RemovableHandle
+
 __all__ = ["BackwardHook", "RemovableHandle", "unserializable_hook", "warn_if_has_hooks"]
-
-
-class RemovableHandle:
-    """Takes a hook out of its dict: `handle.remove()`, or leave `with handle:`.
-
-    The dict is held weakly, so a handle keeps no module alive. `extra_dict` names further dicts (one, or a list)
-    holding marks under the same id.
-    """
-
-    next_id: int = 0
-    id: int
-
-    def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
-        self.hooks_dict_ref: Callable[[], Any] = weakref.ref(hooks_dict)
-        self.id = RemovableHandle.next_id
-        RemovableHandle.next_id += 1
-        extras = extra_dict if isinstance(extra_dict, list) else [] if extra_dict is None else [extra_dict]
-        self.extra_dict_ref: tuple[Callable[[], Any], ...] = tuple(weakref.ref(d) for d in extras)
-
-    def remove(self) -> None:
-        """Remove the hook; a second call does nothing."""
-        for ref in (self.hooks_dict_ref, *self.extra_dict_ref):
-            hooks = ref()
-            if hooks is not None:
-                hooks.pop(self.id, None)
-
-    def __getstate__(self) -> Any:
-        return (self.hooks_dict_ref(), self.id, tuple(ref() for ref in self.extra_dict_ref))
-
-    def __setstate__(self, state: Any) -> None:
-        hooks, self.id = state[0], state[1]
-        # Weak references to what nothing else holds would be dead on arrival: an empty dict stands in.
-        self.hooks_dict_ref = weakref.ref(OrderedDict() if hooks is None else hooks)
-        extras = state[2] if len(state) > 2 and state[2] is not None else ()
-        self.extra_dict_ref = tuple(weakref.ref(OrderedDict() if d is None else d) for d in extras)
-        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self.remove()
 
 
 def unserializable_hook(f: Callable) -> Callable:

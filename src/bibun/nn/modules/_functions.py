@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...autograd import Function
+from ...autograd.function import Function
 
 __all__ = ["BackwardHookFunction"]
 

@@ -121,7 +121,7 @@ def _addindent(text: str, spaces: int) -> str:
 def _typename(value: Any) -> str:
     """The name of a value's type as PyTorch's messages have it."""
     if isinstance(value, Tensor):
-        return value.type()  # type: ignore[attr-defined]
+        return value.type()
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
