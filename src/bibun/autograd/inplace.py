@@ -118,7 +118,7 @@ def assign(x: Any, result: Any, checked: bool = True) -> Any:
     if not a.flags.writeable:
         raise RuntimeError("unsupported operation: this tensor looks at memory that must not be written (a read-only array, or an "
                            "expanded tensor). Please clone() it before writing in place.")
-    if 0 in a.strides and any(step == 0 and n > 1 for step, n in zip(a.strides, a.shape)):
+    if 0 in a.strides and a.size and any(step == 0 and n > 1 for step, n in zip(a.strides, a.shape)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
                            "Please clone() the tensor before performing the operation.")
     if a is not source:
