@@ -38,6 +38,10 @@ from .indexing import (  # noqa: F401
 from .linear import linear, outer_sum  # noqa: F401
 from .loss import mse_loss, mse_loss_gradient, nll_loss, nll_loss_gradient  # noqa: F401
 from .norm import affine_gradient, normalize, normalize_gradient  # noqa: F401
+from .linalg import (  # noqa: F401
+    cholesky, cofactor, det, eig, eigh, householder_product, inv, lu_factor, matrix_exp, permutation, pinv, qr, qr_raw, slogdet, solve,
+    solve_triangular, svd, svdvals,
+)
 from .products import addmm, cross, dot, matmul, mm, mv, outer, vdot  # noqa: F401
 from .reduce import (  # noqa: F401
     NARROW, cumulative_logsumexp, cumulative_max, cumulative_min, cumulative_prod, cumulative_sum, kthvalue, logsumexp, max, max_at, mean, median_at,

@@ -1,0 +1,1000 @@
+"""Linear algebra: ``torch.linalg`` and the older names beside it.
+
+In go batches of matrices (the last two dimensions); out come tensors, or named tuples of factors. Errors say which matrix
+of a batch is at fault.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes, return_types
+from ..autograd import dispatch
+from ..autograd.dispatch import apply, wrap
+from ..errors import LinAlgError, normalize_dim, normalize_dims
+from ..ops import linalg as ops
+from ..ops.primitive import REGISTRY
+from .reduction import as_dtype, vector_norm
+from .register import FUNCTIONS, METHODS, function
+from .shape import _last_two, only_tensor, sizes_of
+
+# Arguments
+
+
+def floating(x: Any, name: str, low: bool = False) -> Any:
+    """``x``, of a floating or complex dtype that LAPACK knows."""
+    only_tensor(x, name.replace("linalg.", "linalg_"), "A")
+    kind = x._a.dtype.kind
+    if kind in "biu":
+        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {x.dtype.scalar_name}")
+    if not low and (kind == "V" or x._a.dtype.itemsize < 4):
+        raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {x.dtype.scalar_name}")
+    return x
+
+
+def matrices(x: Any, name: str, low: bool = False, letter: str = "A") -> Any:
+    """``x``, a batch of matrices."""
+    floating(x, name, low)
+    if x._a.ndim < 2:
+        raise RuntimeError(f"{name}: The input tensor {letter} must have at least 2 dimensions.")
+    return x
+
+
+def square(x: Any, name: str) -> Any:
+    """``x``, a batch of square matrices."""
+    matrices(x, name)
+    m, n = x._a.shape[-2:]
+    if m != n:
+        raise RuntimeError(f"{name}: A must be batches of square matrices, but they are {m} by {n} matrices")
+    return x
+
+
+def _raise_info(info: Any, words: Any) -> None:
+    """Raise where an info array tells of failure; ``words(number)`` says what failed."""
+    a = info._a
+    if not a.any():
+        return
+    if not a.ndim:
+        raise LinAlgError(words[0] + words[1](int(a)))
+    place = int(np.flatnonzero(a.reshape(-1))[0])
+    raise LinAlgError(f"{words[0]}(Batch element {place}): {words[1](int(a.reshape(-1)[place]))}")
+
+
+def _plain(name: str, **options: Any) -> Any:
+    return function(name=name, method=False, space="linalg", **options)
+
+
+def mt(x: Any) -> Any:
+    """The last two dimensions exchanged."""
+    return _last_two(x, "mT")
+
+
+def mh(x: Any) -> Any:
+    """The conjugate transpose of the last two dimensions."""
+    made = _last_two(x, "mH")
+    return made.conj() if made._a.dtype.kind == "c" else made
+
+
+# Inverses and determinants
+
+
+@_plain("inv_ex")
+def inv_ex(A: Any, *, check_errors: bool = False) -> Any:  # noqa: N803
+    """(inverse, info) of square matrices; nothing raises where one is singular, unless asked to."""
+    inverse, info = apply(ops.inv, (square(A, "linalg.inv"),))
+    if check_errors:
+        _check_inverse(info)
+    return return_types.linalg_inv_ex((inverse, info))
+
+
+def _check_inverse(info: Any) -> None:
+    _raise_info(info, ("linalg.inv: ", lambda k: f"The diagonal element {k} is zero, the inversion could not be completed because the input "
+                       "matrix is singular."))
+
+
+def inv(A: Any) -> Any:  # noqa: N803
+    """The inverse of square matrices.
+
+    >>> import bibun as torch
+    >>> torch.linalg.inv(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.2500]])
+    """
+    inverse, info = apply(ops.inv, (square(A, "linalg.inv"),))
+    _check_inverse(info)
+    return inverse
+
+
+_plain("inv")(inv)
+
+
+@function()
+def inverse(input: Any) -> Any:
+    """`torch.linalg.inv`."""
+    return inv(input)
+
+
+def det(A: Any) -> Any:  # noqa: N803
+    """The determinant of square matrices."""
+    return apply(ops.det, (square(A, "linalg.det"),))
+
+
+_plain("det")(det)
+
+
+@function(name="det", out=False)
+def det_(input: Any) -> Any:
+    """`torch.linalg.det`."""
+    return det(input)
+
+
+@_plain("slogdet")
+def linalg_slogdet(A: Any) -> Any:  # noqa: N803
+    """(sign, log of the magnitude) of determinants."""
+    return return_types.linalg_slogdet(apply(ops.slogdet, (square(A, "linalg.slogdet"),)))
+
+
+@function(out=False)
+def slogdet(input: Any) -> Any:
+    """`torch.linalg.slogdet`."""
+    return return_types.slogdet(apply(ops.slogdet, (square(input, "linalg.slogdet"),)))
+
+
+@function(out=False)
+def logdet(input: Any) -> Any:
+    """The logarithm of determinants: NaN where one is negative."""
+    sign, log = apply(ops.slogdet, (square(input, "logdet"),))
+    if sign._a.dtype.kind == "c":
+        return METHODS["log"](sign) + log
+    nan = wrap(np.full((), math.nan, log._a.dtype))
+    return apply(REGISTRY["where"], (wrap(sign._a == -1), nan, log))
+
+
+# Solutions
+
+
+def _is_vector(a: Any, b: Any) -> bool:
+    """PyTorch's rule: B is one vector, or a batch of them that fits A's batch exactly."""
+    return b.ndim == 1 or a.ndim - 1 == b.ndim and b.shape == a.shape[:-1]
+
+
+def _solved(A: Any, B: Any, left: bool, name: str) -> Any:  # noqa: N803
+    square(A, name)
+    floating(B, name)
+    a, b = A._a, B._a
+    if a.dtype != b.dtype:
+        raise RuntimeError(f"{name}: Expected A and B to have the same dtype, but found A of type {A.dtype.scalar_name} and B of type "
+                           f"{B.dtype.scalar_name} instead")
+    vector = _is_vector(a, b)
+    columns = B.unsqueeze(-1) if vector else B
+    if vector and not left:
+        raise RuntimeError(f"{name}: Vector broadcasting of the left hand side is not supported for left=False. In this case linalg.solve is "
+                           "equivalent to B / A.squeeze(-1)")
+    n = a.shape[-1]
+    m = columns._a.shape[-2 if left else -1]
+    if n != m:
+        equation = "AX = B" if left else "XA = B"
+        raise RuntimeError(f"{name}: Incompatible shapes of A and B for the equation {equation} ({n}x{n} and {columns._a.shape[-2]}x"
+                           f"{columns._a.shape[-1]})")
+    try:
+        np.broadcast_shapes(a.shape[:-2], columns._a.shape[:-2])
+    except ValueError:
+        raise RuntimeError(f"{name}: The batch dimensions of A ({list(a.shape[:-2])}) and B ({list(columns._a.shape[:-2])}) must be "
+                           "broadcastable") from None
+    if left:
+        made, info = apply(ops.solve, (A, columns))
+    else:
+        made, info = apply(ops.solve, (mt(A), mt(columns)))
+        made = mt(made)
+    return (made.squeeze(-1) if vector else made), info
+
+
+def _check_solution(info: Any) -> None:
+    _raise_info(info, ("torch.linalg.solve: ", lambda k: "The solver failed because the input matrix is singular."))
+
+
+def solve(A: Any, B: Any, *, left: bool = True) -> Any:  # noqa: N803
+    """The solution X of ``A @ X = B`` (or, with ``left=False``, of ``X @ A = B``).
+
+    >>> import bibun as torch
+    >>> torch.linalg.solve(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.tensor([2.0, 2.0]))
+    tensor([1.0000, 0.5000])
+    """
+    made, info = _solved(A, B, left, "linalg.solve")
+    _check_solution(info)
+    return made
+
+
+_plain("solve")(solve)
+
+
+@_plain("solve_ex")
+def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:  # noqa: N803
+    """(solution, info): nothing raises where a matrix is singular, unless asked to."""
+    made, info = _solved(A, B, left, "linalg.solve")
+    if check_errors:
+        _check_solution(info)
+    return return_types.linalg_solve_ex((made, info))
+
+
+@_plain("solve_triangular")
+def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:  # noqa: N803
+    """The solution X of ``A @ X = B`` (or ``X @ A = B``) for triangular ``A``; its other triangle is not looked at."""
+    name = "linalg.solve_triangular"
+    square(A, name)
+    matrices(B, name, letter="B")
+    n, m = A._a.shape[-1], B._a.shape[-2 if left else -1]
+    if n != m:
+        raise RuntimeError(f"{name}: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} ({n}x{n} and "
+                           f"{B._a.shape[-2]}x{B._a.shape[-1]})")
+    if left:
+        return apply(ops.solve_triangular, (A, B), (bool(upper), bool(unitriangular)))
+    return mt(apply(ops.solve_triangular, (mt(A), mt(B)), (not upper, bool(unitriangular))))
+
+
+@function()
+def triangular_solve(input: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:  # noqa: N803
+    """(solution of ``A @ X = input``, A) for triangular ``A``: the old form of `torch.linalg.solve_triangular`."""
+    name = "triangular_solve"
+    for x in (input, A):
+        if only_tensor(x, name)._a.ndim < 2:
+            raise RuntimeError(f"torch.triangular_solve: Expected {'b' if x is input else 'A'} to have at least 2 dimensions, but it has "
+                               f"{x._a.ndim} dimensions instead")
+    square(A, name)
+    if A._a.shape[-1] != input._a.shape[-2]:
+        raise RuntimeError(f"Incompatible matrix sizes for triangular_solve: each A matrix is {A._a.shape[-1]} by {A._a.shape[-1]} but each b matrix "
+                           f"is {input._a.shape[-2]} by {input._a.shape[-1]}")
+    turned = mh(A) if transpose and A._a.dtype.kind == "c" and False else mt(A) if transpose else A
+    made = apply(ops.solve_triangular, (turned, input), (upper != transpose, bool(unitriangular)))
+    lead = np.broadcast_shapes(A._a.shape[:-2], input._a.shape[:-2])
+    return return_types.triangular_solve((made, A.expand((*lead, *A._a.shape[-2:])).clone()))
+
+
+# Cholesky
+
+
+def _factor(A: Any, upper: bool, name: str) -> tuple[Any, Any]:  # noqa: N803
+    square(A, name)
+    made, info = apply(ops.cholesky, (mh(A) if upper else A,))
+    return (mh(made) if upper else made), info
+
+
+def _check_factor(info: Any, name: str = "linalg.cholesky") -> None:
+    _raise_info(info, (f"{name}: ", lambda k: "The factorization could not be completed because the input is not positive-definite (the leading "
+                       f"minor of order {k} is not positive-definite)."))
+
+
+@_plain("cholesky_ex")
+def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:  # noqa: N803
+    """(factor, info): nothing raises where a matrix is not positive definite, unless asked to."""
+    made, info = _factor(A, upper, "linalg.cholesky")
+    if check_errors:
+        _check_factor(info)
+    return return_types.linalg_cholesky_ex((made, info))
+
+
+@_plain("cholesky")
+def linalg_cholesky(A: Any, *, upper: bool = False) -> Any:  # noqa: N803
+    """The lower triangular L with A = L Lᴴ, of symmetric or Hermitian positive definite matrices.
+
+    >>> import bibun as torch
+    >>> torch.linalg.cholesky(torch.tensor([[4.0, 0.0], [0.0, 9.0]]))
+    tensor([[2., 0.],
+            [0., 3.]])
+    """
+    made, info = _factor(A, upper, "linalg.cholesky")
+    _check_factor(info)
+    return made
+
+
+@function()
+def cholesky(input: Any, upper: bool = False) -> Any:
+    """`torch.linalg.cholesky`."""
+    made, info = _factor(input, upper, "cholesky")
+    _check_factor(info)
+    return made
+
+
+@function()
+def cholesky_solve(input: Any, L: Any, upper: bool = False) -> Any:  # noqa: N803
+    """The solution of ``A @ X = input`` from the Cholesky factor of A."""
+    matrices(input, "cholesky_solve")
+    square(L, "cholesky_solve")
+    if input._a.shape[-2] != L._a.shape[-1]:
+        raise RuntimeError(f"Incompatible matrix sizes for cholesky_solve: each A matrix is {L._a.shape[-1]} by {L._a.shape[-1]} but each b matrix "
+                           f"is {input._a.shape[-2]} by {input._a.shape[-1]}")
+    lower = mh(L) if upper else L
+    middle = apply(ops.solve_triangular, (lower, input), (False, False))
+    return apply(ops.solve_triangular, (mh(lower), middle), (True, False))
+
+
+@function()
+def cholesky_inverse(input: Any, upper: bool = False) -> Any:
+    """The inverse of A from its Cholesky factor."""
+    square(input, "cholesky_inverse")
+    return cholesky_solve(wrap(np.eye(input._a.shape[-1], dtype=input._a.dtype)).expand(input._a.shape), input, upper)
+
+
+# QR
+
+
+def _qr(A: Any, mode: str, name: str) -> Any:  # noqa: N803
+    matrices(A, name)
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+    return apply(ops.qr, (A,), (mode,))
+
+
+@_plain("qr")
+def linalg_qr(A: Any, mode: str = "reduced") -> Any:  # noqa: N803
+    """(Q, R): A = Q R with orthonormal columns in Q and R upper triangular."""
+    return return_types.linalg_qr(_qr(A, mode, "linalg.qr"))
+
+
+@function()
+def qr(input: Any, some: bool = True) -> Any:
+    """`torch.linalg.qr` by its old name."""
+    return return_types.qr(_qr(input, "reduced" if some else "complete", "linalg.qr"))
+
+
+@function()
+def geqrf(input: Any) -> Any:
+    """LAPACK's form of Q and R: reflections below the diagonal, R above, and the reflections' factors."""
+    return return_types.geqrf(apply(ops.geqrf, (matrices(input, "geqrf"),)))
+
+
+@_plain("householder_product")
+def householder_product(A: Any, tau: Any) -> Any:  # noqa: N803
+    """The first columns of a product of reflections I - τ v vᴴ, as `torch.geqrf` gives them."""
+    name = "torch.linalg.householder_product"
+    if only_tensor(A, name, "A")._a.ndim < 2:
+        raise RuntimeError(f"{name}: input must have at least 2 dimensions.")
+    m, n = A._a.shape[-2:]
+    if m < n:
+        raise RuntimeError(f"{name}: input.shape[-2] must be greater than or equal to input.shape[-1]")
+    if tau._a.ndim < 1 or n < tau._a.shape[-1]:
+        raise RuntimeError(f"{name}: input.shape[-1] must be greater than or equal to tau.shape[-1]")
+    if A._a.ndim - tau._a.ndim != 1:
+        raise RuntimeError(f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau._a.ndim} and input.ndim is "
+                           f"equal to {A._a.ndim}")
+    return _reflections(A, tau, n)
+
+
+def _reflections(A: Any, tau: Any, columns: int) -> Any:  # noqa: N803
+    """The first columns of the product, one reflection after another from the last."""
+    m = A._a.shape[-2]
+    lead = A._a.shape[:-2]
+    out = wrap(np.broadcast_to(np.eye(m, columns, dtype=A._a.dtype), (*lead, m, columns)).copy())
+    below = METHODS["tril"](A, -1)
+    for k in range(tau._a.shape[-1] - 1, -1, -1):
+        unit = np.zeros(m, A._a.dtype)
+        unit[k] = 1
+        v = below[..., k] + wrap(unit)
+        turned = v.conj() if v._a.dtype.kind == "c" else v
+        out = out - (tau[..., k, None] * v)[..., :, None] * (turned.unsqueeze(-2) @ out)
+    return out
+
+
+@function()
+def orgqr(input: Any, tau: Any) -> Any:
+    """`torch.linalg.householder_product`."""
+    return FUNCTIONS["linalg.householder_product"](input, tau)
+
+
+@function()
+def ormqr(input: Any, tau: Any, other: Any, left: bool = True, transpose: bool = False) -> Any:
+    """A matrix times the full product of reflections that `torch.geqrf` gives, from the left or the right."""
+    side = -2 if left else -1
+    if other._a.shape[side] < tau._a.shape[-1]:
+        raise RuntimeError(f"torch.ormqr: other.shape[{side}] must be greater than or equal to tau.shape[-1]")
+    if other._a.shape[side] != input._a.shape[-2]:
+        raise RuntimeError(f"torch.ormqr: other.shape[{side}] must be equal to input.shape[-2]")
+    q = _reflections(input, tau, input._a.shape[-2])
+    if transpose:
+        q = mh(q)
+    return q @ other if left else other @ q
+
+
+# Eigenvalues and singular values
+
+
+def _triangle(UPLO: str, name: str) -> bool:  # noqa: N803
+    if not UPLO or UPLO.upper() not in ("L", "U"):
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    return UPLO.upper() == "L"
+
+
+@_plain("eigh")
+def eigh(A: Any, UPLO: str = "L") -> Any:  # noqa: N803
+    """(eigenvalues ascending, eigenvectors as columns) of symmetric or Hermitian matrices; one triangle is read."""
+    return return_types.linalg_eigh(apply(ops.eigh, (square(A, "linalg.eigh"),), (_triangle(UPLO, "eigh"),)))
+
+
+@_plain("eigvalsh")
+def eigvalsh(A: Any, UPLO: str = "L") -> Any:  # noqa: N803
+    """The eigenvalues of symmetric or Hermitian matrices, ascending."""
+    return apply(ops.eigvalsh, (square(A, "linalg.eigvalsh"),), (_triangle(UPLO, "eigvalsh"),))
+
+
+@_plain("eig")
+def eig(A: Any) -> Any:  # noqa: N803
+    """(eigenvalues, eigenvectors as columns) of square matrices: complex."""
+    square(A, "linalg.eig")
+    if not np.isfinite(A._a).all():
+        raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
+    return return_types.linalg_eig(apply(ops.eig, (A,)))
+
+
+@_plain("eigvals")
+def eigvals(A: Any) -> Any:  # noqa: N803
+    """The eigenvalues of square matrices: complex."""
+    square(A, "linalg.eigvals")
+    if not np.isfinite(A._a).all():
+        raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
+    return apply(ops.eig, (A,))[0]
+
+
+@_plain("svd")
+def linalg_svd(A: Any, full_matrices: bool = True, *, driver: Any = None) -> Any:  # noqa: N803
+    """(U, S, Vᴴ): A = U diag(S) Vᴴ with orthonormal U and V and singular values descending."""
+    if driver is not None:
+        raise RuntimeError("torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
+    return return_types.linalg_svd(apply(ops.svd, (matrices(A, "linalg.svd"),), (bool(full_matrices),)))
+
+
+@_plain("svdvals")
+def svdvals(A: Any, *, driver: Any = None) -> Any:  # noqa: N803
+    """The singular values, descending."""
+    return apply(ops.svdvals, (matrices(A, "linalg.svd"),))
+
+
+@function()
+def svd(input: Any, some: bool = True, compute_uv: bool = True) -> Any:
+    """(U, S, V): `torch.linalg.svd` in its old form."""
+    matrices(input, "linalg.svd")
+    if not compute_uv:
+        s = apply(ops.svdvals, (input,))
+        lead, (m, n) = input._a.shape[:-2], input._a.shape[-2:]
+        return return_types.svd((input.new_zeros((*lead, m, m)), s, input.new_zeros((*lead, n, n))))
+    u, s, vh = apply(ops.svd, (input,), (not some,))
+    return return_types.svd((u, s, mh(vh)))
+
+
+# Rank, pseudo-inverse, conditions
+
+
+def _tolerance(x: Any, largest: Any, atol: Any, rtol: Any, name: str) -> tuple[Any, Any]:
+    """(absolute, relative) tolerances as arrays: the relative one is eps·max(m, n) unless something is given."""
+    d = largest.dtype
+    for value, word in ((atol, "atol"), (rtol, "rtol")):
+        if isinstance(value, dispatch.Tensor) and value._a.dtype.kind == "c":
+            raise RuntimeError(f"torch.linalg.{name}: {word} tensor of complex type is not supported.")
+    a = np.asarray(atol._a if isinstance(atol, dispatch.Tensor) else 0.0 if atol is None else atol, d)
+    if rtol is None:
+        usual = np.finfo(d).eps * max(x._a.shape[-2:])
+        r = np.where(a > 0, np.zeros((), d), np.asarray(usual, d)) if atol is not None else np.asarray(usual, d)
+    else:
+        r = np.asarray(rtol._a if isinstance(rtol, dispatch.Tensor) else rtol, d)
+    return a, r
+
+
+@_plain("matrix_rank")
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:  # noqa: N803
+    """How many singular values (or, of Hermitian matrices, eigenvalues) exceed max(atol, rtol · the largest)."""
+    name = "matrix_rank"
+    if isinstance(tol, bool):
+        tol, hermitian = None, tol
+    (square if hermitian else matrices)(A, "linalg.matrix_rank")
+    if tol is not None:
+        atol, rtol = tol, 0.0
+    x = A.detach()
+    s = np.abs(np.linalg.eigvalsh(x._a)) if hermitian else np.linalg.svd(x._a, compute_uv=False)
+    if not s.shape[-1]:
+        return wrap(np.zeros(s.shape[:-1], np.int64))
+    top = s.max(-1)
+    a, r = _tolerance(x, top, atol, rtol, name)
+    cut = np.maximum(a, r * top)
+    return wrap(np.asarray((s > cut[..., None]).sum(-1), np.int64))
+
+
+@_plain("pinv")
+def pinv(A: Any, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:  # noqa: N803
+    """The Moore–Penrose pseudo-inverse; singular values up to max(atol, rtol · the largest) count as zero."""
+    if isinstance(rcond, bool):
+        rcond, hermitian = None, rcond
+    (square if hermitian else matrices)(A, "linalg.pinv")
+    if rcond is not None:
+        rtol = rcond
+    if not A._a.size:
+        lead, (m, n) = A._a.shape[:-2], A._a.shape[-2:]
+        return A.new_zeros((*lead, n, m)) + A.sum() * 0 if A.requires_grad else A.new_zeros((*lead, n, m))
+    s = np.linalg.svd(A._a, compute_uv=False).max(-1)
+    a, r = _tolerance(A, s, atol, rtol, "pinv")
+    with np.errstate(all="ignore"):
+        relative = np.maximum(np.where(s > 0, a / s, 0), r)
+    return apply(ops.pinv, (A,), (np.asarray(relative, s.dtype), bool(hermitian)))
+
+
+@function(out=False)
+def pinverse(input: Any, rcond: float = 1e-15) -> Any:
+    """The pseudo-inverse: `torch.linalg.pinv` by its old name."""
+    return FUNCTIONS["linalg.pinv"](input, rcond)
+
+
+# Norms
+
+
+def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002, N803
+    """A norm of matrices: ``fro``, ``nuc``, 1 and -1 (column sums), inf and -inf (row sums), 2 and -2 (singular values).
+
+    >>> import bibun as torch
+    >>> torch.linalg.matrix_norm(torch.tensor([[3.0, 4.0]]))
+    tensor(5.)
+    """
+    matrices(A, "linalg.matrix_norm", low=True)
+    dims = sizes_of((dim,), "linalg_matrix_norm", "dim")
+    if len(dims) != 2:
+        raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {dim}")
+    rows, columns = (normalize_dim(d, A._a.ndim) for d in dims)
+    if rows == columns:
+        raise RuntimeError("linalg.matrix_norm: dims must be different. Got (" + ", ".join(map(str, dims)) + ")")
+    if isinstance(ord, str):
+        if ord not in ("fro", "nuc"):
+            raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
+        if ord == "fro":
+            return vector_norm(A, 2, dims, keepdim, dtype=dtype)
+    elif abs(ord) not in (1, 2, math.inf):
+        raise RuntimeError(f"linalg.matrix_norm: Order {ord:g} not supported.")
+    A = as_dtype(A, dtype)  # noqa: N806
+    if ord == "nuc" or abs(ord) == 2:
+        s = apply(ops.svdvals, (METHODS["movedim"](A, (rows, columns), (-2, -1)),))
+        made = METHODS["sum"](s, -1) if ord == "nuc" else METHODS["amax" if ord > 0 else "amin"](s, -1)
+        if keepdim:
+            for d in sorted((rows, columns)):
+                made = made.unsqueeze(d)
+        return made
+    summed, picked = (rows, columns) if abs(ord) == 1 else (columns, rows)
+    sums = vector_norm(A, 1, summed, keepdim)
+    if not keepdim and summed < picked:
+        picked -= 1
+    return METHODS["amax" if ord > 0 else "amin"](sums, picked, keepdim)
+
+
+_plain("matrix_norm")(matrix_norm)
+
+
+@_plain("norm")
+def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002, N803
+    """A vector or matrix norm: by ``ord`` and the number of dimensions.
+
+    >>> import bibun as torch
+    >>> torch.linalg.norm(torch.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    only_tensor(A, "linalg_norm", "A")
+    if dim is not None:
+        dims = sizes_of((dim,), "linalg_norm", "dim")
+        if len(dims) not in (1, 2):
+            raise RuntimeError(f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(dims)}")
+    else:
+        dims = None
+        if ord is not None and A._a.ndim not in (1, 2):
+            raise RuntimeError("linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
+                               f"{A._a.ndim}D.")
+    if ord is not None and (dims is not None and len(dims) == 2 or dims is None and A._a.ndim == 2):
+        return matrix_norm(A, ord, (0, 1) if dims is None else dims, keepdim, dtype=dtype)
+    if isinstance(ord, str):
+        raise RuntimeError(f"linalg.norm: If ord is a string, the input must be a matrix. Got ord={ord}")
+    return vector_norm(A, 2 if ord is None else ord, dims, keepdim, dtype=dtype)
+
+
+@_plain("cond")
+def cond(A: Any, p: Any = None) -> Any:  # noqa: N803
+    """The condition number in a matrix norm (2 unless given): the norm times that of the inverse."""
+    matrices(A, "linalg.cond")
+    if p is None or p in (2, -2):
+        s = apply(ops.svdvals, (A,))
+        if not s._a.shape[-1]:
+            return A.new_zeros(A._a.shape[:-2], dtype=s.dtype)
+        first, last = s[..., 0], s[..., -1]
+        return last / first if p == -2 else first / last
+    if p not in ("fro", "nuc", 1, -1, math.inf, -math.inf):
+        raise RuntimeError(f"linalg.cond got an invalid norm type: {p}")
+    if A._a.shape[-1] != A._a.shape[-2]:
+        raise RuntimeError(f"linalg.cond(ord={p}): A must be batches of square matrices, but they are {A._a.shape[-2]} by {A._a.shape[-1]} matrices")
+    if not A._a.size:
+        return A.new_zeros(A._a.shape[:-2]).real
+    inverse_, info = apply(ops.inv, (A,))
+    made = matrix_norm(A, p) * matrix_norm(inverse_, p)
+    bad = info._a != 0
+    if bad.any():
+        made = apply(REGISTRY["where"], (wrap(np.asarray(bad)), wrap(np.full((), math.inf, made._a.dtype)), made))
+    return made
+
+
+# Powers, exponentials
+
+
+def matrix_power(A: Any, n: int) -> Any:  # noqa: N803
+    """The ``n``-th power of square matrices; negative powers are those of the inverse."""
+    only_tensor(A, "linalg_matrix_power", "A")
+    a = A._a
+    if a.ndim < 2:
+        raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
+    if a.shape[-1] != a.shape[-2]:
+        raise RuntimeError(f"linalg.matrix_power: A must be batches of square matrices, but they are {a.shape[-2]} by {a.shape[-1]} matrices")
+    if n == 0:
+        return A.clone().copy_(wrap(np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape)))
+    if n < 0:
+        A, n = inv(A), -n  # noqa: N806
+    if n == 1:
+        return A.clone() if A._a is a else A
+    made, base = None, A
+    while True:
+        if n & 1:
+            made = base if made is None else made @ base
+        n >>= 1
+        if not n:
+            return made
+        base = base @ base
+
+
+_plain("matrix_power")(matrix_power)
+
+
+@function(name="matrix_power")
+def matrix_power_(input: Any, n: int) -> Any:
+    """`torch.linalg.matrix_power`."""
+    return matrix_power(input, n)
+
+
+def matrix_exp(A: Any) -> Any:  # noqa: N803
+    """The exponential of square matrices.
+
+    Formula: Higham, "The Scaling and Squaring Method for the Matrix Exponential Revisited" (2005).
+    """
+    return apply(ops.matrix_exp, (square(A, "linalg.matrix_exp"),))
+
+
+_plain("matrix_exp", out=False)(matrix_exp)
+
+
+@function(name="matrix_exp", out=False)
+def matrix_exp_(input: Any) -> Any:
+    """`torch.linalg.matrix_exp`."""
+    return matrix_exp(input)
+
+
+# LU
+
+
+@_plain("lu_factor_ex")
+def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False) -> Any:  # noqa: N803
+    """(packed L and U, pivots, info) of the LU factorization with row exchanges."""
+    matrices(A, "torch.lu_factor")
+    if not pivot:
+        raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
+    made = apply(ops.lu_factor, (A,))
+    if check_errors:
+        _check_lu(made[2])
+    return return_types.linalg_lu_factor_ex(made)
+
+
+def _check_lu(info: Any) -> None:
+    a = info._a
+    if a.any():
+        k = int(a.reshape(-1)[np.flatnonzero(a.reshape(-1))[0]])
+        raise RuntimeError(f"torch.linalg.lu_factor: U[{k},{k}] is zero and using it on lu_solve would result in a division by zero. If you still want "
+                           "to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)")
+
+
+@_plain("lu_factor")
+def lu_factor(A: Any, *, pivot: bool = True) -> Any:  # noqa: N803
+    """(packed L and U, pivots) of the LU factorization with row exchanges."""
+    made = lu_factor_ex(A, pivot=pivot)
+    _check_lu(made[2])
+    return return_types.linalg_lu_factor(made[:2])
+
+
+@_plain("lu")
+def linalg_lu(A: Any, *, pivot: bool = True) -> Any:  # noqa: N803
+    """(P, L, U): A = P L U."""
+    matrices(A, "linalg.lu")
+    if not pivot:
+        raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
+    return return_types.linalg_lu(apply(ops.lu, (A,)))
+
+
+@function()
+def lu(input: Any, *, pivot: bool = True, get_infos: bool = False) -> Any:
+    """(packed L and U, pivots): the old form of `torch.linalg.lu_factor`."""
+    made = lu_factor_ex(input, pivot=pivot)
+    if get_infos:
+        return made[0], made[1], made[2]
+    _check_lu(made[2])
+    return made[0], made[1]
+
+
+def _unpacked(LU: Any, pivots: Any) -> tuple[Any, Any, Any]:  # noqa: N803
+    m, n = LU._a.shape[-2:]
+    k = min(m, n)
+    p = apply(ops.permutation, (pivots,), (m,)).to(LU.dtype)
+    lower = METHODS["tril"](LU[..., :k], -1) + wrap(np.eye(m, k, dtype=LU._a.dtype))
+    return p, lower, METHODS["triu"](LU[..., :k, :])
+
+
+@function(method=False)
+def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:  # noqa: N803
+    """(P, L, U) from packed factors and pivots."""
+    if LU_pivots._a.dtype != np.int32:
+        raise RuntimeError("torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\nNote: this function is intended to "
+                           "be used with the output produced by torch.linalg.lu_factor")
+    empty = LU_data.new_zeros((0,))
+    p, lower, upper = _unpacked(LU_data, LU_pivots)
+    if not unpack_data:
+        lower, upper = empty, empty
+    return return_types.lu_unpack((p if unpack_pivots else empty, lower, upper))
+
+
+def _lu_solved(LU: Any, pivots: Any, B: Any, left: bool, adjoint: bool) -> Any:  # noqa: N803
+    p, lower, upper = _unpacked(LU, pivots)
+    if not left:                            # X A = B is Aᴴ Xᴴ = Bᴴ
+        return mh(_lu_solved(LU, pivots, mh(B), True, not adjoint))
+    if adjoint:                             # Uᴴ Lᴴ Pᴴ X = B
+        x = apply(ops.solve_triangular, (mh(upper), B), (False, False))
+        return p @ apply(ops.solve_triangular, (mh(lower), x), (True, True))
+    x = apply(ops.solve_triangular, (lower, mt(p) @ B), (False, True))
+    return apply(ops.solve_triangular, (upper, x), (True, False))
+
+
+@_plain("lu_solve")
+def linalg_lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False) -> Any:  # noqa: N803
+    """The solution of ``A @ X = B`` from the factors of A; of ``X @ A = B``, or with the adjoint of A, where asked."""
+    square(LU, "linalg.lu_solve")
+    matrices(B, "linalg.lu_solve", letter="B")
+    if pivots._a.dtype != np.int32:
+        raise RuntimeError("linalg.lu_solve: pivots should be a Tensor of scalar type torch.int32.")
+    n, m = LU._a.shape[-1], B._a.shape[-2 if left else -1]
+    if n != m:
+        raise RuntimeError(f"linalg.lu_solve: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} ({n}x{n} and "
+                           f"{B._a.shape[-2]}x{B._a.shape[-1]})")
+    return _lu_solved(LU, pivots, B, left, adjoint)
+
+
+@function()
+def lu_solve(input: Any, LU_data: Any, LU_pivots: Any) -> Any:  # noqa: N803
+    """`torch.linalg.lu_solve` by its old name."""
+    return _lu_solved(LU_data, LU_pivots, input, True, False)
+
+
+# Least squares
+
+
+@_plain("lstsq", out=False)
+def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> Any:  # noqa: N803
+    """(solution, residuals, rank, singular values) of least squares problems: X with the least ‖A X - B‖, itself least."""
+    matrices(A, "torch.linalg.lstsq")
+    if only_tensor(B, "linalg_lstsq", "B")._a.ndim < 1:
+        raise RuntimeError("torch.linalg.lstsq: other must have at least 1 dimension.")
+    if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
+        raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")
+    driver = driver or "gelsy"
+    a, b = A._a, B._a
+    vector = _is_vector(a, b) and a.ndim - 1 == b.ndim
+    columns = B.unsqueeze(-1) if vector else B
+    if a.shape[-2] != columns._a.shape[-2]:
+        raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-2)" if not vector else
+                           "torch.linalg.lstsq: input.size(-2) should match other.size(-1)")
+    if a.dtype != b.dtype:
+        raise RuntimeError("torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype "
+                           f"{A.dtype.scalar_name} and other's dtype {B.dtype.scalar_name}")
+    m, n = a.shape[-2:]
+    cut = np.finfo(a.dtype).eps * max(m, n) if rcond is None else float(rcond)
+    solution = FUNCTIONS["linalg.pinv"](A, rtol=cut) @ columns
+    s = np.linalg.svd(a, compute_uv=False) if a.size else np.zeros((*a.shape[:-2], 0), a.real.dtype)
+    rank = np.asarray((s > cut * s.max(-1, keepdims=True, initial=0)).sum(-1), np.int64)
+    residuals = A.new_zeros((0,)).real if a.dtype.kind == "c" else A.new_zeros((0,))
+    if m > n and driver != "gelsy" and (rank == n).all():
+        away = METHODS["matmul"](A, solution) - columns
+        residuals = METHODS["sum"](METHODS["abs"](away) ** 2, -2)
+    empty = wrap(np.zeros(0, np.int64))
+    return return_types.linalg_lstsq(((solution.squeeze(-1) if vector else solution), residuals, empty if driver == "gels" else wrap(rank),
+                                      wrap(s) if driver in ("gelsd", "gelss") else wrap(np.zeros(0, a.real.dtype))))
+
+
+# Tensors as matrices
+
+
+@_plain("tensorinv")
+def tensorinv(A: Any, ind: int = 2) -> Any:  # noqa: N803
+    """The inverse of a tensor as a linear map between its first ``ind`` dimensions and the others."""
+    shape = only_tensor(A, "linalg_tensorinv", "A")._a.shape
+    if ind <= 0:
+        raise RuntimeError("Expected a strictly positive integer for 'ind'")
+    first, rest = shape[:ind], shape[ind:]
+    if math.prod(first) != math.prod(rest):
+        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {math.prod(rest)} != "
+                           f"{math.prod(first)}")
+    made, info = apply(ops.inv, (A.reshape(math.prod(rest), -1),))
+    if info._a.any():
+        raise LinAlgError("Failed to invert the input tensor, because it is singular.")
+    return made.reshape((*rest, *first))
+
+
+@_plain("tensorsolve")
+def tensorsolve(A: Any, B: Any, dims: Any = None) -> Any:  # noqa: N803
+    """The solution X of ``tensordot(A, X, X.ndim) = B``."""
+    n = only_tensor(A, "linalg_tensorsolve", "A")._a.ndim
+    if dims is not None:
+        moved = normalize_dims(list(dims), n)
+        A = METHODS["movedim"](A, moved, tuple(range(n - len(moved), n)))  # noqa: N806
+    shape = A._a.shape[B._a.ndim:]
+    if math.prod(shape) != math.prod(A._a.shape[:B._a.ndim]):
+        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got "
+                           f"{math.prod(shape)} != {math.prod(A._a.shape[:B._a.ndim])}")
+    return solve(A.reshape(math.prod(shape), -1), METHODS["flatten"](B)).reshape(shape)
+
+
+@_plain("diagonal", out=False)
+def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:  # noqa: N803
+    """The diagonal of the last two dimensions."""
+    return METHODS["diagonal"](A, offset, dim1, dim2)
+
+
+@_plain("vander", out=False)
+def vander(x: Any, *, N: int | None = None) -> Any:  # noqa: N803
+    """Vandermonde matrices: the rising powers of the elements of the last dimension, in a new last dimension."""
+    if only_tensor(x, "linalg_vander", "x")._a.dtype.kind == "b":
+        raise RuntimeError("linalg.vander: bool is not supported")
+    if not x._a.ndim:
+        raise RuntimeError("linalg.vander: expected x to have at least one dimension")
+    n = x._a.shape[-1] if N is None else N
+    if n <= 1:
+        raise RuntimeError(f"N must be greater than 1. Got {n}")
+    x = x.to(dtypes.int64) if x._a.dtype.kind in "iu" else x
+    powers = METHODS["cumprod"](x.unsqueeze(-1).expand((*x._a.shape, n - 1)), -1)
+    return FUNCTIONS["cat"]([x.new_ones((*x._a.shape, 1)), powers], -1)
+
+
+# LDL
+
+
+def _lapack(x: Any, name: str) -> Any:
+    from ..errors import require
+    return require("scipy.linalg.lapack", "all", f"torch.linalg.{name}")
+
+
+@_plain("ldl_factor_ex")
+def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False) -> Any:  # noqa: N803
+    """(packed L and D, pivots, info) of A = L D Lᵀ (or Lᴴ), for symmetric or Hermitian matrices, definite or not."""
+    square(A, "torch.linalg.ldl_factor_ex")
+    a = A._a
+    lapack = _lapack(A, "ldl_factor")
+    routine = lapack.get_lapack_funcs(("hetrf",) if hermitian and a.dtype.kind == "c" else ("sytrf",), (a,))[0] if hasattr(lapack, "get_lapack_funcs") \
+        else None
+    if routine is None:
+        from scipy.linalg import get_lapack_funcs
+        routine = get_lapack_funcs(("hetrf",) if hermitian and a.dtype.kind == "c" else ("sytrf",), (a,))[0]
+    out, pivots, info = np.empty_like(a), np.empty(a.shape[:-1], np.int32), np.zeros(a.shape[:-2], np.int32)
+    n = a.shape[-1]
+    if a.size:
+        for i, m in enumerate(a.reshape(-1, n, n)):
+            factored, at, code = routine(m, lower=1)
+            out.reshape(-1, n, n)[i] = np.tril(factored) + np.triu(m, 1) * 0
+            # SciPy counts pivots from 0, marking those of 2 x 2 blocks as negative; LAPACK and PyTorch count from 1.
+            pivots.reshape(-1, n)[i] = np.where(at >= 0, at + 1, at)
+            info.reshape(-1)[i] = code
+    if check_errors and info.any():
+        raise RuntimeError("torch.linalg.ldl_factor_ex: the factorization could not be completed: the matrix is singular")
+    return return_types.linalg_ldl_factor_ex((wrap(out), wrap(pivots), wrap(info)))
+
+
+@_plain("ldl_factor")
+def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:  # noqa: N803
+    """(packed L and D, pivots) of A = L D Lᵀ (or Lᴴ)."""
+    made = FUNCTIONS["linalg.ldl_factor_ex"](A, hermitian=hermitian)
+    if made[2]._a.any():
+        raise RuntimeError("torch.linalg.ldl_factor_ex: the factorization could not be completed: the matrix is singular")
+    return return_types.linalg_ldl_factor(made[:2])
+
+
+@_plain("ldl_solve")
+def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False) -> Any:  # noqa: N803
+    """The solution of ``A @ X = B`` from the factors of `torch.linalg.ldl_factor`."""
+    square(LD, "torch.linalg.ldl_solve")
+    from ..errors import require
+    lapack = require("scipy.linalg", "all", "torch.linalg.ldl_solve")
+    a = LD._a
+    name = "hetrs" if hermitian and a.dtype.kind == "c" else "sytrs"
+    lead = np.broadcast_shapes(a.shape[:-2], B._a.shape[:-2])
+    n, k = B._a.shape[-2:]
+    factors = np.broadcast_to(a, (*lead, n, n)).reshape(-1, n, n)
+    at = np.broadcast_to(pivots._a, (*lead, n)).reshape(-1, n)
+    right = np.broadcast_to(B._a, (*lead, n, k)).reshape(-1, n, k)
+    out = np.empty(right.shape, a.dtype)
+    for i in range(len(factors)):
+        out[i] = _ldl_substitute(factors[i], at[i], right[i], name == "hetrs")
+    _ = lapack
+    return wrap(out.reshape((*lead, n, k)))
+
+
+def _ldl_substitute(ld: Any, pivots: Any, b: Any, hermitian: bool) -> Any:
+    """Solve with the lower factors that LAPACK's sytrf (or hetrf) packs, 2 × 2 blocks and exchanges included."""
+    x, n = np.array(b), len(ld)
+    k = 0
+    steps = []
+    while k < n:                            # P₁ L₁ P₂ L₂ … D: forward
+        if pivots[k] > 0:
+            p = pivots[k] - 1
+            if p != k:
+                x[[k, p]] = x[[p, k]]
+            x[k + 1:] -= np.outer(ld[k + 1:, k], x[k])
+            x[k] = x[k] / (ld[k, k].real if hermitian else ld[k, k])
+            steps.append((k, 1, p))
+            k += 1
+        else:
+            p = -pivots[k] - 1
+            if p != k + 1:
+                x[[k + 1, p]] = x[[p, k + 1]]
+            x[k + 2:] -= ld[k + 2:, k:k + 2] @ x[k:k + 2]
+            e = ld[k + 1, k]
+            block = np.array([[ld[k, k], e.conj() if hermitian else e], [e, ld[k + 1, k + 1]]])
+            x[k:k + 2] = np.linalg.solve(block, x[k:k + 2])
+            steps.append((k, 2, p))
+            k += 2
+    for k, size, p in reversed(steps):      # … L₂ᵀ P₂ L₁ᵀ P₁: backward
+        below = ld[k + size:, k:k + size]
+        x[k:k + size] -= (below.conj() if hermitian else below).T @ x[k + size:]
+        last = k + size - 1
+        if p != last:
+            x[[last, p]] = x[[p, last]]
+    return x
+
+
+# Low rank
+
+
+def _basis(A: Any, q: int, niter: int) -> Any:  # noqa: N803
+    """Orthonormal columns that span about what A spans.
+
+    Formula: Halko, Martinsson and Tropp, "Finding Structure with Randomness" (2011), algorithm 4.4.
+    """
+    start = FUNCTIONS["randn"](A._a.shape[-1], q, dtype=A.dtype)
+    q_ = apply(ops.qr, (A @ start,), ("reduced",))[0]
+    for _ in range(niter):
+        q_ = apply(ops.qr, (mh(A) @ q_,), ("reduced",))[0]
+        q_ = apply(ops.qr, (A @ q_,), ("reduced",))[0]
+    return q_
+
+
+@function(method=False, out=False)
+def svd_lowrank(A: Any, q: int = 6, niter: int = 2, M: Any = None) -> Any:  # noqa: N803
+    """(U, S, V) of a matrix of rank about ``q``, from a random sketch of it (less ``M``, where given)."""
+    if M is not None:
+        A = A - M.expand(A._a.shape)  # noqa: N806
+    m, n = A._a.shape[-2:]
+    if m < n:
+        A = mh(A)  # noqa: N806
+    basis = _basis(A, 6 if q is None else q, niter)
+    u, s, vh = apply(ops.svd, (mh(basis) @ A,), (False,))
+    u, v = basis @ u, mh(vh)
+    return (v, s, u) if m < n else (u, s, v)
+
+
+@function(method=False, out=False)
+def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 2) -> Any:  # noqa: N803
+    """(U, S, V) of the principal components of a matrix's rows, from a random sketch."""
+    m, n = A._a.shape[-2:]
+    if q is None:
+        q = min(6, m, n)
+    elif not 0 <= q <= min(m, n):
+        raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}")
+    if niter < 0:
+        raise ValueError(f"niter(={niter}) must be non-negative integer")
+    return svd_lowrank(A - METHODS["mean"](A, -2, True) if center else A, q, niter)
+
+
+__all__ = ["LinAlgError", "matrix_norm"]
