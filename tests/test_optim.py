@@ -969,9 +969,31 @@ def test_dtypes_in_one_group():
     assert params[2][0].item() == pytest.approx(0.9, abs=4e-3)
 
 
+def test_parameters_and_state_are_lent():
+    params, others = parameters(bibun, [(2,), (3,)]), parameters(bibun, [(2,), (3,)], seed=5)
+    optimizer = bibun.optim.Adam(params, lr=0.1)
+    lent = {str(i): p for i, p in enumerate(others)}
+    swapped = bibun.optim.swap_in_optimizer_params_and_state
+    with pytest.raises(RuntimeError, match="initialized"), swapped(optimizer, lent, optimizer.state_dict()):
+        pass
+    give_gradients(bibun, params, 0)
+    optimizer.step()
+    give_gradients(bibun, others, 1)
+    before, kept = [values(p).copy() for p in (*params, *others)], copy.deepcopy(optimizer.state_dict())
+    for bad in ({}, {"state": {}}, {"state": {7: {}}, "param_groups": kept["param_groups"]}):
+        with pytest.raises(RuntimeError), swapped(optimizer, lent, bad):
+            pass
+    with pytest.raises(ZeroDivisionError), swapped(optimizer, lent, kept):
+        optimizer.step()
+        raise ZeroDivisionError
+    assert all(p is q for p, q in zip(optimizer.param_groups[0]["params"], params))
+    assert all((a == values(p)).all() for a, p in zip(before, params))
+    assert all((a != values(p)).all() for a, p in zip(before[2:], others))
+    assert kept["state"][0]["step"].item() == 2 and optimizer.state[params[0]]["step"].item() == 1
+
+
 def test_exports():
     torch = pytest.importorskip("torch")
-    missing = set(torch.optim.__all__) - set(bibun.optim.__all__)
-    assert missing <= {"swap_in_optimizer_params_and_state"}
+    assert set(torch.optim.__all__) == set(bibun.optim.__all__)
     for name in bibun.optim.__all__:
         getattr(bibun.optim, name)
