@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,8 @@ BLOCK = 32768
 SHARED = 1 << 21
 SHARED_BLOCK = 1 << 18
 
-_pool: ThreadPoolExecutor | None = None
+#: An executor, once there was work for one: its module is not light.
+_pool: Any = None
 
 
 class Scratch:
@@ -175,6 +175,8 @@ def finish(scratch: Scratch) -> None:
     while len(scratch.helpers) < threads - 1:
         scratch.helpers.append(Scratch())
     pool = _workers(threads - 1)
+    from concurrent.futures import wait
+
     others = [pool.submit(_work, share, helper) for share, helper in zip(shares[1:], scratch.helpers)]
     try:
         _work(shares[0], scratch)
@@ -193,9 +195,11 @@ def _work(share: list[Any], scratch: Scratch) -> None:
         restore(token)
 
 
-def _workers(n: int) -> ThreadPoolExecutor:
+def _workers(n: int) -> Any:
     """Threads that wait for work; a forked process starts its own."""
     global _pool
+    from concurrent.futures import ThreadPoolExecutor
+
     if _pool is None or _pool._max_workers < n:
         _pool = ThreadPoolExecutor(n, thread_name_prefix="bibun-optim")
     return _pool
