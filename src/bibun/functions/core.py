@@ -15,6 +15,7 @@ from ..autograd.modes import state
 from ..autograd.node import NarrowFix
 from ..autograd.versions import written
 from ..dtypes import BY_NUMPY, check_device, check_dtype
+from ..errors import expand_error
 from ..ops import inplace as ops
 from ..ops.primitive import REGISTRY
 from .register import METHODS, function, method
@@ -182,6 +183,8 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
     check_writable(self)
     if self is src:
         return self
+    if src._a.ndim > self._a.ndim:
+        raise expand_error(self._a.shape, src._a.shape)
     if src._view is not None:
         dispatch.refresh(src)
     if not dispatch.busy[0] and (not state.grad or self._node is None and src._node is None and (self._view is None or self._view[0]._node is None)):
