@@ -112,7 +112,7 @@ def nll_loss_gradient(grad: Any, target: Any, weight: Any, shape: Any, ignore_in
     value = -grad if reduction or len(shape) > 1 else -grad.reshape(())
     if reduction == 1:
         value = value / grad.dtype.type(places.size if w is None else w.sum())
-    if w is not None:
-        value = value * w
+    if w is not None:       # where all are ignored, the mean's divisor is 0
+        value = value * w if keep is None else np.where(keep, value * w, grad.dtype.type(0))
     out.ravel()[places] = value
     return out

@@ -16,10 +16,12 @@ from ..autograd.direct import make_many, make_one, make_two
 from ..autograd.dispatch import apply
 from ..backends import cpu
 from ..ops import activation as activations
+from ..ops import elementwise
 from ..ops import loss as ops
 from .register import FUNCTIONS
 from .shape import broadcast_tensors
 
+_DIVIDE = elementwise.divide.named("DivBackward1")
 _CODES = {"none": 0, "mean": 1, "sum": 2}
 _log_softmax_along = make_one(activations.log_softmax, cpu.log_softmax)
 _nll_of = make_many(ops.nll_loss, cpu.nll_loss)
@@ -137,7 +139,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = No
 def _nll(input: Any, target: Any, weight: Any, ignore_index: int, code: int) -> Any:
     x, t = input._a, target._a
     ndim = x.ndim
-    if ndim == 2 and t.ndim == 1 and t.shape[0] == x.shape[0] and t.dtype.char == "l" and weight is None and x.dtype.kind != "c":
+    if ndim == 2 and t.ndim == 1 and t.shape[0] == x.shape[0] and t.dtype.char == "l" and weight is None and x.dtype.kind not in "biuc":
         return _nll_of((input, target, None), (ignore_index, code))
     if not ndim:
         raise ValueError(f"Expected 1 or more dimensions (got {ndim})")
@@ -212,7 +214,7 @@ def _cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, code
         if not code:
             return -each.sum(axis)
         total = -each.sum()
-        return total if code == 2 else total / math.prod(x.shape[:1] + x.shape[2:] if axis else ())
+        return total if code == 2 else apply(_DIVIDE, (total, math.prod(x.shape[:1] + x.shape[2:] if axis else ())))
     if smoothing:
         _check_smoothing(smoothing)
         return _smoothed(input, target, weight, ignore_index, code, smoothing, axis)

@@ -17,7 +17,7 @@ def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, size_aver
         reduction = chosen(reduction, size_average, reduce)
     code = reduction_code(reduction)
     zero = input.new_zeros(())
-    return reduced((margin - input).clamp(min=0).where(target != 1, zero) + input.where(target != -1, zero), code)
+    return reduced((margin - input).clamp_min(0).where(target != 1, zero) + input.where(target != -1, zero), code)
 
 
 def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0, size_average: Any = None, reduce: Any = None,
@@ -29,7 +29,7 @@ def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0
     if not input1._a.ndim == input2._a.ndim == target._a.ndim:
         raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.size()}, input2: "
                            f"{input2.size()}, target: {target.size()} ")
-    return reduced((-target * (input1 - input2) + margin).clamp(min=0), code)
+    return reduced((-target * (input1 - input2) + margin).clamp_min(0), code)
 
 
 def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float = 0, size_average: Any = None, reduce: Any = None,
@@ -48,7 +48,7 @@ def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float =
     dot = (input1 * input2).sum(n)
     cosine = dot / (((input1 * input1).sum(n) + eps) * ((input2 * input2).sum(n) + eps)).sqrt()
     zero = cosine.new_zeros(())
-    return reduced((1 - cosine).where(target == 1, zero) + (cosine - margin).clamp(min=0).where(target == -1, zero), code)
+    return reduced((1 - cosine).where(target == 1, zero) + (cosine - margin).clamp_min(0).where(target == -1, zero), code)
 
 
 def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, size_average: Any = None, reduce: Any = None,
@@ -140,7 +140,7 @@ def _triplet(distance: Any, anchor: Any, positive: Any, negative: Any, margin: f
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = far.minimum(distance(positive, negative))
-    return reduced((near - far + margin).clamp(min=0), code)
+    return reduced((near - far + margin).clamp_min(0), code)
 
 
 def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,

@@ -63,8 +63,8 @@ _POOLS = "avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d max_unp
 LATER: dict[str, str] = {
     "conv": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc fold unfold",
     "pooling": _POOLS,
-    "vision": "affine_grid grid_sample interpolate upsample upsample_bilinear upsample_nearest "
-              "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle",
+    "vision": "affine_grid grid_sample interpolate upsample upsample_bilinear upsample_nearest",
+    "joining": "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle",
     "attention": "scaled_dot_product_attention multi_head_attention_forward",
     "padding": "pad",
     "loss": "mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits nll_loss cross_entropy kl_div "
