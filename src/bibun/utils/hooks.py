@@ -1,8 +1,8 @@
 """Handles of registered hooks, and the hook that watches a module's backward pass.
 
 In: the ordered dicts that modules, tensors and optimizers keep their hooks in. Out: `RemovableHandle` (of the autograd
-floor), which takes one hook out again, and `BackwardHook`, which brackets a module's forward with two identity nodes so that the gradients
-of its outputs and inputs pass through user functions.
+floor), which takes one hook out again, and `BackwardHook`, which brackets a module's forward with two identity nodes so
+that the gradients of its outputs and inputs pass through user functions.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ HOMES: dict[str, str] = {
     ),
     "loss": (
         "BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss "
-        "HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss MultiLabelMarginLoss "
+        "HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss LinearCrossEntropyLoss MSELoss MarginRankingLoss "
+        "MultiLabelMarginLoss "
         "MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss NLLLoss2d PoissonNLLLoss SmoothL1Loss "
         "SoftMarginLoss TripletMarginLoss TripletMarginWithDistanceLoss"
     ),
@@ -56,6 +57,7 @@ HOMES: dict[str, str] = {
     "rnn": "GRU GRUCell LSTM LSTMCell RNN RNNBase RNNCell RNNCellBase",
     "transformer": "Transformer TransformerDecoder TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer",
     "attention": "MultiheadAttention",
+    "linear_cross_entropy_options": "LinearCrossEntropyOptions",
 }
 _FILE_OF = {name: file for file, names in HOMES.items() for name in names.split()}
 
