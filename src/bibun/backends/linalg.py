@@ -37,7 +37,8 @@ def _lu_one(a: Any, pivots: Any) -> int:
     for start in range(0, k, block):
         stop = min(start + block, k)
         for j in range(start, stop):
-            p = j + int(np.argmax(np.abs(a[j:, j])))
+            column = a[j:, j]               # LAPACK measures complex numbers by |re| + |im|
+            p = j + int(np.argmax(np.abs(column) if column.dtype.kind != "c" else np.abs(column.real) + np.abs(column.imag)))
             pivots[j] = p + 1
             if p != j:
                 a[[j, p]] = a[[p, j]]
@@ -194,6 +195,12 @@ def pinv(x: Any, rtol: Any, hermitian: bool = False) -> Any:
     """The pseudo-inverse; singular values up to ``rtol`` (one for each matrix) times the largest count as zero."""
     if not x.size:
         return np.zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]), x.dtype)
+    if hermitian:
+        w, v = np.linalg.eigh(x)
+        size = np.abs(w)
+        kept = size > np.asarray(rtol, size.dtype)[..., None] * size.max(-1, keepdims=True)
+        inverse = np.where(kept, 1 / np.where(w == 0, 1, w), 0).astype(w.dtype)
+        return np.asarray(v * inverse[..., None, :] @ _swap(v).conj(), x.dtype)
     u, s, vh = np.linalg.svd(x, full_matrices=False)
     cut = np.asarray(rtol, s.dtype)[..., None] * s.max(-1, keepdims=True)
     inverse = np.where(s > cut, 1 / np.where(s == 0, 1, s), 0).astype(s.dtype)

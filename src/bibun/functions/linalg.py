@@ -43,9 +43,9 @@ def matrices(x: Any, name: str, low: bool = False, letter: str = "A") -> Any:
     return x
 
 
-def square(x: Any, name: str) -> Any:
+def square(x: Any, name: str, low: bool = False) -> Any:
     """``x``, a batch of square matrices."""
-    matrices(x, name)
+    matrices(x, name, low)
     m, n = x._a.shape[-2:]
     if m != n:
         raise RuntimeError(f"{name}: A must be batches of square matrices, but they are {m} by {n} matrices")
@@ -247,7 +247,7 @@ def triangular_solve(input: Any, A: Any, upper: bool = True, transpose: bool = F
     if A._a.shape[-1] != input._a.shape[-2]:
         raise RuntimeError(f"Incompatible matrix sizes for triangular_solve: each A matrix is {A._a.shape[-1]} by {A._a.shape[-1]} but each b matrix "
                            f"is {input._a.shape[-2]} by {input._a.shape[-1]}")
-    turned = mh(A) if transpose and A._a.dtype.kind == "c" and False else mt(A) if transpose else A
+    turned = mt(A) if transpose else A
     made = apply(ops.solve_triangular, (turned, input), (upper != transpose, bool(unitriangular)))
     lead = np.broadcast_shapes(A._a.shape[:-2], input._a.shape[:-2])
     return return_types.triangular_solve((made, A.expand((*lead, *A._a.shape[-2:])).clone()))
@@ -258,8 +258,7 @@ def triangular_solve(input: Any, A: Any, upper: bool = True, transpose: bool = F
 
 def _factor(A: Any, upper: bool, name: str) -> tuple[Any, Any]:  # noqa: N803
     square(A, name)
-    made, info = apply(ops.cholesky, (mh(A) if upper else A,))
-    return (mh(made) if upper else made), info
+    return apply(ops.cholesky, (A,), (bool(upper),))
 
 
 def _check_factor(info: Any, name: str = "linalg.cholesky") -> None:
@@ -656,7 +655,7 @@ def matrix_exp(A: Any) -> Any:  # noqa: N803
 
     Formula: Higham, "The Scaling and Squaring Method for the Matrix Exponential Revisited" (2005).
     """
-    return apply(ops.matrix_exp, (square(A, "linalg.matrix_exp"),))
+    return apply(ops.matrix_exp, (square(A, "linalg.matrix_exp", low=True),))
 
 
 _plain("matrix_exp", out=False)(matrix_exp)
@@ -709,7 +708,7 @@ def linalg_lu(A: Any, *, pivot: bool = True) -> Any:  # noqa: N803
 
 
 @function()
-def lu(input: Any, *, pivot: bool = True, get_infos: bool = False) -> Any:
+def lu(input: Any, pivot: bool = True, get_infos: bool = False) -> Any:
     """(packed L and U, pivots): the old form of `torch.linalg.lu_factor`."""
     made = lu_factor_ex(input, pivot=pivot)
     if get_infos:
@@ -773,14 +772,14 @@ def lu_solve(input: Any, LU_data: Any, LU_pivots: Any) -> Any:  # noqa: N803
 # Least squares
 
 
-@_plain("lstsq", out=False)
+@_plain("lstsq")
 def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> Any:  # noqa: N803
     """(solution, residuals, rank, singular values) of least squares problems: X with the least ‖A X - B‖, itself least."""
     matrices(A, "torch.linalg.lstsq")
     if only_tensor(B, "linalg_lstsq", "B")._a.ndim < 1:
         raise RuntimeError("torch.linalg.lstsq: other must have at least 1 dimension.")
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
-        raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")
+        raise RuntimeError("torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")
     driver = driver or "gelsy"
     a, b = A._a, B._a
     vector = _is_vector(a, b) and a.ndim - 1 == b.ndim
@@ -849,11 +848,10 @@ def vander(x: Any, *, N: int | None = None) -> Any:  # noqa: N803
     """Vandermonde matrices: the rising powers of the elements of the last dimension, in a new last dimension."""
     if only_tensor(x, "linalg_vander", "x")._a.dtype.kind == "b":
         raise RuntimeError("linalg.vander: bool is not supported")
-    if not x._a.ndim:
-        raise RuntimeError("linalg.vander: expected x to have at least one dimension")
+    x = x if x._a.ndim else x.reshape(1)
     n = x._a.shape[-1] if N is None else N
     if n <= 1:
-        raise RuntimeError(f"N must be greater than 1. Got {n}")
+        raise RuntimeError(f"N must be greater than 1. Got {n}.")
     x = x.to(dtypes.int64) if x._a.dtype.kind in "iu" else x
     powers = METHODS["cumprod"](x.unsqueeze(-1).expand((*x._a.shape, n - 1)), -1)
     return FUNCTIONS["cat"]([x.new_ones((*x._a.shape, 1)), powers], -1)
@@ -862,9 +860,9 @@ def vander(x: Any, *, N: int | None = None) -> Any:  # noqa: N803
 # LDL
 
 
-def _lapack(x: Any, name: str) -> Any:
+def _scipy(name: str) -> Any:
     from ..errors import require
-    return require("scipy.linalg.lapack", "all", f"torch.linalg.{name}")
+    return require("scipy.linalg", "all", f"torch.linalg.{name}")
 
 
 @_plain("ldl_factor_ex")
@@ -872,20 +870,14 @@ def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False
     """(packed L and D, pivots, info) of A = L D Lᵀ (or Lᴴ), for symmetric or Hermitian matrices, definite or not."""
     square(A, "torch.linalg.ldl_factor_ex")
     a = A._a
-    lapack = _lapack(A, "ldl_factor")
-    routine = lapack.get_lapack_funcs(("hetrf",) if hermitian and a.dtype.kind == "c" else ("sytrf",), (a,))[0] if hasattr(lapack, "get_lapack_funcs") \
-        else None
-    if routine is None:
-        from scipy.linalg import get_lapack_funcs
-        routine = get_lapack_funcs(("hetrf",) if hermitian and a.dtype.kind == "c" else ("sytrf",), (a,))[0]
+    routine, = _scipy("ldl_factor").get_lapack_funcs(("hetrf",) if hermitian and a.dtype.kind == "c" else ("sytrf",), (a,))
     out, pivots, info = np.empty_like(a), np.empty(a.shape[:-1], np.int32), np.zeros(a.shape[:-2], np.int32)
     n = a.shape[-1]
     if a.size:
         for i, m in enumerate(a.reshape(-1, n, n)):
             factored, at, code = routine(m, lower=1)
-            out.reshape(-1, n, n)[i] = np.tril(factored) + np.triu(m, 1) * 0
-            # SciPy counts pivots from 0, marking those of 2 x 2 blocks as negative; LAPACK and PyTorch count from 1.
-            pivots.reshape(-1, n)[i] = np.where(at >= 0, at + 1, at)
+            out.reshape(-1, n, n)[i] = np.tril(factored)
+            pivots.reshape(-1, n)[i] = at
             info.reshape(-1)[i] = code
     if check_errors and info.any():
         raise RuntimeError("torch.linalg.ldl_factor_ex: the factorization could not be completed: the matrix is singular")
@@ -905,10 +897,7 @@ def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:  # noqa: N803
 def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False) -> Any:  # noqa: N803
     """The solution of ``A @ X = B`` from the factors of `torch.linalg.ldl_factor`."""
     square(LD, "torch.linalg.ldl_solve")
-    from ..errors import require
-    lapack = require("scipy.linalg", "all", "torch.linalg.ldl_solve")
     a = LD._a
-    name = "hetrs" if hermitian and a.dtype.kind == "c" else "sytrs"
     lead = np.broadcast_shapes(a.shape[:-2], B._a.shape[:-2])
     n, k = B._a.shape[-2:]
     factors = np.broadcast_to(a, (*lead, n, n)).reshape(-1, n, n)
@@ -916,8 +905,7 @@ def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False) -> Any: 
     right = np.broadcast_to(B._a, (*lead, n, k)).reshape(-1, n, k)
     out = np.empty(right.shape, a.dtype)
     for i in range(len(factors)):
-        out[i] = _ldl_substitute(factors[i], at[i], right[i], name == "hetrs")
-    _ = lapack
+        out[i] = _ldl_substitute(factors[i], at[i], right[i], hermitian and a.dtype.kind == "c")
     return wrap(out.reshape((*lead, n, k)))
 
 

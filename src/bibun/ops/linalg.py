@@ -187,22 +187,36 @@ pinv.derivative(x=_pinv_back)
 
 
 @primitive(outputs="factor info", nondiff="info", grad="LinalgCholeskyEx")
-def cholesky(xp, x, /):
-    """(lower triangular L with A = L Lᴴ, info)."""
-    return xp.cholesky(x)
+def cholesky(xp, x, /, upper=False):
+    """(triangular L with A = L Lᴴ, or U with A = Uᴴ U, info); one triangle of A is read."""
+    factor, info = xp.cholesky(xp.permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)).conj() if upper else x)
+    return (xp.permute_dims(factor, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)).conj() if upper else factor), info
 
 
-def _cholesky_back(xp, g_factor, factor):
-    n = factor.shape[-1]
-    phi = xp.tril(xp.matmul(_h(xp, factor), g_factor), 0)
-    phi = phi - _as_diagonal(xp, _diagonal(xp, phi)) * 0.5 if n else phi
+def _halved(xp: Any, x: Any) -> Any:
+    """The lower triangle with half its diagonal."""
+    low = xp.tril(x, 0)
+    return low - _as_diagonal(xp, _diagonal(xp, low)) * 0.5
+
+
+def _cholesky_back(xp, g_factor, factor, upper):
+    if upper:
+        g_factor, factor = _h(xp, g_factor), _h(xp, factor)
     back = _h(xp, factor)
-    s = xp.solve_triangular(back, phi, True, False)                             # L⁻ᴴ Φ
-    s = _h(xp, xp.solve_triangular(back, _h(xp, s), True, False))               # … L⁻¹
+    s = xp.solve_triangular(back, _halved(xp, xp.matmul(back, g_factor)), True, False)          # L⁻ᴴ Φ
+    s = _h(xp, xp.solve_triangular(back, _h(xp, s), True, False))                               # … L⁻¹
     return (s + _h(xp, s)) * 0.5
 
 
 cholesky.derivative(x=_cholesky_back)
+
+
+@cholesky.tangent
+def _cholesky_tangent(xp, t_x, factor, upper):
+    lower = _h(xp, factor) if upper else factor
+    phi = xp.solve_triangular(lower, t_x, False, False)
+    moved = xp.matmul(lower, _halved(xp, _h(xp, xp.solve_triangular(lower, _h(xp, phi), False, False))))
+    return (_h(xp, moved) if upper else moved), None
 
 
 @primitive(outputs="Q R", grad="LinalgQr")
@@ -254,12 +268,21 @@ def _gaps(xp: Any, w: Any, fill: float) -> Any:
 
 def _eigh_back(xp, g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors):
     v, vh = eigenvectors, _h(xp, eigenvectors)
-    inner = xp.matmul(vh, g_eigenvectors) / _gaps(xp, eigenvalues, 1)
+    inner = xp.matmul(vh, g_eigenvectors)
+    inner = (inner - _h(xp, inner)) * 0.5 / _gaps(xp, eigenvalues, 1)           # what moves the vectors is skew
     inner = inner - _as_diagonal(xp, _diagonal(xp, inner)) + _as_diagonal(xp, g_eigenvalues)
     return xp.matmul(v, xp.matmul(inner, vh))
 
 
 eigh.derivative(x=_eigh_back)
+
+
+@eigh.tangent
+def _eigh_tangent(xp, t_x, eigenvalues, eigenvectors):
+    inner = xp.matmul(_h(xp, eigenvectors), xp.matmul(t_x, eigenvectors))
+    d = _diagonal(xp, inner)
+    off = inner / _gaps(xp, eigenvalues, 1)
+    return xp.real(d), xp.matmul(eigenvectors, off - _as_diagonal(xp, _diagonal(xp, off)))
 
 
 @primitive(grad="LinalgEigh")
