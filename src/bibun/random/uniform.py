@@ -1,0 +1,482 @@
+"""Numbers spread evenly: uniform floats, integers of a range, permutations, coin flips.
+
+In come a generator (None: the default one), the array to fill or a shape, and the parameters; out comes that array.
+float32 takes 24 bits of one 32-bit word, float64 53 bits of two, the 16-bit types a float32 rounded.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .engine import FIRST, SECOND, Generator, default_generator
+from .filling import (
+    C_TYPE,
+    SCALAR_TYPE,
+    bfloat16,
+    fill,
+    float16,
+    float32,
+    float64,
+    int64,
+    not_implemented,
+    number,
+    parts,
+)
+from .rounding import add_to_float32, fma64, sum_is_exact
+
+_BITS24 = np.uint64(2**24 - 1)
+_BITS24_TWICE = np.uint64(0x00FFFFFF00FFFFFF)
+_BITS53 = np.uint64(2**53 - 1)
+_STEP24 = np.float32(2.0**-24)
+_LARGEST = {
+    float16: 65504.0,
+    bfloat16: 3.3895313892515355e38,
+    float32: 3.4028234663852886e38,
+    float64: 1.7976931348623157e308,
+}
+_BLOCK = 32768
+
+# ---------------------------------------------------------------------------------------------------------- floats
+
+
+def rand(generator: Generator | None, shape: tuple[int, ...], dtype: np.dtype = float32) -> np.ndarray:
+    """A new array of uniform numbers of [0, 1); complex: in both parts."""
+    out = np.empty(shape, dtype)
+    if dtype == float32:
+        _unit_float32(generator or default_generator, out.reshape(-1))
+        return out
+    return uniform_(generator, out)
+
+
+def uniform_(generator: Generator | None, out: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """Fill with uniform numbers of [low, high).
+
+    Raises:
+        NotImplementedError: no float or complex dtype.
+        RuntimeError: bounds that the dtype cannot hold, or in the wrong order.
+    """
+    generator = default_generator if generator is None else generator
+    dtype = out.dtype
+    if dtype.kind == "c":
+        uniform_(generator, parts(out), low, high)
+        return out
+    if dtype not in _LARGEST:
+        raise not_implemented("check_uniform_bounds", dtype)
+    low, high = float(low), float(high)
+    if dtype == float32 and low == 0 and high == 1:
+        return fill(out, lambda flat: _unit_float32(generator, flat))
+    largest = _LARGEST[dtype]
+    if not -largest <= low <= largest:
+        raise RuntimeError(f"from is out of bounds for {C_TYPE[dtype.name]}")
+    if not -largest <= high <= largest:
+        raise RuntimeError(f"to is out of bounds for {C_TYPE[dtype.name]}")
+    if low > high:
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={number(low)} > to={number(high)}"
+        )
+    if high - low > largest:
+        raise RuntimeError(
+            f"uniform_ expects to-from <= std::numeric_limits<{SCALAR_TYPE[dtype.name]}>::max(), but found "
+            f"to={number(high)} and from={number(low)} which result in to-from to exceed the limit"
+        )
+    if dtype == float64:
+        return fill(out, lambda flat: _float64(generator, flat, low, high))
+    if dtype == float32:
+        return fill(out, lambda flat: _float32(generator, flat, low, high))
+
+    def rounded(flat: np.ndarray) -> None:
+        values = np.empty(flat.size, float32)
+        _float32(generator, values, low, high)
+        flat[...] = values
+        end = dtype.type(high)
+        reached = flat >= end  # rounded up to the end, which is outside
+        if reached.any() and low < high:
+            flat[reached] = dtype.type(np.float32(low))
+
+    return fill(out, rounded)
+
+
+def _unit_float32(generator: Generator, flat: np.ndarray) -> None:
+    n = flat.size
+    if n < 4096:
+        words = generator._raw(n)
+        words &= _BITS24
+        flat[...] = words
+        flat *= _STEP24
+        return
+    with generator.lock:
+        _words24(generator, flat, _STEP24)
+
+
+def _words24(generator: Generator, flat: np.ndarray, step: np.float32) -> None:
+    """Fill a float32 vector with step·k for k of 24 bits; a word each."""
+    even = flat.size & ~1
+    for start in range(0, even, _BLOCK):
+        part = flat[start : min(start + _BLOCK, even)]
+        pairs = generator._integers(0, 0xFFFFFFFFFFFFFFFF, part.size >> 1, np.uint64, True)
+        pairs &= _BITS24_TWICE
+        words = pairs.view(np.int32)  # signed: processors turn those into floats faster
+        part[::2] = words[FIRST::2]
+        part[1::2] = words[SECOND::2]
+        part *= step
+    if even < flat.size:
+        flat[even] = np.float32(generator._raw() & 0xFFFFFF) * step
+
+
+def _float32(generator: Generator, flat: np.ndarray, low: float, high: float) -> None:
+    """x·(high - low) + low, rounded once, then `low` for what was rounded up to `high`."""
+    a = float(np.float32(low))
+    b = float(np.float32(high))
+    span = float(np.float32(b - a))
+    # k·span·2^-24 fits in a double; so does its sum with `a`, but for spans much smaller or larger than `a`
+    exact = sum_is_exact(math.ldexp(1.0, math.frexp(span)[1] - 48), span, a) if span else True
+    step = span * 2.0**-24
+    with generator.lock:
+        if flat.size < 4096:
+            words = generator._raw(flat.size)
+            words &= _BITS24
+            products = words.astype(float64)
+            products *= step
+            add_to_float32(products, a, exact, flat)
+        else:
+            _words24(generator, flat, np.float32(1))
+            for start in range(0, flat.size, 16384):
+                part = flat[start : start + 16384]
+                products = part.astype(float64)
+                products *= step
+                add_to_float32(products, a, exact, part)
+    if span:
+        top = np.empty(1, float32)
+        add_to_float32(np.array([(2**24 - 1) * step]), a, exact, top)
+        if top[0] >= np.float32(b):
+            flat[flat >= np.float32(b)] = a
+
+
+def _float64(generator: Generator, flat: np.ndarray, low: float, high: float) -> None:
+    with generator.lock:
+        for start in range(0, flat.size, _BLOCK):
+            part = flat[start : start + _BLOCK]
+            words = generator.long_words(part.size)
+            words &= _BITS53
+            part[...] = words
+            part *= 2.0**-53
+    if low != 0 or high != 1:
+        fma64(flat, high - low, low, out=flat)
+        if high > low:
+            flat[flat >= high] = low
+
+
+# -------------------------------------------------------------------------------------------------------- integers
+
+_FLOAT_DIGITS = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
+
+
+def _limits(dtype: np.dtype) -> tuple[float | int, float | int]:
+    if dtype.kind == "b":
+        return 0, 1
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return int(info.min), int(info.max)
+    return -_LARGEST[dtype], _LARGEST[dtype]
+
+
+def _check_bounds(dtype: np.dtype, low: int, last: int, say_last: str) -> None:
+    if dtype.kind not in "biu" and dtype not in _LARGEST:
+        raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
+    least, most = _limits(dtype)
+    for value, what in ((low, "from"), (last, say_last)):
+        if not least <= value <= most:
+            raise RuntimeError(f"{what} is out of bounds for {C_TYPE[dtype.name]}")
+    digits = _FLOAT_DIGITS.get(dtype)
+    if digits is not None:
+        for value, what in ((low, "from"), (last, say_last)):
+            if not -(2**digits) <= value <= 2**digits:
+                warnings.warn(
+                    f"{what} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision limitations "
+                    f"{C_TYPE[dtype.name]} can support discrete uniform distribution only within this range. "
+                    "This warning will become an error in version 1.7 release, please fix the code in advance",
+                    stacklevel=3,
+                )
+
+
+def randint(
+    generator: Generator | None, shape: tuple[int, ...], low: int, high: int, dtype: np.dtype = int64
+) -> np.ndarray:
+    """A new array of integers of [low, high)."""
+    out = np.empty(shape, dtype)
+    return random_(generator, out, low, high)
+
+
+def random_(
+    generator: Generator | None, out: np.ndarray, low: int | None = None, high: int | None = None
+) -> np.ndarray:
+    """Fill with integers: of [low, high); from `low` to the dtype's largest (high None); or, with neither, of all
+    that are not negative and that the dtype holds (floats: up to 2^digits).
+
+    Raises:
+        RuntimeError: an empty range, or one beyond the dtype's. NotImplementedError: a dtype PyTorch leaves out.
+    """
+    generator = default_generator if generator is None else generator
+    dtype = out.dtype
+    if low is None and high is None:
+        return _random_all(generator, out)
+    low = 0 if low is None else int(low)
+    if high is not None:
+        high = int(high)
+        if low >= high:
+            raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        if dtype.kind == "f" or dtype == bfloat16:
+            low, high = _representable(dtype, low, high)
+            if low >= high:
+                raise RuntimeError(
+                    "random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got "
+                    f"from={low} >= to={high}"
+                )
+        _check_bounds(dtype, low, high - 1, "to - 1")
+        span = high - low
+    elif low == -(2**63):
+        if dtype.kind in "iu" and dtype != np.int64:
+            _check_bounds(dtype, low, low, "from")
+        if dtype.kind not in "f" and dtype not in (bfloat16, np.dtype(np.int64)):
+            raise RuntimeError("random_from_to_kernel_cpu handles only int64, double, float and bfloat16")
+        span = 2**64
+    else:
+        last = 2**63 - 1
+        if dtype.kind == "f" or dtype == bfloat16:
+            last = min(2 ** _FLOAT_DIGITS[dtype], 2**63 - 1)
+            low = _representable(dtype, low, low + 1)[0]
+        elif dtype.kind in "biu":
+            last = min(int(_limits(dtype)[1]), last)
+        _check_bounds(dtype, low, low, "from")
+        span = last - low + 1
+    return fill(out, lambda flat: _below(generator, flat, span, low if span < 2**64 else 0))
+
+
+def _representable(dtype: np.dtype, low: int, high: int) -> tuple[int, int]:
+    """The bounds moved inward to values of a float dtype, if they are too large to be ones."""
+
+    def cast(value: int) -> int:
+        wide = float(np.float32(value)) if dtype != float64 else float(value)
+        with np.errstate(over="ignore"):
+            narrow = float(dtype.type(wide))
+        return int(narrow) if math.isfinite(narrow) else (2**63 - 1 if narrow > 0 else -(2**63))
+
+    digits = _FLOAT_DIGITS[dtype]
+    after = cast(low + 1)
+    if after < low:
+        low = after + (1 << abs(low + 1).bit_length() - digits)
+    before = cast(high - 1)
+    if before >= high:
+        high = before - (1 << abs(high - 1).bit_length() - digits)
+    return low, high
+
+
+def _below(generator: Generator, flat: np.ndarray, span: int, base: int) -> None:
+    """base + (a word mod span): a 64-bit word from spans of 2^28 on."""
+    n = flat.size
+    if span < 2**28:
+        words = generator.words(n)
+        _remainder(words, span)
+        if base == 0 or flat.dtype.itemsize == 8:
+            flat[...] = words
+            if base:
+                flat += flat.dtype.type(base)
+        else:
+            flat[...] = words.astype(np.int64) + base
+        return
+    longs = generator.long_words(n)
+    if span < 2**64:
+        _remainder(longs, span)
+    longs += np.uint64(base & (2**64 - 1))  # modulo 2^64
+    flat[...] = longs if flat.dtype.kind == "u" else longs.view(np.int64)
+
+
+def _remainder(words: np.ndarray, span: int) -> None:
+    """words %= span. NumPy divides by one number with vector instructions, but takes remainders without."""
+    divisor = words.dtype.type(span)
+    if span & (span - 1) == 0:
+        words &= divisor - words.dtype.type(1)
+    elif words.size < 64:
+        words %= divisor
+    else:
+        quotient = words // divisor
+        quotient *= divisor
+        words -= quotient
+
+
+def _random_all(generator: Generator, out: np.ndarray) -> np.ndarray:
+    dtype = out.dtype
+    if dtype.kind == "b":
+        span = 2
+    elif dtype in _FLOAT_DIGITS:
+        span = 2 ** _FLOAT_DIGITS[dtype] + 1
+    elif dtype.kind == "i" or dtype == np.uint8:
+        span = int(_limits(dtype)[1]) + 1
+    else:
+        raise not_implemented("random_kernel_cpu", dtype)
+
+    def draw(flat: np.ndarray) -> None:
+        if dtype == float64 or dtype == np.int64:
+            words = generator.long_words(flat.size)
+        else:
+            words = generator.words(flat.size)
+        _remainder(words, span)
+        flat[...] = words
+
+    return fill(out, draw)
+
+
+# ------------------------------------------------------------------------------------------------------ permutation
+
+_PERMUTED_MOST = {float16: ("Half", 2049, "2049"), bfloat16: ("BFloat16", 257, "257"),
+                  float32: ("Float", 2**24 + 1, "2^24+1"), float64: ("Double", 2**53 + 1, "2^53+1")}  # fmt: skip
+_SHORT_TYPE = {"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int", "int64": "int64_t"}
+
+
+def randperm(generator: Generator | None, n: int, dtype: np.dtype = int64) -> np.ndarray:
+    """0, 1, …, n - 1 in random order (Fisher and Yates, forward).
+
+    Raises:
+        RuntimeError: n is negative, or more than the dtype can count.
+        NotImplementedError: a dtype PyTorch leaves out.
+    """
+    generator = default_generator if generator is None else generator
+    if n < 0:
+        raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
+    if dtype.name in _SHORT_TYPE:
+        if n > int(np.iinfo(dtype).max) + 1:
+            raise RuntimeError(f"value cannot be converted to type {_SHORT_TYPE[dtype.name]} without overflow")
+    elif dtype in _PERMUTED_MOST:
+        name, most, said = _PERMUTED_MOST[dtype]
+        if n > most:
+            raise RuntimeError(f"n cannot be greater than {said} for {name} type.")
+    else:
+        raise not_implemented("randperm", dtype)
+    if n < 2:
+        return np.zeros(n, dtype)
+    if n >= _MANY:
+        return _permute_many(generator, n).astype(dtype, copy=False)
+    targets = generator.words(n - 1)
+    targets %= np.arange(n, 1, -1, dtype=np.uint32)
+    if n < 1500:
+        order = list(range(n))
+        for i, k in enumerate(targets.tolist()):
+            k += i
+            order[i], order[k] = order[k], order[i]
+        return np.array(order, dtype)
+    targets += np.arange(n - 1, dtype=np.uint32)
+    return _swapped(targets, n).astype(dtype, copy=False)
+
+
+# From here on (2^32 / 20) PyTorch takes 64-bit words.
+_MANY = (2**32 - 1) // 20
+
+
+def _swapped(targets: np.ndarray, n: int) -> np.ndarray:
+    """What is left of 0 … n - 1 after swapping i with targets[i] ≥ i for i = 0, 1, …, without a loop over i.
+
+    Place t is read by every step i whose target is t. The first of them finds t itself there (unless t is i: then what
+    was put there before); each later one finds what the step before it put there: that step's own element at the time.
+    Call V(k) what lies at place k as step k begins: k, if nothing was put there, else V(m) for the last m < k with
+    target k. So V follows a chain of such m to its root, in about log log n doublings, and so does the answer.
+    """
+    steps = n - 1
+    width = steps.bit_length()
+    narrow = 2 * width <= 32
+    key = targets.astype(np.uint32 if narrow else np.uint64)
+    key <<= key.dtype.type(width)
+    key |= np.arange(steps, dtype=key.dtype)
+    key.sort()  # steps by target, in each target by time
+    by_time = (key & key.dtype.type((1 << width) - 1)).astype(np.int32 if n < 2**31 else np.int64)
+    key >>= key.dtype.type(width)
+    place = key.astype(by_time.dtype)
+    again = np.flatnonzero(place[1:] == place[:-1])  # positions of a step that is followed by one with its target
+    later, earlier = by_time[again + 1], by_time[again]
+    previous = np.arange(n, dtype=by_time.dtype)  # k, or the last m < k whose target is k
+    moved = by_time != place
+    # among the steps with target k the last wins, which is what assignment by a sorted index does
+    previous[place[moved]] = by_time[moved]
+    found = previous
+    while True:
+        further = found[found]
+        if np.array_equal(further, found):
+            break
+        found = further
+    order = np.empty(n, np.int64)
+    order[:steps] = targets
+    order[later] = found[earlier]
+    order[steps] = found[steps]
+    return order
+
+
+def _permute_many(generator: Generator, n: int) -> np.ndarray:
+    raise NotImplementedError
+
+
+# -------------------------------------------------------------------------------------------------------- coin flips
+
+
+def _flips(generator: Generator, n: int, p: float) -> np.ndarray:
+    """n booleans, true with probability p: whether 53 bits of two words lie below p·2^53."""
+    below = math.ceil(p * 2.0**53)
+    out = np.empty(n, np.bool_)
+    with generator.lock:
+        for start in range(0, n, _BLOCK):
+            part = out[start : start + _BLOCK]
+            words = generator.long_words(part.size)
+            words &= _BITS53
+            np.less(words, np.uint64(below), out=part)
+    return out
+
+
+def keep_mask(
+    generator: Generator | None, shape: tuple[int, ...], p: float, like: np.ndarray | None = None
+) -> np.ndarray:
+    """What dropout draws: a bool array, true where an element is kept, with probability p (one minus dropout's own).
+    It lies in memory as `like` does, if given, which decides the order of the draws."""
+    generator = default_generator if generator is None else generator
+    if like is None or like.flags.c_contiguous:
+        return _flips(generator, math.prod(shape), p).reshape(shape)
+    return bernoulli_(generator, np.empty_like(like, np.bool_), p)
+
+
+def bernoulli_(generator: Generator | None, out: np.ndarray, p: Any = 0.5) -> np.ndarray:
+    """Fill with 1 with probability p and with 0 else. p: a number, or a float array that broadcasts to `out`, which
+    takes float32's draws but for float64.
+
+    Raises:
+        RuntimeError: p outside [0, 1]. NotImplementedError: a dtype PyTorch leaves out.
+    """
+    generator = default_generator if generator is None else generator
+    dtype = out.dtype
+    scalar = not isinstance(p, np.ndarray)
+    if scalar and not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={number(p)}")
+    if dtype.kind not in "bif" and dtype not in (bfloat16, np.dtype(np.uint8)):
+        raise not_implemented("bernoulli_scalar_cpu_" if scalar else "bernoulli_tensor_cpu_self_", dtype)
+    if scalar:
+
+        def draw(flat: np.ndarray) -> None:
+            flat[...] = _flips(generator, flat.size, p)
+
+        return fill(out, draw)
+    if p.dtype not in _LARGEST:
+        raise not_implemented("bernoulli_tensor_cpu_p_", p.dtype)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    below = np.empty_like(out, float64 if p.dtype == float64 else float32)
+    below[...] = p
+    drawn = uniform_(generator, np.empty_like(below))
+    out[...] = drawn < below
+    return out
+
+
+def bernoulli(generator: Generator | None, p: np.ndarray) -> np.ndarray:
+    """A new array like p, 1 with probability p and 0 else."""
+    if p.dtype not in _LARGEST:
+        raise not_implemented("bernoulli_tensor_cpu_p_", p.dtype)
+    return bernoulli_(generator, np.empty_like(p), p)
