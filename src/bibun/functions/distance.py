@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..autograd.dispatch import wrap
+from ..autograd.dispatch import apply, wrap
+from ..ops.reduction import vector_norm
 from .register import FUNCTIONS
+
+_NORM = vector_norm.named("NormBackward1")
 
 
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
     """The p-norm of x1 - x2 + eps along the last dimension."""
     difference = x1 - x2 + eps
-    return difference.norm(p, max(difference._a.ndim - 1, 0), keepdim)
+    return apply(_NORM, (difference,), (p, max(difference._a.ndim - 1, 0), keepdim)) if difference._a.dtype.kind in "fcV" else difference.norm(p)
 
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:

@@ -142,9 +142,7 @@ def _bags(weight: Any, input: Any, offsets: Any, scale: bool, mode: str, samples
     if last:
         if not starts.size:
             raise RuntimeError("include_last_offset: number of offset should be at least 1")
-        starts, end = starts[:-1], starts[-1]
-    else:
-        end = index.size
+        starts = starts[:-1]
     if starts.size and starts[0] != 0:
         raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got "
                            f"{starts[0]}")
@@ -158,7 +156,7 @@ def _bags(weight: Any, input: Any, offsets: Any, scale: bool, mode: str, samples
         if not -n <= padding_idx < n:
             raise RuntimeError(f"padding_idx must be within the number of embeddings, -{n} through {n - 1}, but got {padding_idx}")
         padding = padding_idx % n
-    sizes = np.diff(starts, append=end)
+    sizes = np.diff(starts, append=index.size)
     bag = np.repeat(np.arange(starts.size), sizes)
     index = index[:bag.size]
     keep = index != padding

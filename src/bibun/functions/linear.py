@@ -21,6 +21,12 @@ _unsafe_view = make_many(ops.linear.named("UnsafeViewBackward0"), cpu.linear)
 _vector = make_many(ops.linear.named("SqueezeBackward4"), cpu.linear)
 
 
+#: Scalar types as that one message names them.
+_SCALARS = {"Float": "float", "Double": "double", "Long": "long int", "Int": "int", "Short": "short int", "Char": "signed char", "Byte": "unsigned char",
+            "Bool": "bool", "BFloat16": "c10::BFloat16", "Half": "c10::Half", "ComplexFloat": "c10::complex<float>",
+            "ComplexDouble": "c10::complex<double>"}
+
+
 def linear(input: Any, weight: Any, bias: Any = None, *, out: Any = None) -> Any:
     """``input @ weight.T + bias``.
 
@@ -59,6 +65,9 @@ def _unusual(input: Any, weight: Any, bias: Any) -> Any:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {w.ndim}D")
     if w.ndim == 1 and bias is not None:
         raise RuntimeError("mat2 must be a matrix, got 1-D tensor")
+    if x.dtype != w.dtype and bias is None:
+        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {_SCALARS.get(input.dtype.scalar_name, input.dtype)} != "
+                           f"{_SCALARS.get(weight.dtype.scalar_name, weight.dtype)}")
     if x.dtype != w.dtype:
         raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {input.dtype.scalar_name} and {weight.dtype.scalar_name}")
     if w.ndim == 1:

@@ -41,6 +41,11 @@ def normalize(xp, x, weight, bias, /, shape, axes, affine, eps, centered=True):
 
 def _in_x(xp, g_out, x, weight, made, scale, shape, axes, affine, eps, centered):
     if weight is not None:
+        d = held(made.dtype)        # float32 where x is narrow: its mean is about to be subtracted
+        if held(g_out.dtype) != d:
+            g_out = xp.astype(g_out, d)
+        if held(weight.dtype) != d:
+            weight = xp.astype(weight, d)
         g_out = working(xp, g_out, shape) * xp.reshape(weight, affine)
     return xp.normalize_gradient(g_out, x, made, scale, shape, axes, eps, centered)
 
