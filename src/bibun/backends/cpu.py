@@ -42,7 +42,7 @@ from .linalg import (  # noqa: F401
     cholesky, cofactor, det, eig, eigh, householder_product, inv, lu_factor, matrix_exp, permutation, pinv, qr, qr_raw, slogdet, solve,
     solve_triangular, svd, svdvals,
 )
-from .products import addmm, cross, dot, matmul, mm, mv, outer, vdot  # noqa: F401
+from .products import addmm, cdist, cross, dot, matmul, mm, mv, outer, vdot  # noqa: F401
 from .reduce import (  # noqa: F401
     NARROW, cumulative_logsumexp, cumulative_max, cumulative_min, cumulative_prod, cumulative_sum, kthvalue, logsumexp, max, max_at, mean, median_at,
     min, min_at, mode, prod, prod_others, scan, std, sum, var, vector_norm,

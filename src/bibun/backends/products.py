@@ -12,7 +12,7 @@ import numpy as np
 
 from .reduce import F32, F64, NARROW
 
-__all__ = ["addmm", "cross", "dot", "matmul", "mm", "mv", "outer", "vdot"]
+__all__ = ["addmm", "cdist", "cross", "dot", "matmul", "mm", "mv", "outer", "vdot"]
 
 _dot, _matmul = np.dot, np.matmul
 
@@ -80,3 +80,19 @@ def cross(x: Any, y: Any, axis: int) -> Any:
     x, y = np.broadcast_arrays(x, y)
     (x0, x1, x2), (y0, y1, y2) = (np.moveaxis(a, axis, 0) for a in (x, y))
     return np.stack((x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0), axis)
+
+
+def cdist(x: Any, y: Any, p: float = 2.0, by_product: bool = False) -> Any:
+    """Distances of all pairs of rows; ``by_product`` finds Euclidean ones from |x|² + |y|² - 2 x·y, quick and less exact."""
+    from .reduce import vector_norm
+    if p == 2 and by_product:
+        square = (x * x).sum(-1)[..., :, None] + (y * y).sum(-1)[..., None, :] - 2 * _matmul(x, np.swapaxes(y, -1, -2))
+        return np.sqrt(np.maximum(square, 0))
+    lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    rows, columns, m = x.shape[-2], y.shape[-2], x.shape[-1]
+    out = np.empty((*lead, rows, columns), x.dtype)
+    step = max(1, 2 ** 21 // max(1, columns * m * max(1, out[..., 0, 0].size)))      # differences of some megabytes at a time
+    for start in range(0, rows, step):
+        away = x[..., start:start + step, None, :] - y[..., None, :, :]
+        out[..., start:start + step, :] = vector_norm(away, p, away.ndim - 1) if m else 0
+    return out
