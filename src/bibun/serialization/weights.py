@@ -240,6 +240,7 @@ class WeightsUnpickler:
         self.added_ids = {id(each) for each in self.added.values()}
         #: What constructors may copy in all, so that a short stream cannot make a long list many times over.
         self.budget = 1_000_000 + 64 * (self.end - position)
+        self.outside = False
 
     def load(self) -> Any:
         """The next object."""
@@ -248,6 +249,8 @@ class WeightsUnpickler:
         except (UnpicklingError, EOFError, RuntimeError, AssertionError):
             raise  # in words already
         except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
+            if self.outside:
+                raise  # it comes from the program, not from the file
             raise UnpicklingError(
                 f"the pickled data make no sense near byte {self.position}: {type(error).__name__}: {error}"
             ) from error
@@ -296,7 +299,10 @@ class WeightsUnpickler:
         if found is not None:
             return found(self, args)
         if id(function) in self.added_ids:
-            return function(*args)
+            self.outside = True
+            made = function(*args)
+            self.outside = False
+            return made
         raise UnpicklingError(f"Trying to call reduce for unrecognized function {function!r:.200}")
 
     def named(self, module: str, name: str) -> Any:
@@ -571,7 +577,9 @@ class WeightsUnpickler:
             raise UnpicklingError(f"persistent_load id must be tuple or int, but got {type(pid)}")
         if type(pid) is tuple and (not pid or pid[0] not in ("storage", b"storage")):
             raise UnpicklingError(f"Only persistent_load of storage is allowed, but got {pid[:1]!r:.80}")
+        self.outside = True
         self.stack.append(self.persistent_load(pid))
+        self.outside = False
 
     def op_proto(self) -> None:
         if self.take(1)[0] > 5:
