@@ -288,6 +288,91 @@ def test_outputs_and_gradients(source, shapes):
         np.testing.assert_allclose(found[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
 
 
+RECURRENCES = ["RNN(3, 4)", "RNN(3, 4, nonlinearity='relu', bidirectional=True)", "LSTM(3, 4, 2)", "GRU(3, 4, bidirectional=True)"]
+
+
+def second_order(torch, source, arrays):
+    """(outputs, first derivatives, second derivatives) of a recurrent layer in double precision."""
+    module = eval("nn." + source, {"nn": torch.nn}).double()
+    for i, p in enumerate(module.parameters()):
+        p.data = torch.tensor(np.random.default_rng(i).normal(size=tuple(p.shape)) * 0.5)
+    x = torch.tensor(arrays[0], requires_grad=True)
+    outputs = tensors_of(module(x), torch.Tensor)
+    wanted = [x, *module.parameters()]
+    first = torch.autograd.grad(sum((o * o).sum() for o in outputs), wanted, create_graph=True)
+    second = torch.autograd.grad(sum((g * g).sum() for g in first), wanted)
+    return [t.detach().numpy() for t in (*outputs, *first, *second)]
+
+
+@pytest.mark.parametrize("source", RECURRENCES)
+def test_recurrent_layers_differentiate_twice(source):
+    torch = pytest.importorskip("torch")
+    arrays = [np.random.default_rng(9).normal(size=(4, 2, 3))]
+    for ours, theirs in zip(second_order(bibun, source, arrays), second_order(torch, source, arrays)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["RNN_TANH", "RNN_RELU", "LSTM", "GRU"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_whole_run_is_its_steps(mode, reverse, bias):
+    """The run on arrays against the plain form, values and gradients, on drawn input."""
+    from bibun.nn.modules import recurrence
+
+    rng = np.random.default_rng(0)
+    rows = recurrence.GATES[mode] * 4
+
+    def drawn(*shape):
+        return bibun.tensor(rng.normal(size=shape), requires_grad=True)
+
+    x, w, b = drawn(5, 2, rows), drawn(rows, 4), drawn(rows) if bias else None
+    state = tuple(drawn(2, 4) for _ in range(2 if mode == "LSTM" else 1))
+    inputs = [t for t in (x, w, b, *state) if t is not None]
+    found = []
+    for run in (
+        lambda: recurrence._Layer.apply(mode, reverse, x, w, b, *state),
+        lambda: recurrence._steps(mode, x, state, w, b, (), reverse),
+    ):
+        output, *last = tensors_of(run(), bibun.Tensor)
+        total = (output * bibun.arange(output.numel()).view(output.shape).cos()).sum() + sum((s * s).sum() for s in last)
+        found.append([output, *last, *bibun.autograd.grad(total, inputs)])
+    for whole, steps in zip(*found):
+        np.testing.assert_allclose(whole.detach().numpy(), steps.detach().numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("source", ["RNN(3, 4)", "LSTM(3, 4, 2, bidirectional=True)", "GRU(3, 4, bidirectional=True)", "LSTM(3, 4, proj_size=2)"])
+def test_packed_sequences_through_recurrent_layers(source):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(4)
+    arrays = [rng.normal(size=(n, 3)).astype(np.float32) for n in (2, 5, 1, 5)]
+
+    def through(torch, state=None):
+        module = eval("nn." + source, {"nn": torch.nn})
+        if state is not None:
+            module.load_state_dict({k: torch.tensor(v) for k, v in state.items()})
+        inputs = [torch.tensor(a, requires_grad=True) for a in arrays]
+        packed = torch.nn.utils.rnn.pack_sequence(inputs, enforce_sorted=False)
+        output, last = module(packed)
+        padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(output)
+        outputs = [padded, *tensors_of(last, torch.Tensor)]
+        sum((o * o).sum() for o in outputs).backward()
+        grads = [t.grad for t in (*inputs, *module.parameters())]
+        return {k: v.numpy().copy() for k, v in module.state_dict().items()}, [t.detach().numpy() for t in (*outputs, lengths, *grads)]
+
+    state, expected = through(torch)
+    for ours, theirs in zip(through(bibun, state)[1], expected):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_recurrent_layers_under_transforms():
+    if not hasattr(bibun, "func"):
+        pytest.skip("needs function transforms")
+    gru = nn.GRU(3, 4).double()
+    x = bibun.randn(6, 5, 2, 3, dtype=bibun.float64)
+    batched = bibun.func.vmap(lambda s: gru(s)[0])(x)
+    np.testing.assert_allclose(batched.detach().numpy(), np.stack([gru(s)[0].detach().numpy() for s in x]), rtol=1e-9)
+
+
 def test_cross_map_lrn_as_pytorch():
     """Values only: PyTorch's gradient is not that of its own values beyond the first channels."""
     torch = pytest.importorskip("torch")
