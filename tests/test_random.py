@@ -155,13 +155,20 @@ def test_threads_share_one_stream(g):
 @pytest.mark.parametrize("n", [2, 10, 1499, 1500, 5000, 65535, 65537, 200000])
 def test_permutations_are_swaps_in_turn(g, n):
     """The way without a loop gives what the loop gives."""
-    from bibun.random.uniform import _swapped
+    from bibun.random.uniform import _inside_out, _swapped
 
     targets = np.arange(n - 1) + np.random.default_rng(n).integers(0, np.arange(n, 1, -1))
     order = list(range(n))
     for i, k in enumerate(targets.tolist()):
         order[i], order[k] = order[k], order[i]
     assert _swapped(targets.astype(np.uint32), n).tolist() == order
+
+    # from 2^32/20 elements on: held against torch.randperm(214748364) by hand, which takes ten gigabytes
+    targets = np.random.default_rng(n).integers(0, np.arange(1, n + 1))
+    for i, k in enumerate(targets.tolist()):
+        order[i] = i
+        order[i], order[k] = order[k], order[i]
+    assert _inside_out(targets).tolist() == order
 
 
 def test_fused_multiply_add():

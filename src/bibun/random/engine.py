@@ -301,7 +301,8 @@ def _memory_of(bits: Any) -> np.ndarray | None:
     try:
         import ctypes
 
-        memory = np.frombuffer((ctypes.c_uint32 * (_N + 1)).from_address(bits.ctypes.state_address), np.uint32)
+        words: Any = (ctypes.c_uint32 * (_N + 1)).from_address(bits.ctypes.state_address)
+        memory = np.frombuffer(words, np.uint32)
         shown = bits.state["state"]
     except Exception:
         return None

@@ -199,7 +199,7 @@ _COS_SIN = tuple(
 )
 _LN2_HIGH, _LN2_LOW = _numbers(float32, 0.693359375, -2.12194440e-4)
 _PI_4 = _numbers(float32, -0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8)  # their sum: -π/4
-_EIGHTHS, _ANGLE_STEP = _numbers(float32, 1.27323954473516, np.float32(_TWO_PI) * np.float32(2.0**-24))  # 4/π; 2π/2^24
+_EIGHTHS, _ANGLE_STEP = _numbers(float32, 1.27323954473516, float(np.float32(_TWO_PI)) * 2.0**-24)  # 4/π; 2π/2^24
 _F0, _F1, _HALF, _MINUS_HALF, _MINUS_TWO = _numbers(float32, 0, 1, 0.5, -0.5, -2)
 _EIGHT = np.dtype("V32")  # eight elements at once: shuffling whole ones is twice as fast
 _SQRT_HALF = 0x3F3504F3  # the bits of √½
@@ -275,7 +275,7 @@ def box_muller(words: np.ndarray, out: np.ndarray, scratch: Scratch) -> None:
         multiply(z, part, narrow)
         add(x, narrow, x)
     multiply(x, x, z)
-    z64 = x64
+    z64: Any = x64
     z64[...] = z
     multiply(z64, _COS_SIN[0], wide2)
     for pair in _COS_SIN[1:]:
@@ -294,7 +294,7 @@ def box_muller(words: np.ndarray, out: np.ndarray, scratch: Scratch) -> None:
     multiply(sine, wide, sine)
     add(sine, wide, sine)
     both[...] = wide2
-    cosine, sine = both
+    cosine, sine = both  # type: ignore[assignment]
     add(cosine, _F1, cosine)
     # in every second quarter they change places; then the signs
     cosine_bits, sine_bits = turned = both.view(np.int32)

@@ -376,6 +376,28 @@ def randperm(generator: Generator | None, n: int, dtype: np.dtype = int64) -> np
 _MANY = (2**32 - 1) // 20
 
 
+def _by_target(targets: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The steps, ordered by their targets and, among those with one target, by time; and the targets in that order."""
+    width = n.bit_length()
+    key: Any = targets.astype(np.uint32 if 2 * width <= 32 else np.uint64)
+    key <<= key.dtype.type(width)
+    key |= np.arange(len(targets), dtype=key.dtype)
+    key.sort()
+    index = np.int32 if n < 2**31 else np.int64
+    steps = (key & key.dtype.type((1 << width) - 1)).astype(index)
+    key >>= key.dtype.type(width)
+    return steps, key.astype(index)
+
+
+def _roots(parent: np.ndarray) -> np.ndarray:
+    """Where following `parent` ends: at elements that are their own."""
+    while True:
+        further = parent[parent]
+        if np.array_equal(further, parent):
+            return parent
+        parent = further
+
+
 def _swapped(targets: np.ndarray, n: int) -> np.ndarray:
     """What is left of 0 … n - 1 after swapping i with targets[i] ≥ i for i = 0, 1, …, without a loop over i.
 
@@ -384,37 +406,43 @@ def _swapped(targets: np.ndarray, n: int) -> np.ndarray:
     Call V(k) what lies at place k as step k begins: k, if nothing was put there, else V(m) for the last m < k with
     target k. So V follows a chain of such m to its root, in about log log n doublings, and so does the answer.
     """
-    steps = n - 1
-    width = steps.bit_length()
-    narrow = 2 * width <= 32
-    key = targets.astype(np.uint32 if narrow else np.uint64)
-    key <<= key.dtype.type(width)
-    key |= np.arange(steps, dtype=key.dtype)
-    key.sort()  # steps by target, in each target by time
-    by_time = (key & key.dtype.type((1 << width) - 1)).astype(np.int32 if n < 2**31 else np.int64)
-    key >>= key.dtype.type(width)
-    place = key.astype(by_time.dtype)
+    steps, place = _by_target(targets, n)
     again = np.flatnonzero(place[1:] == place[:-1])  # positions of a step that is followed by one with its target
-    later, earlier = by_time[again + 1], by_time[again]
-    previous = np.arange(n, dtype=by_time.dtype)  # k, or the last m < k whose target is k
-    moved = by_time != place
-    # among the steps with target k the last wins, which is what assignment by a sorted index does
-    previous[place[moved]] = by_time[moved]
-    found = previous
-    while True:
-        further = found[found]
-        if np.array_equal(further, found):
-            break
-        found = further
+    later, earlier = steps[again + 1], steps[again]
+    parent = np.arange(n, dtype=steps.dtype)
+    moved = steps != place
+    parent[place[moved]] = steps[moved]  # of several the last stays, which is the latest
+    found = _roots(parent)
     order = np.empty(n, np.int64)
-    order[:steps] = targets
+    order[:-1] = targets
     order[later] = found[earlier]
-    order[steps] = found[steps]
+    order[-1] = found[-1]
     return order
 
 
 def _permute_many(generator: Generator, n: int) -> np.ndarray:
-    raise NotImplementedError
+    """Fisher and Yates from the inside out: step i = 0, 1, … puts at place i what lies at t ≤ i, and i at place t."""
+    targets = np.empty(n, np.int32 if n < 2**31 else np.int64)
+    for start in range(0, n, 1 << 20):
+        stop = min(start + (1 << 20), n)
+        targets[start:stop] = generator.long_words(stop - start) % np.arange(start + 1, stop + 1, dtype=np.uint64)
+    return _inside_out(targets)
+
+
+def _inside_out(targets: np.ndarray) -> np.ndarray:
+    n = len(targets)
+    steps, place = _by_target(targets, n)
+    # What step k finds at its target t: the step before it with that target; else, if t is k, itself; else what step t
+    # found, and so on.
+    order = np.arange(n, dtype=steps.dtype)
+    parent = targets.astype(steps.dtype)
+    again = np.flatnonzero(place[1:] == place[:-1])
+    later, earlier = steps[again + 1], steps[again]
+    order[later] = earlier
+    parent[later] = later
+    order = order[_roots(parent)]
+    order[place] = steps  # of several the last stays, which is the latest
+    return order.astype(np.int64, copy=False)
 
 
 # -------------------------------------------------------------------------------------------------------- coin flips
