@@ -1,7 +1,7 @@
 """Whole recurrent layers on arrays: a run over all time steps, and its gradient, with nothing in between.
 
 In: the input's part of every step, (T, B, gates · H), the first state, the recurrent weight and bias. Out: the states
-of every step, and what the gradient will want. The steps are the ones of `bibun.nn.modules.recurrence`, written for speed:
+of every step, and what the gradient will want. The steps are those of `bibun.nn.modules.recurrence`, written for speed:
 what does not depend on the state is computed for all steps at once.
 """
 

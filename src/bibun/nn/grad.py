@@ -1,7 +1,7 @@
 """Gradients of convolutions as functions of their own.
 
-In: the gradient of a convolution's output, with one of its operands and the size of the other. Out: the gradient of that
-other. A convolution is linear in each operand, so its value there does not matter: zeros stand in.
+In: the gradient of a convolution's output, with one of its operands and the size of the other. Out: the gradient of
+that other. A convolution is linear in each operand, so its value there does not matter: zeros stand in.
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Tensor:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if tensor.numel() == 0:
         return tensor
-    from .. import linalg
+    from .tensors import linalg
 
     rows = tensor.size(0)
     columns = tensor.numel() // rows

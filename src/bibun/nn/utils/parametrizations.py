@@ -31,7 +31,7 @@ def _is_orthogonal(q: Any, eps: float | None = None) -> bool:
 
 def _make_orthogonal(a: Any) -> Any:
     """An orthogonal matrix near `a`, by its QR factorisation; signs so that an orthogonal `a` is its own."""
-    from ... import linalg
+    from ..tensors import linalg
 
     q, r = linalg.qr(a)
     return q * r.diagonal(dim1=-2, dim2=-1).sgn().unsqueeze(-2)
@@ -58,7 +58,7 @@ class _Orthogonal(Module):
             self.register_buffer("base", None)
 
     def forward(self, x: Any) -> Any:
-        from ... import linalg
+        from ..tensors import linalg
 
         n, k = x.size(-2), x.size(-1)
         transposed = n < k
