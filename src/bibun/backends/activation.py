@@ -32,6 +32,11 @@ def rectified_gradient(grad: Any, result: Any) -> Any:
     return np.where(np.less_equal(result, zero), zero, grad)
 
 
+def stepwise(made: Any, x: Any) -> Any:
+    """``made`` itself."""
+    return made
+
+
 def softmax(x: Any, axis: int) -> Any:
     """exp(x) over its sum along ``axis``; nothing overflows."""
     if not x.ndim:

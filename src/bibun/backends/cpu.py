@@ -56,7 +56,9 @@ from .strides import (  # noqa: F401
     unbind, unfold, view, view_as_complex, view_as_real, view_dtype,
 )
 
-from .activation import log_softmax, log_softmax_gradient, rectified_gradient, relu, softmax, softmax_gradient  # noqa: F401
+from .activation import (  # noqa: F401
+    log_softmax, log_softmax_gradient, rectified_gradient, relu, softmax, softmax_gradient, stepwise,
+)
 
 ndarray = np.ndarray
 newaxis = None

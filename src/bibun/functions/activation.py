@@ -154,7 +154,10 @@ def hardshrink(input: Any, lambd: float = 0.5) -> Any:
 def softshrink(input: Any, lambd: float = 0.5) -> Any:
     """x moved towards 0 by lambd, and 0 within."""
     if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+        limit = f"{dtypes.finfo(input.dtype).max:.6g}"
+        raise RuntimeError(
+            f"lambda must be in range [0, {limit}] for input dtype {input.dtype.scalar_name}, but found {lambd:g}"
+        )
     return apply(ops.softshrink, (_floats(input, "softshrink"),), (lambd,))
 
 
@@ -212,7 +215,7 @@ def glu(input: Any, dim: int = -1) -> Any:
     """The first half along ``dim`` times the sigmoid of the second (Dauphin et al. 2016)."""
     a = _floats(input, "glu")._a
     if not a.ndim:
-        raise RuntimeError("glu does not support 0-dimensional tensors")
+        raise RuntimeError("glu does not support scalars because halving size must be even")
     axis = normalize_dim(dim, a.ndim)
     if a.shape[axis] % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {axis} is size {a.shape[axis]}")
@@ -360,27 +363,48 @@ def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, in
     return _alpha(input, p, training, inplace, _feature_shape(input, "feature_alpha_dropout")) if training else input
 
 
-def _channels(name: str, dims: tuple[int, ...]) -> Any:
+def _channels(name: str, unbatched: int, spatial: int) -> Any:
+    """Dropout of whole channels; an input of ``unbatched`` dimensions is one without a batch dimension."""
+    expected = f"{spatial + 1}D or {spatial + 2}D"
+    purpose = (
+        f"Note that {name} exists to provide channel-wise dropout on inputs with {spatial} spatial dimension"
+        f"{'s' if spatial > 1 else ''}, a channel dimension, and an optional batch dimension (i.e. {expected} inputs)."
+    )
+
     def call(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
         _checked_p(p, name)
         ndim = input._a.ndim
-        if ndim not in dims:
-            warnings.warn(f"{name}: Received a {ndim}-D input to {name}, which is deprecated and will result in an error in a future release. To retain the "
-                          "behavior and silence this warning, please use dropout instead. Note that this operator exists to perform channel-wise dropout on "
-                          f"inputs with {dims[-1] - 2} spatial dimensions.", stacklevel=2)
+        if ndim not in (spatial + 1, spatial + 2):
+            if spatial == 1:
+                raise RuntimeError(f"{name}: Expected {expected} input, but received a {ndim}D input. {purpose}")
+            warnings.warn(
+                f"{name}: Received a {ndim}-D input to {name}, which is deprecated and will result in an error in a "
+                "future release. To retain the behavior and silence this warning, please use dropout instead. "
+                + purpose,
+                stacklevel=2,
+            )
+        elif spatial == 2 and ndim == 3:
+            warnings.warn(
+                f"{name}: Received a 3D input to {name} and assuming that channel-wise 1D dropout behavior is desired - "
+                "input is interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a "
+                "future release to interpret the input as one without a batch dimension, i.e. shape (C, H, W). To "
+                "maintain the 1D channel-wise dropout behavior, please switch to using dropout1d instead.",
+                stacklevel=2,
+            )
         if not training or p == 0.0 or not input._a.size:
             return input
-        unbatched = ndim == dims[0] and ndim != dims[-1] and name != "dropout1d" or name == "dropout1d" and ndim == 2
-        x = input.unsqueeze(0) if unbatched else input
+        alone = ndim == unbatched or spatial == 3 and ndim != 5     # PyTorch's dropout3d batches 5-d inputs only
+        x = input.unsqueeze(0) if alone else input
         out = _dropped(x, p, inplace, _feature_shape(x, name))
-        return out.squeeze(0) if unbatched else out
-    call.__name__, call.__doc__ = name, f"Dropout of whole channels of a {dims[-1]}-d input."
+        return out.squeeze(0) if alone else out
+
+    call.__name__, call.__doc__ = name, f"Dropout of whole channels of an input with {spatial} spatial dimensions."
     return call
 
 
-dropout1d = _channels("dropout1d", (2, 3))
-dropout2d = _channels("dropout2d", (3, 4))
-dropout3d = _channels("dropout3d", (4, 5))
+dropout1d = _channels("dropout1d", 2, 1)
+dropout2d = _channels("dropout2d", -1, 2)
+dropout3d = _channels("dropout3d", 4, 3)
 
 
 def _train_form(plain: Any, name: str, feature: bool = False) -> None:

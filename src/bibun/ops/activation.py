@@ -7,6 +7,7 @@ names come from; at kinks the subgradient is PyTorch's.
 from __future__ import annotations
 
 from math import pi, sqrt
+from typing import Any
 
 from .primitive import elementwise, primitive
 
@@ -37,13 +38,22 @@ rectified_gradient.derivative(grad=lambda xp, g, result: xp.rectified_gradient(g
 relu.derivative(x=lambda xp, g, out: xp.rectified_gradient(g, out))
 
 
+@elementwise
+def stepwise(xp, made, x):
+    """``made``, a gradient that depends on ``x`` in steps only: ``x`` stays in its graph, with zeros for a gradient."""
+    return xp.copy(made)
+
+
+stepwise.derivative(made=lambda g: g, x=lambda xp, g: xp.zeros_like(g))
+
+
 @elementwise(refuses="c")
 def threshold(xp, x, /, threshold, value):
     """x where x > threshold, else value."""
     return xp.where(x > threshold, x, xp.full_like(x, value))
 
 
-threshold.derivative(x=lambda xp, g, x, threshold: xp.where(x > threshold, g, xp.zeros_like(g)))
+threshold.derivative(x=lambda xp, g, x, threshold: xp.stepwise(xp.where(x > threshold, g, 0), x))
 
 
 @elementwise(refuses="c")
@@ -52,7 +62,7 @@ def leaky_relu(xp, x, /, negative_slope):
     return xp.where(x > 0, x, x * negative_slope)
 
 
-leaky_relu.derivative(x=lambda xp, g, x, negative_slope: xp.where(x > 0, g, g * negative_slope))
+leaky_relu.derivative(x=lambda xp, g, x, negative_slope: xp.stepwise(xp.where(x > 0, g, g * negative_slope), x))
 
 
 @elementwise(refuses="c")
@@ -61,7 +71,8 @@ def hardtanh(xp, x, /, min_val, max_val):
     return xp.clip(x, min_val, max_val)
 
 
-hardtanh.derivative(x=lambda xp, g, x, min_val, max_val: xp.where((x <= min_val) | (x >= max_val), xp.zeros_like(g), g))
+hardtanh.derivative(
+    x=lambda xp, g, x, min_val, max_val: xp.stepwise(xp.where((x <= min_val) | (x >= max_val), 0, g), x))
 
 
 @elementwise
@@ -70,7 +81,7 @@ def hardsigmoid(xp, x):
     return xp.clip(x + 3, 0, 6) / 6
 
 
-hardsigmoid.derivative(x=lambda xp, g, x: xp.where((x > -3) & (x < 3), g / 6, xp.zeros_like(g)))
+hardsigmoid.derivative(x=lambda xp, g, x: xp.stepwise(xp.where((x > -3) & (x < 3), g / 6, 0), x))
 
 
 @elementwise
@@ -88,7 +99,7 @@ def hardshrink(xp, x, /, lambd):
     return xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(x), x)
 
 
-hardshrink.derivative(x=lambda xp, g, x, lambd: xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(g), g))
+hardshrink.derivative(x=lambda xp, g, x, lambd: xp.stepwise(xp.where((x >= -lambd) & (x <= lambd), 0, g), x))
 
 
 @elementwise(refuses="c")
@@ -97,7 +108,7 @@ def softshrink(xp, x, /, lambd):
     return xp.where(x > lambd, x - lambd, xp.where(x < -lambd, x + lambd, x * 0))
 
 
-softshrink.derivative(x=lambda xp, g, x, lambd: xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(g), g))
+softshrink.derivative(x=lambda xp, g, x, lambd: xp.stepwise(xp.where((x >= -lambd) & (x <= lambd), 0, g), x))
 
 
 @elementwise(grad="PreluKernel")
@@ -106,7 +117,9 @@ def prelu(xp, x, weight):
     return xp.where(x > 0, x, weight * x)
 
 
-prelu.derivative(x=lambda xp, g, x, weight: xp.where(x > 0, g, weight * g), weight=lambda xp, g, x: xp.where(x > 0, xp.zeros_like(g), x * g))
+prelu.derivative(
+    x=lambda xp, g, x, weight: xp.stepwise(xp.where(x > 0, g, weight * g), x),
+    weight=lambda xp, g, x: xp.where(x > 0, 0, x * g))
 
 
 @elementwise(grad="RreluWithNoise", refuses="c")
@@ -128,7 +141,7 @@ def elu(xp, x, /, alpha, scale, input_scale):
 
 
 elu.derivative(x=lambda xp, g, x, alpha, scale, input_scale: xp.where(
-    x > 0, g * scale, g * xp.exp(xp.minimum(x, xp.zeros_like(x)) * input_scale) * (alpha * scale * input_scale)))
+    x > 0, g * scale, g * xp.exp(xp.where(x < 0, x, 0) * input_scale) * (alpha * scale * input_scale)))
 
 
 @elementwise(grad="Celu", refuses="c")
@@ -137,7 +150,7 @@ def celu(xp, x, /, alpha):
     return xp.where(x > 0, x, xp.expm1(xp.minimum(x, xp.zeros_like(x)) / alpha) * alpha)
 
 
-celu.derivative(x=lambda xp, g, x, alpha: xp.where(x > 0, g, g * xp.exp(xp.minimum(x, xp.zeros_like(x)) / alpha)))
+celu.derivative(x=lambda xp, g, x, alpha: xp.where(x > 0, g, g * xp.exp(xp.where(x < 0, x, 0) / alpha)))
 
 
 @elementwise
@@ -236,6 +249,11 @@ glu.derivative(x=_glu_gradient)
 # Softmax
 
 
+def total(xp: Any, x: Any, axis: int) -> Any:
+    """The sum along ``axis``, which stays; a 0-d array itself."""
+    return xp.sum(x, axis=axis, keepdims=True) if x.ndim else x
+
+
 @primitive(axes="axis")
 def softmax(xp, x, /, axis):
     """exp(x) over its sum along ``axis``."""
@@ -252,8 +270,8 @@ softmax.derivative(x=lambda xp, g, out, axis: xp.softmax_gradient(g, out, axis))
 softmax.tangent(lambda xp, t_x, out, axis: xp.softmax_gradient(t_x, out, axis))
 softmax_gradient.derivative(
     grad=lambda xp, g, result, axis: xp.softmax_gradient(g, result, axis),
-    result=lambda xp, g, grad, result, axis: (g * (grad - xp.sum(grad * result, axis=axis, keepdims=True))
-                                              - grad * xp.sum(g * result, axis=axis, keepdims=True)))
+    result=lambda xp, g, grad, result, axis: (g * (grad - total(xp, grad * result, axis))
+                                              - grad * total(xp, g * result, axis)))
 
 
 @primitive(axes="axis")
@@ -269,7 +287,7 @@ def log_softmax_gradient(xp, grad, result, /, axis):
 
 
 log_softmax.derivative(x=lambda xp, g, out, axis: xp.log_softmax_gradient(g, out, axis))
-log_softmax.tangent(lambda xp, t_x, out, axis: t_x - xp.sum(xp.exp(out) * t_x, axis=axis, keepdims=True))
+log_softmax.tangent(lambda xp, t_x, out, axis: t_x - total(xp, xp.exp(out) * t_x, axis))
 log_softmax_gradient.derivative(
-    grad=lambda xp, g, result, axis: g - xp.sum(xp.exp(result) * g, axis=axis, keepdims=True),
-    result=lambda xp, g, grad, result, axis: -g * xp.exp(result) * xp.sum(grad, axis=axis, keepdims=True))
+    grad=lambda xp, g, result, axis: g - total(xp, xp.exp(result) * g, axis),
+    result=lambda xp, g, grad, result, axis: -g * xp.exp(result) * total(xp, grad, axis))
