@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 torch = pytest.importorskip("torch")
 
-from side_by_side import compare  # noqa: E402
+from side_by_side import compare
 
 rng = np.random.default_rng(3)
 ARRAYS = {

@@ -1,7 +1,7 @@
 """Activations: elementwise nonlinearities, and the softmax family with its backward kernels.
 
-In: an array (and static slopes, thresholds, axes). Out: an array of the same shape. Formulas are those of the papers the
-names come from; at kinks the subgradient is PyTorch's.
+In: an array (and static slopes, thresholds, axes). Out: an array of the same shape. Formulas are those of the papers
+the names come from; at kinks the subgradient is PyTorch's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def rectified_gradient(xp, grad, result):
     return xp.rectified_gradient(grad, result)
 
 
-rectified_gradient.derivative(grad=lambda xp, g, result: xp.rectified_gradient(g, result), result=lambda xp, g: xp.zeros_like(g))
+rectified_gradient.derivative(
+    grad=lambda xp, g, result: xp.rectified_gradient(g, result), result=lambda xp, g: xp.zeros_like(g))
 relu.derivative(x=lambda xp, g, out: xp.rectified_gradient(g, out))
 
 
