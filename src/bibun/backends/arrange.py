@@ -221,8 +221,9 @@ def _source_positions(n: int, before: int, after: int, mode: str) -> Any:
     at = np.arange(-before, n + after)
     if mode == "replicate":
         return np.clip(at, 0, n - 1)
-    if mode == "circular":
-        return at % n
+    if mode == "circular":                  # what a negative margin cuts off does not come round again
+        low, high = max(-before, 0), n - max(-after, 0)
+        return low + (at - low) % (high - low)
     at = np.abs(at)
     return np.where(at < n, at, 2 * (n - 1) - at)
 

@@ -71,13 +71,13 @@ def lu_factor(x: Any) -> tuple[Any, Any, Any]:
 def permutation(pivots: Any, n: int) -> Any:
     """The permutation matrix P of a factorization A = P L U from its pivots."""
     shape = pivots.shape[:-1]
-    order = np.broadcast_to(np.arange(n), (*shape, n)).copy().reshape(-1, n)
-    for row, steps in zip(order, pivots.reshape(-1, pivots.shape[-1])):
-        for i, p in enumerate(steps.tolist()):
-            row[i], row[p - 1] = row[p - 1], row[i]
-    out = np.zeros((len(order), n, n), bool)
-    np.put_along_axis(out, order[:, None, :], True, 1)
-    return out.reshape((*shape, n, n))
+    out = np.zeros((*shape, n, n), bool)
+    for place in np.ndindex(shape):
+        order = list(range(n))
+        for i, p in enumerate(pivots[place].tolist()):
+            order[i], order[p - 1] = order[p - 1], order[i]
+        out[place][order, range(n)] = True
+    return out
 
 
 # Triangular systems

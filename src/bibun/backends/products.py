@@ -6,6 +6,7 @@ float32 and rounded once; integers are multiplied exactly.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def cdist(x: Any, y: Any, p: float = 2.0, by_product: bool = False) -> Any:
     lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     rows, columns, m = x.shape[-2], y.shape[-2], x.shape[-1]
     out = np.empty((*lead, rows, columns), x.dtype)
-    step = max(1, 2 ** 21 // max(1, columns * m * max(1, out[..., 0, 0].size)))      # differences of some megabytes at a time
+    step = max(1, 2 ** 21 // max(1, columns * m * prod(lead)))      # differences of some megabytes at a time
     for start in range(0, rows, step):
         away = x[..., start:start + step, None, :] - y[..., None, :, :]
         out[..., start:start + step, :] = vector_norm(away, p, away.ndim - 1) if m else 0

@@ -189,7 +189,7 @@ def cumulative_sum(x: Any, axis: int, dtype: Any = None) -> Any:
         return x.astype(dtype or x.dtype)
     if x.dtype in NARROW:
         return np.add.accumulate(x, axis, F32).astype(dtype or x.dtype)
-    return np.add.accumulate(x, axis, dtype)
+    return np.add.accumulate(x, axis, dtype or x.dtype)
 
 
 def cumulative_prod(x: Any, axis: int, dtype: Any = None) -> Any:
@@ -198,7 +198,7 @@ def cumulative_prod(x: Any, axis: int, dtype: Any = None) -> Any:
         return x.astype(dtype or x.dtype)
     if x.dtype in NARROW:
         return np.multiply.accumulate(x, axis, F32).astype(dtype or x.dtype)
-    return np.multiply.accumulate(x, axis, dtype)
+    return np.multiply.accumulate(x, axis, dtype or x.dtype)
 
 
 def _running(x: Any, axis: int, top: Any) -> tuple[Any, Any]:

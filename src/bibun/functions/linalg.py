@@ -367,6 +367,8 @@ def _reflections(A: Any, tau: Any, columns: int) -> Any:  # noqa: N803
     m = A._a.shape[-2]
     lead = A._a.shape[:-2]
     out = wrap(np.broadcast_to(np.eye(m, columns, dtype=A._a.dtype), (*lead, m, columns)).copy())
+    if not tau._a.shape[-1]:                # the identity, and yet in the graph
+        return out + METHODS["tril"](A, -m) if columns == A._a.shape[-1] else out
     below = METHODS["tril"](A, -1)
     for k in range(tau._a.shape[-1] - 1, -1, -1):
         unit = np.zeros(m, A._a.dtype)

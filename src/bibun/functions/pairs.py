@@ -94,6 +94,8 @@ def sum_to_size(self: Any, *size: Any) -> Any:
     if extra < 0 or any(m not in (1, n) for m, n in zip(shape, own[extra:])):
         raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(own)}}}.")
     axes = [*range(extra), *[i + extra for i, m in enumerate(shape) if m == 1 and own[i + extra] != 1]]
+    if not shape:
+        return METHODS["sum"](self)
     return METHODS["sum"](self, axes, False).view(shape) if axes else self
 
 

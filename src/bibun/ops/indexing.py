@@ -215,33 +215,28 @@ def _reduce_back(xp: Any, g: Any, x: Any, values: Any, out: Any, put: Any, take:
         n = put(self_here, here)
         share = g / xp.where(n == 0, xp.ones_like(n), n)
         return share * self_here, take(share) * here
-    # Products: by the quotient where no factor is zero; by the product of the others where exactly one is.
+    # Products. The product of all factors but one is that of those that are not zero, divided by the one, times the zeros
+    # among the others: none (1), exactly one (which enters as itself, being differentiable), or more (0).
+    dtype = array_dtype(g)
     base = x if include_self else xp.where(touched > 0, xp.ones_like(x), x)
-    zero_here = values == 0
-    holes = put(zeros, xp.astype(zero_here, array_dtype(g)))
-    self_zero = xp.logical_and(base == 0, touched >= 0)
-    filled = xp.where(zero_here, xp.ones_like(values), values)
-    factors = put.product(base, filled)                    # the product of base and all factors that are not zero
-    rest_self = xp.where(holes > 0, xp.zeros_like(factors), _quotient(xp, factors, base, put.product(xp.ones_like(base), filled)))
-    own = g * rest_self.conj()
+    value_zero, base_zero = values == 0, base == 0
+    filled = xp.where(value_zero, xp.ones_like(values), values)
+    base_filled = xp.where(base_zero, xp.ones_like(base), base)
+    factors = put.product(base_filled, filled)
+    holes = put(xp.astype(base_zero, dtype), xp.astype(value_zero, dtype))
+    zeros_sum = put(xp.where(base_zero, base, xp.zeros_like(base)), xp.where(value_zero, values, xp.zeros_like(values)))
+
+    def others(factor: Any, own: Any, zero: Any, products: Any, count: Any, total: Any) -> Any:
+        count = count - xp.astype(zero, dtype)
+        single = total - xp.where(zero, own, xp.zeros_like(own))
+        weight = xp.where(count == 0, xp.ones_like(own), xp.where(count == 1, single, xp.zeros_like(own)))
+        return products / factor * weight
+
+    of_self = g * others(base_filled, base, base_zero, factors, holes, zeros_sum).conj()
     if not include_self:
-        own = xp.where(touched > 0, xp.zeros_like(g), own)
-    others = take(factors) / filled
-    holes_but_own = take(holes) - xp.astype(zero_here, array_dtype(g))
-    others = xp.where(xp.logical_or(holes_but_own > 0, xp.logical_and(take_mask(xp, take, self_zero, g), zero_here == zero_here)),
-                      xp.zeros_like(others), others)
-    return own, take(g) * others.conj()
-
-
-def _quotient(xp: Any, a: Any, b: Any, without: Any) -> Any:
-    """a / b where b is not zero, else ``without``."""
-    zero = b == 0
-    return xp.where(zero, without, a / xp.where(zero, xp.ones_like(b), b))
-
-
-def take_mask(xp: Any, take: Any, mask: Any, like: Any) -> Any:
-    """A mask read where values went."""
-    return take(xp.astype(mask, array_dtype(like))) > 0
+        of_self = xp.where(touched > 0, xp.zeros_like(g), of_self)
+    of_values = others(filled, values, value_zero, take(factors), take(holes), take(zeros_sum))
+    return of_self, take(g) * of_values.conj()
 
 
 class _Along:
@@ -375,7 +370,7 @@ def index_fill_with(xp, x, index, value, /, axis):
 
 
 index_fill_with.derivative(x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0),
-                           value=lambda xp, g, index, axis: xp.sum(_slices(xp, g, index, axis)))
+                           value=lambda xp, g, index, axis: xp.sum(g - xp.index_fill(g, index, axis, 0)))
 
 
 @primitive

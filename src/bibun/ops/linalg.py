@@ -76,7 +76,7 @@ def det(xp, x, /):
     return xp.det(x)
 
 
-det.derivative(x=lambda xp, g, x: _column(xp, _column(xp, g)) * xp.cofactor(x))
+det.derivative(x=lambda xp, g, x, x_shape: _column(xp, _column(xp, g)) if x_shape[-1] == 1 else _column(xp, _column(xp, g)) * xp.cofactor(x))
 
 
 @primitive

@@ -118,7 +118,7 @@ nansum.batching(batched)
 @primitive(grad="ProdBackward1")
 def prod(xp, x, /, axis=None, keepdims=False):
     """Product over one axis, or all."""
-    return xp.prod(x, axis, keepdims)
+    return xp.prod(x, axis, keepdims, x.dtype)
 
 
 def _prod_back(xp, g, x, axis, keepdims):
