@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 
+
 def evaluated(module, arrays, expression):
     """(result or exception, texts of warnings, leaves) of an expression in one of the two modules."""
     leaves = {}
@@ -22,8 +23,8 @@ def evaluated(module, arrays, expression):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            result = eval(expression, names)  # noqa: S307
-        except Exception as error:  # noqa: BLE001
+            result = eval(expression, names)
+        except Exception as error:
             result = error
     return result, [str(w.message) for w in caught], leaves
 

@@ -12,7 +12,7 @@ import bibun
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from side_by_side import compare  # noqa: E402
+from side_by_side import compare
 
 torch = pytest.importorskip("torch")
 

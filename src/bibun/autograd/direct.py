@@ -18,7 +18,7 @@ from . import dispatch
 from .dispatch import F32, F64, apply, busy, frame_at, internal, new, saved_hooks
 from .fp import IGNORE, quiet, restore
 from .modes import state
-from .node import LEAF, make_node_class, plan_of
+from .node import LEAF, Output, make_node_class, plan_of
 from .versions import tick
 
 __all__ = ["make_many", "make_one", "make_two", "make_view"]
@@ -213,12 +213,14 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
 def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
     """The call of a primitive of several arrays, some of them None or not differentiable: ``call((a, b, c), static)``.
 
-    The caller has seen to it that the differentiable ones are of one dtype.
+    The outputs may be several, all of them arrays. The caller has seen to it that the differentiable ones are of one dtype.
     """
     cls = make_node_class(prim)
-    n = len(prim.arrays)
-    first = {"i": 0, "o": n, "h": n + 1, "d": 2 * n + 1}
-    takes_dtypes = 3 * n + 1
+    n, several = len(prim.arrays), prim.several
+    k = len(prim.outputs)
+    first = {"i": 0, "o": n, "h": n + k, "d": 2 * n + k}
+    takes_dtypes = 3 * n + k
+    differentiable_outputs = tuple([i for i, name in enumerate(prim.outputs) if name not in prim.nondiff])
     able = tuple([name in prim.derivatives for name in prim.arrays])
     plans: dict[tuple[bool, ...], Any] = {}
     Tensor = dispatch.Tensor  # noqa: N806
@@ -233,13 +235,23 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
             r = array_function(*raw, *static)
         finally:
             restore(token)
-        if r.__class__ is not ndarray:
-            r = np.asarray(r)
-        made = new(Tensor)
-        made._a = r
-        made._node = made._grad = made._view = None
+        if several:
+            outs = []
+            for each in r:
+                made = new(Tensor)
+                made._a = each
+                made._node = made._grad = made._view = None
+                outs.append(made)
+            result: Any = tuple(outs)
+        else:
+            if r.__class__ is not ndarray:
+                r = np.asarray(r)
+            result = made = new(Tensor)
+            made._a = r
+            made._node = made._grad = made._view = None
+            r = (r,)
         if not state.grad:
-            return made
+            return result
         targets: list[Any] = []
         wanted = []
         for t, differentiable in zip(arrays, able):
@@ -254,13 +266,13 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
             targets.append(node)
             wanted.append(node is not None)
         if True not in wanted:
-            return made
+            return result
         key = tuple(wanted)
         found = plans.get(key)
         if found is None:
             plan = plan_of(prim, key)
             found = plans[key] = plan, _getters(plan.takes, first, takes_dtypes)
-        env = (*raw, r, *[None if a is None else a.shape for a in raw], *[None if a is None else a.dtype for a in raw], *static)
+        env = (*raw, *r, *[None if a is None else a.shape for a in raw], *[None if a is None else a.dtype for a in raw], *static)
         node = new(cls)
         node.plan = found[0]
         node.fix = node.hooks = None
@@ -274,8 +286,13 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()
-        made._node = node
-        return made
+        if several:
+            node.outs = [(each.shape, each.dtype) for each in r]
+            for i in differentiable_outputs:
+                outs[i]._node = Output(node, i)
+        else:
+            made._node = node
+        return result
     call.__name__ = call.__qualname__ = prim.name
     return call
 

@@ -77,6 +77,14 @@ class Node:
     """
 
     __slots__ = ("__dict__", "__weakref__", "_seq", "code", "fix", "hooks", "lasti", "next", "plan", "saved")
+    _seq: int
+    code: Any
+    fix: Any
+    hooks: Any
+    lasti: int
+    next: tuple[Any, ...]
+    plan: Any
+    saved: Any
 
     primitive: Any = None
 
@@ -93,8 +101,8 @@ class Node:
             from .saved import as_tensors
             saved = as_tensors(self)
         if g.__class__ is list:
-            outs = self.outs
-            g = [xp.zeros(outs[i][0], dtype=outs[i][1]) if x is None else x for i, x in enumerate(g)]
+            outs, needed = self.outs, plan.needed
+            g = [xp.zeros(outs[i][0], dtype=outs[i][1]) if x is None and (needed is None or i in needed) else x for i, x in enumerate(g)]
         if fix.__class__ is NarrowFix and not create:
             g, saved = widened(g), widened(saved)
         out: Any = [None] * len(self.next)
@@ -105,7 +113,7 @@ class Node:
             else:
                 out[i] = r
         if fix is not None:
-            out = [None if x is None else fit(x, *f, xp) for x, f in zip(out, fix)]
+            out = [None if x is None else fit(x, f[0], f[1], xp) for x, f in zip(out, fix)]
         return out
 
     # what users see
@@ -176,10 +184,11 @@ class Plan:
     ``rules``: (input number, rule, indices of the output gradients it takes or None) for each wanted input; ``direct``:
     the same as (input number, rule, does it take xp?) where one gradient goes in and one comes out of each, else None;
     ``takes``: for each of them, (category, index) of every value it takes besides gradients. Categories: ``i`` an input,
-    ``o`` an output, ``h`` an input's shape, ``d`` its dtype, ``s`` a static argument.
+    ``o`` an output, ``h`` an input's shape, ``d`` its dtype, ``s`` a static argument. ``needed``: the outputs whose gradients the
+    rules take, None for all.
     """
 
-    __slots__ = ("direct", "keeps", "rules", "takes", "wanted")
+    __slots__ = ("direct", "keeps", "needed", "rules", "takes", "wanted")
 
     def __init__(self, prim: Primitive, wanted: tuple[bool, ...]):
         self.wanted = wanted
@@ -190,12 +199,13 @@ class Plan:
                 continue
             rule = prim.derivatives[name]
             grads = [n for n in rule.needs if n == "g" or n.startswith("g_")]
-            chosen = tuple(prim.outputs.index(n[2:]) for n in grads) if grads and grads[0] != "g" else None
+            chosen = tuple([prim.outputs.index(n[2:]) for n in grads]) if grads and grads[0] != "g" else None
             rules.append((i, rule.call, chosen))
             direct.append((i, rule.plain, rule.takes_xp))
             takes.append(tuple(self._locate(prim, n) for n in rule.needs if n not in grads))
         self.rules, self.takes = tuple(rules), tuple(takes)
         self.direct = None if prim.variadic or prim.several else tuple(direct)
+        self.needed = None if any(r[2] is None for r in rules) else frozenset(k for r in rules for k in r[2])
         self.keeps = any(category in "io" for values in takes for category, _ in values)
 
     @staticmethod

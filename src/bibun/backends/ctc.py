@@ -1,7 +1,7 @@
 """Array kernels of connectionist temporal classification (Graves et al. 2006), in logarithms.
 
-In: log-probabilities (T, N, C), class numbers (N, S) padded to one length, the lengths of both. The labels are extended by a
-blank before, between and after them, and the recursions go over all examples and extended labels at once.
+In: log-probabilities (T, N, C), class numbers (N, S) padded to one length, the lengths of both. The labels are
+extended by a blank before, between and after them, and the recursions go over all examples and extended labels at once.
 """
 
 from __future__ import annotations
@@ -56,8 +56,17 @@ def ctc_loss(log_probs: Any, targets: Any, lengths: Any, target_lengths: Any, bl
     return -total.astype(log_probs.dtype), forward
 
 
-def ctc_gradient(grad: Any, log_probs: Any, targets: Any, loss: Any, forward: Any, lengths: Any, target_lengths: Any, blank: int,
-                 zero_infinity: bool) -> Any:
+def ctc_gradient(
+    grad: Any,
+    log_probs: Any,
+    targets: Any,
+    loss: Any,
+    forward: Any,
+    lengths: Any,
+    target_lengths: Any,
+    blank: int,
+    zero_infinity: bool,
+) -> Any:
     """grad·(probability - occupancy): the gradient in log-probabilities that a log-softmax made."""
     labels, skip = extended(targets, blank)
     emitted = _emissions(log_probs, labels)

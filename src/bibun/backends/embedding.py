@@ -23,7 +23,7 @@ def counts(index: Any, n: int) -> Any:
 
 
 def embedding_gradient(grad: Any, index: Any, shape: Any, padding_idx: int, scale: bool) -> Any:
-    """The table's gradient: rows of ``grad`` added where they came from, none at ``padding_idx``, over the counts if ``scale``."""
+    """The table's gradient: rows of ``grad`` added up, none at ``padding_idx``, over the counts if ``scale``."""
     out = scatter_add_rows(shape, index, grad)
     if scale:
         out /= counts(index, shape[0])[:, None].astype(out.dtype)

@@ -1,7 +1,7 @@
 """Array kernels of the linear layer.
 
-``ndarray.dot`` hands two matrices to BLAS with less ado than ``matmul`` and copies operands that BLAS cannot take as they
-lie (``matmul`` would go through them in a loop of its own).
+``ndarray.dot`` hands two matrices to BLAS with less ado than ``matmul`` and copies operands that BLAS cannot take as
+they lie (``matmul`` would go through them in a loop of its own).
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ def linear(x: Any, weight: Any, bias: Any) -> Any:
         y = weight.dot(x)
     else:
         shape = x.shape
-        y = x.reshape(-1, shape[-1]).dot(weight.T).reshape(*shape[:-1], weight.shape[0]) if shape[-1] else np.zeros(
-            (*shape[:-1], weight.shape[0]), x.dtype)
+        y = (
+            x.reshape(-1, shape[-1]).dot(weight.T).reshape(*shape[:-1], weight.shape[0])
+            if shape[-1]
+            else np.zeros((*shape[:-1], weight.shape[0]), x.dtype)
+        )
     if bias is not None:
         np.add(y, bias, out=y)
     return y

@@ -24,7 +24,7 @@ def mse_loss(x: Any, target: Any, reduction: int) -> Any:
     n = d.size
     if n <= _SMALL:
         d = d.ravel()
-        s = d.dot(d)        # a dot product of small arrays is the fastest sum of squares
+        s = d.dot(d)  # a dot product of small arrays is the fastest sum of squares
     else:
         s = total(np.multiply(d, d, out=d))
     return s / d.dtype.type(n) if reduction == 1 else s
@@ -77,10 +77,10 @@ def _weights(target: Any, keep: Any, weight: Any, dtype: Any) -> Any:
 
 def nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int) -> Any:
     """Minus the target classes' log-probabilities, weighted; the mean divides by the weights' sum."""
-    if target.size == 1 and weight is None and x.ndim == 2:     # one example: plain indexing costs a third
+    if target.size == 1 and weight is None and x.ndim == 2:  # one example: plain indexing costs a third
         k = target.item()
         if 0 <= k < x.shape[1] and k != ignore_index:
-            return -x[0, k] if reduction else np.negative(x[0, k:k + 1])
+            return -x[0, k] if reduction else np.negative(x[0, k : k + 1])
     places, keep = _places(x.shape, target, ignore_index)
     if x.ndim == 1:
         target = target.reshape(())
@@ -112,7 +112,7 @@ def nll_loss_gradient(grad: Any, target: Any, weight: Any, shape: Any, ignore_in
     value = -grad if reduction or len(shape) > 1 else -grad.reshape(())
     if reduction == 1:
         value = value / grad.dtype.type(places.size if w is None else w.sum())
-    if w is not None:       # where all are ignored, the mean's divisor is 0
+    if w is not None:  # where all are ignored, the mean's divisor is 0
         value = value * w if keep is None else np.where(keep, value * w, grad.dtype.type(0))
     out.ravel()[places] = value
     return out

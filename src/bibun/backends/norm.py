@@ -1,7 +1,7 @@
 """Array kernels of normalisation.
 
-``axes`` are those over which mean and variance are taken: the trailing ones (layer and group normalisation), (0,) or (0, 2)
-(batch normalisation of vectors and of channels). Narrow floats are worked on in float32.
+``axes`` are those over which mean and variance are taken: the trailing ones (layer and group normalisation), (0,) or
+(0, 2) (batch normalisation of vectors and of channels). Narrow floats are worked on in float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 from .reduce import NARROW
 
 F32 = np.dtype(np.float32)
-_add, _vecdot = np.add.reduce, np.vecdot
+_BLOCK = 1024
+_add: Any = np.add.reduce
+_vecdot: Any = np.vecdot
 
 
 def _sum(x: Any, axes: tuple[int, ...]) -> Any:
@@ -39,8 +41,11 @@ def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     return n
 
 
-def normalize(x: Any, weight: Any, bias: Any, shape: Any, axes: tuple[int, ...], affine: Any, eps: float, centered: bool) -> Any:
-    """(out, normalised, mean, variance, 1/√(variance + eps)); without ``centered`` the mean is 0 and the variance the mean square.
+def normalize(
+    x: Any, weight: Any, bias: Any, shape: Any, axes: tuple[int, ...], affine: Any, eps: float, centered: bool
+) -> Any:
+    """(out, normalised, [mean, variance, 1/√(variance + eps)]); without ``centered`` the variance is the mean square,
+    the mean not set.
 
     ``x`` is worked on in ``shape``, weight and bias in the shape ``affine``; the statistics keep their dimensions.
     """
@@ -49,39 +54,40 @@ def normalize(x: Any, weight: Any, bias: Any, shape: Any, axes: tuple[int, ...],
     if shape is not None:
         work = work.reshape(shape)
     n = work.dtype.type(max(_count(work.shape, axes), 1))
+    stats = np.empty((3, *[1 if i in axes else size for i, size in enumerate(work.shape)]), work.dtype)
+    variance, scale = stats[1], stats[2]
     if centered:
-        mean = _sum(work, axes)
-        mean = np.divide(mean, n, out=...)
+        mean = stats[0]
+        np.divide(_sum(work, axes), n, out=mean)
         made = np.subtract(work, mean)
-        variance = np.divide(_dot(made, made, axes), n, out=...)
+        np.divide(_dot(made, made, axes), n, out=variance)
     else:
-        mean = np.zeros((), work.dtype)
         made = work
-        variance = np.divide(_dot(work, work, axes), n, out=...)
-    scale = np.add(variance, work.dtype.type(eps), out=...)
+        np.divide(_dot(work, work, axes), n, out=variance)
+    np.add(variance, eps, out=scale)
     np.sqrt(scale, out=scale)
     np.reciprocal(scale, out=scale)
     if centered:
         made *= scale
     else:
         made = np.multiply(made, scale, out=...)
-    if weight is None and bias is None:
-        out = made.copy()        # the program may write into the output, and the backward still needs what was normalised
+    if weight is not None:
+        out = np.multiply(made, weight if weight.shape == affine else weight.reshape(affine), out=...)
+        if bias is not None:
+            out += bias if bias.shape == affine else bias.reshape(affine)
+    elif bias is not None:
+        out = np.add(made, bias.reshape(affine), out=...)
     else:
-        weight = None if weight is None else weight.reshape(affine)
-        if weight is not None:
-            out = np.multiply(made, weight, out=...)
-            if bias is not None:
-                out += bias.reshape(affine)
-        else:
-            out = np.add(made, bias.reshape(affine), out=...)
+        out = made.copy()  # the program may write into the output, and the backward still needs what was normalised
     if shape is not None:
         out = out.reshape(x.shape)
-    return out if out.dtype == d else out.astype(d), made, mean, variance, scale
+    return out if out.dtype == d else out.astype(d), made, stats
 
 
-def normalize_gradient(g: Any, x: Any, made: Any, scale: Any, shape: Any, axes: tuple[int, ...], eps: float, centered: bool) -> Any:
-    """scale·(g - mean(g) - made·mean(g·made)), the vector-Jacobian product of normalisation."""
+def normalize_gradient(
+    g: Any, x: Any, made: Any, stats: Any, shape: Any, axes: tuple[int, ...], eps: float, centered: bool
+) -> Any:
+    """r·(g - mean(g) - made·mean(g·made)), the vector-Jacobian product of normalisation."""
     work = g.astype(made.dtype) if g.dtype != made.dtype else g
     if shape is not None:
         work = work.reshape(shape)
@@ -90,14 +96,25 @@ def normalize_gradient(g: Any, x: Any, made: Any, scale: Any, shape: Any, axes: 
     if centered:
         out -= _sum(work, axes) / n
     out += work
-    out *= scale
+    out *= stats[2]
     if shape is not None:
         out = out.reshape(x.shape)
     return out if out.dtype == x.dtype else out.astype(x.dtype)
 
 
-def affine_gradient(g: Any, x: Any, made: Any, scale: Any, shape: Any, axes: tuple[int, ...], affine: Any, size: Any, eps: float,
-                    centered: bool, dtype: Any) -> Any:
+def affine_gradient(
+    g: Any,
+    x: Any,
+    made: Any,
+    stats: Any,
+    shape: Any,
+    axes: tuple[int, ...],
+    affine: Any,
+    size: Any,
+    eps: float,
+    centered: bool,
+    dtype: Any,
+) -> Any:
     """The sum of g·made over all that shares a weight: the weight's gradient, of shape ``size``."""
     work = g.astype(made.dtype) if g.dtype != made.dtype else g
     if shape is not None:
@@ -105,7 +122,12 @@ def affine_gradient(g: Any, x: Any, made: Any, scale: Any, shape: Any, axes: tup
     extra = made.ndim - len(affine)
     shared = tuple([i for i in range(made.ndim) if i < extra or affine[i - extra] == 1 and made.shape[i] != 1])
     if shared == (0,) and made.ndim == 2:
-        out = np.einsum("ij,ij->j", work, made) if made.size < 4096 else _add(work * made, 0)
+        # One pass without a temporary, in blocks so that rounding errors do not grow with the number of rows.
+        whole = len(work) - len(work) % _BLOCK
+        out = np.einsum("ij,ij->j", work[whole:], made[whole:])
+        if whole:
+            blocks = (-1, _BLOCK, made.shape[1])
+            out += _add(np.einsum("bij,bij->bj", work[:whole].reshape(blocks), made[:whole].reshape(blocks)), 0)
     elif shared == (0, 2) and made.ndim == 3:
         out = _dot(work, made, shared)
     else:

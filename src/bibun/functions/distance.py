@@ -17,7 +17,11 @@ _NORM = vector_norm.named("NormBackward1")
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
     """The p-norm of x1 - x2 + eps along the last dimension."""
     difference = x1 - x2 + eps
-    return apply(_NORM, (difference,), (p, max(difference._a.ndim - 1, 0), keepdim)) if difference._a.dtype.kind in "fcV" else difference.norm(p)
+    return (
+        apply(_NORM, (difference,), (p, max(difference._a.ndim - 1, 0), keepdim))
+        if difference._a.dtype.kind in "fcV"
+        else difference.norm(p)
+    )
 
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
@@ -31,8 +35,9 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
 
     def unit(x: Any) -> Any:
         size = x.norm(2, dim, True)
-        held = size.detach().clamp_min(eps)     # below eps the norm counts as constant
+        held = size.detach().clamp_min(eps)  # below eps the norm counts as constant
         return x / size.where(size.detach() >= eps, held)
+
     return (unit(x1) * unit(x2)).sum(dim)
 
 

@@ -29,12 +29,21 @@ def _numbers(index: Any, name: str) -> Any:
         return index
     if char == "i":
         return index.long()
-    raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
-                       f"torch.{index.dtype.scalar_name}Tensor instead (while checking arguments for {name})")
+    raise RuntimeError(
+        "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+        f"torch.{index.dtype.scalar_name}Tensor instead (while checking arguments for {name})"
+    )
 
 
-def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
-              scale_grad_by_freq: bool = False, sparse: bool = False) -> Any:
+def embedding(
+    input: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
     """The rows of ``weight`` that ``input`` names.
 
     Shape: input (*) of row numbers, weight (n, d); output (*, d). Rows longer than ``max_norm`` are shortened in place
@@ -63,7 +72,9 @@ def _look_up(weight: Any, index: Any, padding: int, scale: bool) -> Any:
     return _embedding((weight, index), (padding, scale))
 
 
-def _public_embedding(weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False) -> Any:
+def _public_embedding(
+    weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
+) -> Any:
     """The rows of ``weight`` that ``indices`` names."""
     return _look_up(weight, indices, padding_idx, scale_grad_by_freq)
 
@@ -89,9 +100,19 @@ def embedding_renorm_(weight: Any, indices: Any, max_norm: float, norm_type: flo
 # Bags
 
 
-def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float | None = None, norm_type: float = 2, scale_grad_by_freq: bool = False,
-                  mode: str = "mean", sparse: bool = False, per_sample_weights: Any = None, include_last_offset: bool = False,
-                  padding_idx: int | None = None) -> Any:
+def embedding_bag(
+    input: Any,
+    weight: Any,
+    offsets: Any = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
     """Sums, means or maxima of bags of a table's rows.
 
     Shape: input (B, N) for B bags of N, or (N,) with ``offsets`` (B,) saying where each bag begins; output (B, d).
@@ -100,14 +121,20 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
         input, weight = weight, input
     i = input._a
     if per_sample_weights is not None and per_sample_weights._a.shape != i.shape:
-        raise ValueError(f"embedding_bag: If per_sample_weights ({per_sample_weights.size()}) is not None, then it must have the same shape as the input "
-                         f"({input.size()})")
+        raise ValueError(
+            f"embedding_bag: If per_sample_weights ({per_sample_weights.size()}) is not None, then it must have the "
+            "same shape as the input "
+            f"({input.size()})"
+        )
     if not weight._a.ndim == 2:
         raise ValueError(f"weight has to be a 2D Tensor, but got Tensor of dimension {weight._a.ndim}")
     if i.ndim == 2:
         if offsets is not None:
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. However, found "
-                             f"offsets of type {type(offsets)}")
+            raise ValueError(
+                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
+                "sequences. However, found "
+                f"offsets of type {type(offsets)}"
+            )
         offsets = wrap(np.arange(0, i.size, i.shape[1]) if i.shape[1] else np.zeros(i.shape[0], np.int64))
         include_last_offset_here = False
         input = input.reshape(-1)
@@ -130,12 +157,18 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
     if max_norm is not None:
         embedding_renorm_(weight, input, max_norm, norm_type)
     if per_sample_weights is not None and mode != "sum":
-        raise NotImplementedError("embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
-                                  f"(got mode='{mode}'). Please open a feature request on GitHub.")
-    return _bags(weight, input, offsets, scale_grad_by_freq, mode, per_sample_weights, include_last_offset_here, padding_idx)[0]
+        raise NotImplementedError(
+            "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
+            f"(got mode='{mode}'). Please open a feature request on GitHub."
+        )
+    return _bags(
+        weight, input, offsets, scale_grad_by_freq, mode, per_sample_weights, include_last_offset_here, padding_idx
+    )[0]
 
 
-def _bags(weight: Any, input: Any, offsets: Any, scale: bool, mode: str, samples: Any, last: bool, padding_idx: int | None) -> Any:
+def _bags(
+    weight: Any, input: Any, offsets: Any, scale: bool, mode: str, samples: Any, last: bool, padding_idx: int | None
+) -> Any:
     """(out, bag of each row number, size of each bag, for maxima the rows they come from)."""
     input, starts = _numbers(input, "embedding_bag"), _numbers(offsets, "embedding_bag")._a
     index, n = input._a, weight._a.shape[0]
@@ -144,26 +177,36 @@ def _bags(weight: Any, input: Any, offsets: Any, scale: bool, mode: str, samples
             raise RuntimeError("include_last_offset: number of offset should be at least 1")
         starts = starts[:-1]
     if starts.size and starts[0] != 0:
-        raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got "
-                           f"{starts[0]}")
+        raise RuntimeError(
+            "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
+            "However, got "
+            f"{starts[0]}"
+        )
     if starts.size and starts[-1] > index.size:
-        raise RuntimeError(f"offsets[-1] can not be greater than input's length {index.size} but got offsets[-1] of {starts[-1]}")
+        raise RuntimeError(
+            f"offsets[-1] can not be greater than input's length {index.size} but got offsets[-1] of {starts[-1]}"
+        )
     if index.size and (index.min() < 0 or index.max() >= n):
-        raise RuntimeError("Expected i < index_size to be true, but got false.  (Could this error message be improved?  If so, please report an "
-                           "enhancement request to PyTorch.)")
+        raise RuntimeError(
+            "Expected i < index_size to be true, but got false.  (Could this error message be improved?  If so, "
+            "please report an "
+            "enhancement request to PyTorch.)"
+        )
     padding = -1
     if padding_idx is not None:
         if not -n <= padding_idx < n:
-            raise RuntimeError(f"padding_idx must be within the number of embeddings, -{n} through {n - 1}, but got {padding_idx}")
+            raise RuntimeError(
+                f"padding_idx must be within the number of embeddings, -{n} through {n - 1}, but got {padding_idx}"
+            )
         padding = padding_idx % n
     sizes = np.diff(starts, append=index.size)
     bag = np.repeat(np.arange(starts.size), sizes)
-    index = index[:bag.size]
+    index = index[: bag.size]
     keep = index != padding
     counts = np.bincount(bag[keep], minlength=starts.size)
     if index.size != input._a.size:
-        input = input[:index.size]
-        samples = None if samples is None else samples[:index.size]
+        input = input[: index.size]
+        samples = None if samples is None else samples[: index.size]
     if mode == "max":
         out, where = apply(ops.embedding_bag_max, (weight, input, wrap(bag)), (starts.size, padding))
         return out, bag, counts, where
@@ -182,11 +225,28 @@ def _bags(weight: Any, input: Any, offsets: Any, scale: bool, mode: str, samples
     return out, bag, counts, wrap(np.empty(0, np.int64))
 
 
-def _public_embedding_bag(weight: Any, indices: Any, offsets: Any, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
-                          per_sample_weights: Any = None, include_last_offset: bool = False, padding_idx: int | None = None) -> Any:
-    """(bags, the bag of each row number, the size of each bag, for maxima the rows they come from); mode 0: sum, 1: mean, 2: max."""
-    out, bag, counts, where = _bags(weight, indices, offsets, scale_grad_by_freq, ("sum", "mean", "max")[mode], per_sample_weights,
-                                    include_last_offset, padding_idx)
+def _public_embedding_bag(
+    weight: Any,
+    indices: Any,
+    offsets: Any,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    """(bags, the bag of each number, the bags' sizes, the rows of maxima); mode 0: sum, 1: mean, 2: max."""
+    out, bag, counts, where = _bags(
+        weight,
+        indices,
+        offsets,
+        scale_grad_by_freq,
+        ("sum", "mean", "max")[mode],
+        per_sample_weights,
+        include_last_offset,
+        padding_idx,
+    )
     return out, wrap(bag), wrap(counts), where
 
 
@@ -220,4 +280,8 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     return wrap(out.reshape(*a.shape, num_classes))
 
 
-FUNCTIONS["embedding"], FUNCTIONS["embedding_bag"], FUNCTIONS["embedding_renorm_"] = _public_embedding, _public_embedding_bag, embedding_renorm_
+FUNCTIONS["embedding"], FUNCTIONS["embedding_bag"], FUNCTIONS["embedding_renorm_"] = (
+    _public_embedding,
+    _public_embedding_bag,
+    embedding_renorm_,
+)

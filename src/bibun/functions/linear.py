@@ -13,7 +13,8 @@ from ..errors import argument_error, expand_error
 from ..ops import linear as ops
 from .register import FUNCTIONS, write_out
 
-#: By the rank of the input and whether there is a bias: the call, whose node bears the name that PyTorch's last step has.
+#: By the rank of the input and whether there is a bias: the call, whose node bears the name that PyTorch's last step
+#: has.
 _addmm = make_many(ops.linear, cpu.linear)
 _mm = make_many(ops.linear.named("MmBackward0"), cpu.linear)
 _view = make_many(ops.linear.named("ViewBackward0"), cpu.linear)
@@ -22,9 +23,20 @@ _vector = make_many(ops.linear.named("SqueezeBackward4"), cpu.linear)
 
 
 #: Scalar types as that one message names them.
-_SCALARS = {"Float": "float", "Double": "double", "Long": "long int", "Int": "int", "Short": "short int", "Char": "signed char", "Byte": "unsigned char",
-            "Bool": "bool", "BFloat16": "c10::BFloat16", "Half": "c10::Half", "ComplexFloat": "c10::complex<float>",
-            "ComplexDouble": "c10::complex<double>"}
+_SCALARS = {
+    "Float": "float",
+    "Double": "double",
+    "Long": "long int",
+    "Int": "int",
+    "Short": "short int",
+    "Char": "signed char",
+    "Byte": "unsigned char",
+    "Bool": "bool",
+    "BFloat16": "c10::BFloat16",
+    "Half": "c10::Half",
+    "ComplexFloat": "c10::complex<float>",
+    "ComplexDouble": "c10::complex<double>",
+}
 
 
 def linear(input: Any, weight: Any, bias: Any = None, *, out: Any = None) -> Any:
@@ -45,8 +57,15 @@ def linear(input: Any, weight: Any, bias: Any = None, *, out: Any = None) -> Any
                 return (_mm if x.ndim == 2 else _unsafe_view if x.ndim > 2 else _vector)((input, weight, None), ())
         else:
             b = bias._a
-            if (x.dtype is w.dtype and b.dtype is w.dtype and w.ndim == 2 and x.ndim and x.shape[-1] == w.shape[1]
-                    and b.shape == w.shape[:1] and x.dtype.kind != "b"):
+            if (
+                x.dtype is w.dtype
+                and b.dtype is w.dtype
+                and w.ndim == 2
+                and x.ndim
+                and x.shape[-1] == w.shape[1]
+                and b.shape == w.shape[:1]
+                and x.dtype.kind != "b"
+            ):
                 return (_addmm if x.ndim == 2 else _view)((input, weight, bias), ())
     except AttributeError:
         pass
@@ -66,26 +85,38 @@ def _unusual(input: Any, weight: Any, bias: Any) -> Any:
     if w.ndim == 1 and bias is not None:
         raise RuntimeError("mat2 must be a matrix, got 1-D tensor")
     if x.dtype != w.dtype and bias is None:
-        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {_SCALARS.get(input.dtype.scalar_name, input.dtype)} != "
-                           f"{_SCALARS.get(weight.dtype.scalar_name, weight.dtype)}")
+        raise RuntimeError(
+            "expected m1 and m2 to have the same dtype, but got: "
+            f"{_SCALARS.get(input.dtype.scalar_name, input.dtype)} != "
+            f"{_SCALARS.get(weight.dtype.scalar_name, weight.dtype)}"
+        )
     if x.dtype != w.dtype:
-        raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {input.dtype.scalar_name} and {weight.dtype.scalar_name}")
+        raise RuntimeError(
+            f"mat1 and mat2 must have the same dtype, but got {input.dtype.scalar_name} and {weight.dtype.scalar_name}"
+        )
     if w.ndim == 1:
         return FUNCTIONS["matmul"](input, weight)
     rows = math.prod(x.shape[:-1])
     if x.shape[-1] != w.shape[1]:
-        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x.shape[-1]} and {w.shape[1]}x{w.shape[0]})")
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x.shape[-1]} and {w.shape[1]}x{w.shape[0]})"
+        )
     if x.dtype.kind == "b":
         raise NotImplementedError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
     if bias is not None:
         b = bias._a
         if b.dtype != w.dtype:
-            raise RuntimeError(f"self and mat2 must have the same dtype, but got {bias.dtype.scalar_name} and {weight.dtype.scalar_name}")
+            raise RuntimeError(
+                f"self and mat2 must have the same dtype, but got {bias.dtype.scalar_name} and "
+                f"{weight.dtype.scalar_name}"
+            )
         shape = (rows, w.shape[0])
         if b.ndim > 2 or any(have not in (1, want) for have, want in zip(b.shape[::-1], shape[::-1])):
             raise expand_error(shape, b.shape)
         if x.ndim != 2 and b.ndim == 2:
-            return apply(ops.linear, (input.reshape((rows, x.shape[-1])), weight, bias)).reshape((*x.shape[:-1], w.shape[0]))
+            return apply(ops.linear, (input.reshape((rows, x.shape[-1])), weight, bias)).reshape(
+                (*x.shape[:-1], w.shape[0])
+            )
     return apply(ops.linear, (input, weight, bias))
 
 
@@ -102,9 +133,13 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
             raise RuntimeError(f"bilinear(): input batch dimensions do not match at dim {dim}: got {m} and {n}")
     for position, (have, want) in enumerate(((x.shape[-1], w.shape[1]), (y.shape[-1], w.shape[2])), 1):
         if have != want:
-            raise RuntimeError(f"bilinear(): input{position} size does not match weight size: got {have} but expected {want}")
+            raise RuntimeError(
+                f"bilinear(): input{position} size does not match weight size: got {have} but expected {want}"
+            )
     if bias is not None and bias._a.shape[0] != w.shape[0]:
-        raise RuntimeError(f"bilinear(): bias size does not match weight size: got {bias._a.shape[0]} but expected {w.shape[0]}")
+        raise RuntimeError(
+            f"bilinear(): bias size does not match weight size: got {bias._a.shape[0]} but expected {w.shape[0]}"
+        )
     k, n, m = w.shape
     rows = math.prod(x.shape[:-1])
     spread = linear(input1.reshape((rows, n)), weight.permute(0, 2, 1).reshape((k * m, n))).reshape((rows, k, m))
@@ -112,21 +147,40 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     return made if bias is None else made + bias
 
 
-def linear_cross_entropy(input: Any, linear_weight: Any, target: Any, *, linear_bias: Any = None, weight: Any = None, reduction: str = "mean",
-                         ignore_index: int | None = None, label_smoothing: float = 0.0, options: Any = None) -> Any:
+def linear_cross_entropy(
+    input: Any,
+    linear_weight: Any,
+    target: Any,
+    *,
+    linear_bias: Any = None,
+    weight: Any = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Any:
     """`cross_entropy` of `linear`; weights of more than two dimensions give logits (N, C, *).
 
     Shape: input (N, n) or (n,), linear_weight (C, n) or (C, *, n), linear_bias (C,) or (C, *).
     """
     from .loss import cross_entropy
+
     w = linear_weight._a
     if linear_bias is not None and linear_bias._a.ndim == 1 and w.ndim > 2:
         linear_bias = linear_bias.reshape((-1, *(1,) * (w.ndim - 2))).expand(w.shape[:-1])
-    logits = linear(input, linear_weight.reshape((-1, w.shape[-1])), None if linear_bias is None else linear_bias.reshape(-1))
+    logits = linear(
+        input, linear_weight.reshape((-1, w.shape[-1])), None if linear_bias is None else linear_bias.reshape(-1)
+    )
     if w.ndim > 2:
         logits = logits.reshape((*input._a.shape[:-1], *w.shape[:-1]))
-    return cross_entropy(logits, target, weight, reduction=reduction, ignore_index=-100 if ignore_index is None else ignore_index,
-                         label_smoothing=label_smoothing)
+    return cross_entropy(
+        logits,
+        target,
+        weight,
+        reduction=reduction,
+        ignore_index=-100 if ignore_index is None else ignore_index,
+        label_smoothing=label_smoothing,
+    )
 
 
 FUNCTIONS["bilinear"] = bilinear

@@ -1,11 +1,12 @@
 """Losses, with the signatures of ``torch.nn.functional``.
 
-In: an input and what it should have been. Out: the loss, each (``reduction="none"``), their ``"mean"`` or their ``"sum"``.
-``size_average`` and ``reduce`` are the two arguments that once chose among these.
+In: an input and what it should have been. Out: the loss, each (``reduction="none"``), their ``"mean"`` or their
+``"sum"``. ``size_average`` and ``reduce`` are the two arguments that once chose among these.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import Any
@@ -25,6 +26,9 @@ _DIVIDE = elementwise.divide.named("DivBackward1")
 _CODES = {"none": 0, "mean": 1, "sum": 2}
 _log_softmax_along = make_one(activations.log_softmax, cpu.log_softmax)
 _nll_of = make_many(ops.nll_loss, cpu.nll_loss)
+_logits = make_many(
+    ops.binary_cross_entropy_with_logits, functools.partial(ops.binary_cross_entropy_with_logits.run, cpu)
+)
 _mse = make_two(ops.mse_loss, cpu.mse_loss)
 
 
@@ -51,7 +55,9 @@ def chosen(reduction: Any, size_average: Any, reduce: Any) -> Any:
     if size_average is None and reduce is None:
         return reduction
     name = "none" if reduce is not None and not reduce else "mean" if size_average is None or size_average else "sum"
-    warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.", stacklevel=3)
+    warnings.warn(
+        f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.", stacklevel=3
+    )
     return name
 
 
@@ -71,8 +77,12 @@ def not_implemented(name: str, x: Any) -> NotImplementedError:
 
 def unequal(input: Any, target: Any) -> None:
     """Warn of a target that only broadcasting makes fit."""
-    warnings.warn(f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). This will likely lead to incorrect "
-                  "results due to broadcasting. Please ensure they have the same size.", stacklevel=3)
+    warnings.warn(
+        f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). This will "
+        "likely lead to incorrect "
+        "results due to broadcasting. Please ensure they have the same size.",
+        stacklevel=3,
+    )
 
 
 def alike(name: str, input: Any, target: Any) -> tuple[Any, Any]:
@@ -89,7 +99,9 @@ def alike(name: str, input: Any, target: Any) -> tuple[Any, Any]:
 # Distances
 
 
-def mse_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Any:
+def mse_loss(
+    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
+) -> Any:
     """(input - target)², of any shape.
 
     >>> import bibun as torch
@@ -121,12 +133,19 @@ def _check_weight(input: Any, weight: Any) -> None:
 # Likelihood of classes
 
 
-def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
-             reduction: str = "mean") -> Any:
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Any:
     """Minus the log-probability of each target class.
 
-    Shape: input (C,) or (N, C, *), target () or (N, *) of class numbers, weight (C,). The mean divides by the weights' sum;
-    targets equal to ``ignore_index`` do not count.
+    Shape: input (C,) or (N, C, *), target () or (N, *) of class numbers, weight (C,). The mean divides by the
+    weights' sum; targets equal to ``ignore_index`` do not count.
     """
     if size_average is not None or reduce is not None:
         reduction = chosen(reduction, size_average, reduce)
@@ -139,27 +158,44 @@ def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = No
 def _nll(input: Any, target: Any, weight: Any, ignore_index: int, code: int) -> Any:
     x, t = input._a, target._a
     ndim = x.ndim
-    if ndim == 2 and t.ndim == 1 and t.shape[0] == x.shape[0] and t.dtype.char == "l" and weight is None and x.dtype.kind not in "biuc":
+    if (
+        ndim == 2
+        and t.ndim == 1
+        and t.shape[0] == x.shape[0]
+        and t.dtype.char == "l"
+        and weight is None
+        and x.dtype.kind not in "biuc"
+    ):
         return _nll_of((input, target, None), (ignore_index, code))
     if not ndim:
         raise ValueError(f"Expected 1 or more dimensions (got {ndim})")
     if ndim != 1 and (not t.ndim or x.shape[0] != t.shape[0]):
-        raise ValueError(f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({t.shape[0] if t.ndim else 0}).")
+        raise ValueError(
+            f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({t.shape[0] if t.ndim else 0})."
+        )
     classes = x.shape[0] if ndim == 1 else x.shape[1]
     if ndim == 1 and (t.ndim > 1 or t.size != 1):
-        raise RuntimeError("For 1D input, 1D target must have size 1, but got target size: " + str(t.shape[0]) if t.ndim == 1 else
-                           "0D or 1D target tensor expected, multi-target not supported")
+        raise RuntimeError(
+            "For 1D input, 1D target must have size 1, but got target size: " + str(t.shape[0])
+            if t.ndim == 1
+            else "0D or 1D target tensor expected, multi-target not supported"
+        )
     if ndim == 2 and t.ndim != 1:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     if ndim > 2 and t.shape[1:] != x.shape[2:]:
         if ndim == 4 and t.ndim == 3:
             raise RuntimeError(f"size mismatch (got input: {list(x.shape)} , target: {list(t.shape)}")
         if ndim == 4:
-            raise RuntimeError(f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {t.ndim}")
+            raise RuntimeError(
+                f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {t.ndim}"
+            )
         raise RuntimeError(f"Expected target size {[x.shape[0], *x.shape[2:]]}, got {list(t.shape)}")
     if weight is not None and (weight._a.ndim != 1 or weight._a.size != classes):
-        raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: "
-                           f"{list(weight._a.shape)}")
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
+            "shape: "
+            f"{list(weight._a.shape)}"
+        )
     if x.dtype.kind in "biuc":
         raise not_implemented("nll_loss_out_frame" if ndim < 3 else "nll_loss2d_forward_out_frame", input)
     if weight is not None and weight._a.dtype != x.dtype:
@@ -171,8 +207,16 @@ def _nll(input: Any, target: Any, weight: Any, ignore_index: int, code: int) -> 
     return apply(ops.nll_loss if ndim < 3 else ops.nll_loss2d, (input, target, weight), (ignore_index, code))
 
 
-def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
-                  reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
     """Cross-entropy of logits with class numbers or class probabilities.
 
     Shape: input (C,) or (N, C, *); target () or (N, *) of class numbers, or probabilities of input's shape.
@@ -199,9 +243,11 @@ def _cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, code
     """Everything but class numbers of a batch of vectors without smoothing."""
     x, t = input._a, target._a
     axis = 1 if x.ndim > 1 else 0
-    if x.shape == t.shape:      # probabilities
+    if x.shape == t.shape:  # probabilities
         if t.dtype.kind in "biu":
-            raise RuntimeError(f"Expected floating point type for target with class probabilities, got {target.dtype.scalar_name}")
+            raise RuntimeError(
+                f"Expected floating point type for target with class probabilities, got {target.dtype.scalar_name}"
+            )
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         _check_class_weight(weight, x.shape[axis])
@@ -229,8 +275,11 @@ def _log_softmax(input: Any, axis: int) -> Any:
 
 def _check_class_weight(weight: Any, classes: int) -> None:
     if weight is not None and (weight._a.ndim != 1 or weight._a.size != classes):
-        raise RuntimeError(f"cross_entropy: weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
-                           f"shape: {list(weight._a.shape)}")
+        raise RuntimeError(
+            f"cross_entropy: weight tensor should be defined either for all {classes} classes or no classes but got "
+            "weight tensor of "
+            f"shape: {list(weight._a.shape)}"
+        )
 
 
 def _check_smoothing(smoothing: float) -> None:
@@ -265,7 +314,9 @@ def _smoothed(input: Any, target: Any, weight: Any, ignore_index: int, code: int
 # Distances, continued
 
 
-def l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Any:
+def l1_loss(
+    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
+) -> Any:
     """|input - target|."""
     if size_average is not None or reduce is not None:
         reduction = chosen(reduction, size_average, reduce)
@@ -280,7 +331,9 @@ def l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = Non
     return each if not code else each.sum() / weight.sum() if code == 1 else each.sum()
 
 
-def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0) -> Any:
+def smooth_l1_loss(
+    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0
+) -> Any:
     """Half the square over β where |input - target| < β, else |input - target| - β/2 (Girshick 2015)."""
     if size_average is not None or reduce is not None:
         reduction = chosen(reduction, size_average, reduce)
@@ -319,14 +372,19 @@ def _between_0_and_1(x: Any, what: str) -> None:
         raise RuntimeError(f"all elements of {what} should be between 0 and 1")
 
 
-def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Any:
+def binary_cross_entropy(
+    input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+) -> Any:
     """-[target·log(input) + (1 - target)·log(1 - input)] of probabilities; the logarithms are held above -100."""
     if size_average is not None or reduce is not None:
         reduction = chosen(reduction, size_average, reduce)
     code = reduction_code(reduction)
     if input._a.shape != target._a.shape:
-        raise ValueError(f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is deprecated. Please ensure they "
-                         "have the same size.")
+        raise ValueError(
+            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is "
+            "deprecated. Please ensure they "
+            "have the same size."
+        )
     if weight is not None:
         weight = weight.expand(broadcast_tensors(target, weight)[0]._a.shape)
     if input._a.dtype.kind in "biuc":
@@ -340,8 +398,15 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_avera
     return apply(ops.binary_cross_entropy, (input, target, weight), (code,))
 
 
-def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None,
-                                     reduction: str = "mean", pos_weight: Any = None) -> Any:
+def binary_cross_entropy_with_logits(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    pos_weight: Any = None,
+) -> Any:
     """`binary_cross_entropy` of sigmoid(input), without overflow; positive targets weigh ``pos_weight``."""
     if size_average is not None or reduce is not None:
         reduction = chosen(reduction, size_average, reduce)
@@ -353,22 +418,38 @@ def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None
 
 def _bce_with_logits(input: Any, target: Any, weight: Any, pos_weight: Any, code: int) -> Any:
     d = input._a.dtype
-    if target._a.dtype != d or weight is not None and weight._a.dtype != d or pos_weight is not None and pos_weight._a.dtype != d:
-        common = dtypes.result_type([(x.dtype, 2 if x._a.ndim else 1) for x in (input, target, weight, pos_weight) if x is not None])
+    if (
+        target._a.dtype != d
+        or weight is not None
+        and weight._a.dtype != d
+        or pos_weight is not None
+        and pos_weight._a.dtype != d
+    ):
+        common = dtypes.result_type(
+            [(x.dtype, 2 if x._a.ndim else 1) for x in (input, target, weight, pos_weight) if x is not None]
+        )
         if target._a.dtype.kind in "biu" and common.np.kind == "f":
-            raise RuntimeError(f"result type {common.scalar_name} can't be cast to the desired output type {target.dtype.scalar_name}")
-        input, target, weight, pos_weight = (x if x is None else x.to(common) for x in (input, target, weight, pos_weight))
+            raise RuntimeError(
+                f"result type {common.scalar_name} can't be cast to the desired output type {target.dtype.scalar_name}"
+            )
+        input, target, weight, pos_weight = (
+            x if x is None else x.to(common) for x in (input, target, weight, pos_weight)
+        )
     if input._a.dtype.kind in "biuc":
         raise not_implemented("log_sigmoid_cpu", input)
+    if weight is None and pos_weight is None:
+        return _logits((input, target, None, None), (code,))
     shape = broadcast_tensors(*[x for x in (input, target, weight, pos_weight) if x is not None])[0]._a.shape
     if input._a.shape != shape:
         input = input.expand(shape)
     if target._a.shape != shape:
         target = target.expand(shape)
-    return apply(ops.binary_cross_entropy_with_logits, (input, target, weight, pos_weight), (code,))
+    return _logits((input, target, weight, pos_weight), (code,))
 
 
-def soft_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Any:
+def soft_margin_loss(
+    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+) -> Any:
     """log(1 + exp(-target·input)), targets being ±1."""
     if size_average is not None or reduce is not None:
         reduction = chosen(reduction, size_average, reduce)
@@ -381,7 +462,14 @@ def soft_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: 
 # Divergences and likelihoods
 
 
-def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False) -> Any:
+def kl_div(
+    input: Any,
+    target: Any,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Any:
     """The Kullback–Leibler divergence of ``target`` from ``input``, the latter in log-probabilities.
 
     ``reduction="batchmean"`` divides the sum by the batch size, which is the mathematical definition.
@@ -389,9 +477,12 @@ def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None
     if size_average is not None or reduce is not None:
         reduction = chosen(reduction, size_average, reduce)
     if reduction == "mean":
-        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
-                      "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
-                      "'mean' will be changed to behave the same as 'batchmean' in the next major release.", stacklevel=2)
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+            "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
+            stacklevel=2,
+        )
     batchmean = reduction == "batchmean"
     code = 2 if batchmean else reduction_code(reduction)
     if input._a.dtype.kind in "biu" or target._a.dtype.kind in "biu":
@@ -408,8 +499,16 @@ def _xlogy(x: Any, y: Any) -> Any:
     return FUNCTIONS["xlogy"](x, y)
 
 
-def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool = False, size_average: Any = None, eps: float = 1e-8,
-                     reduce: Any = None, reduction: str = "mean") -> Any:
+def poisson_nll_loss(
+    input: Any,
+    target: Any,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: Any = None,
+    eps: float = 1e-8,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Any:
     """Minus the log-likelihood of Poisson counts, given their rate or its logarithm; ``full`` adds Stirling's term."""
     if size_average is not None or reduce is not None:
         reduction = chosen(reduction, size_average, reduce)
@@ -422,8 +521,10 @@ def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool
     return reduced(loss, _CODES[reduction])
 
 
-def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> Any:
-    """Minus the log-likelihood of normal values, given mean and variance (held above ``eps``, without a gradient there)."""
+def gaussian_nll_loss(
+    input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Any:
+    """Minus the log-likelihood of normal values, given mean and variance (held above ``eps``)."""
     if isinstance(var, (int, float)):
         if var < 0:
             raise ValueError("var has negative entry/entries")
@@ -439,6 +540,7 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
     if reduction not in _CODES:
         raise ValueError(f"{reduction} is not valid")
     from ..autograd.modes import no_grad
+
     var = var.clone()
     with no_grad():
         var.clamp_(min=eps)

@@ -1,7 +1,7 @@
 """``torch.nn.functional``: the functions that layers and losses are made of.
 
-The functions themselves stand by subject in `bibun.functions`; this module gathers their names. What every network needs is
-bound here at once; the subjects of the table `LATER` load when one of their names is first asked for.
+The functions themselves stand by subject in `bibun.functions`; this module gathers their names. What every network
+needs is bound here at once; the subjects of the table `LATER` load when one of their names is first asked for.
 """
 
 from __future__ import annotations
@@ -54,10 +54,23 @@ from ..functions.activation import (  # noqa: F401
     threshold_,
 )
 
-_POOLS = "avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d max_unpool1d max_unpool2d max_unpool3d " + " ".join(
-    f"{name} {name}_with_indices" for name in (
-        "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
-        "fractional_max_pool2d", "fractional_max_pool3d")) + " adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
+_POOLS = (
+    "avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d max_unpool1d max_unpool2d max_unpool3d "
+    + " ".join(
+        f"{name} {name}_with_indices"
+        for name in (
+            "max_pool1d",
+            "max_pool2d",
+            "max_pool3d",
+            "adaptive_max_pool1d",
+            "adaptive_max_pool2d",
+            "adaptive_max_pool3d",
+            "fractional_max_pool2d",
+            "fractional_max_pool3d",
+        )
+    )
+    + " adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
+)
 
 #: subject (a module of `bibun.functions`) -> the names that it holds.
 LATER: dict[str, str] = {
@@ -67,10 +80,10 @@ LATER: dict[str, str] = {
     "joining": "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle",
     "attention": "scaled_dot_product_attention multi_head_attention_forward",
     "padding": "pad",
-    "loss": "mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits nll_loss cross_entropy kl_div "
-            "poisson_nll_loss gaussian_nll_loss soft_margin_loss",
+    "loss": "mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits nll_loss
+    cross_entropy kl_div " "poisson_nll_loss gaussian_nll_loss soft_margin_loss",
     "margin": "hinge_embedding_loss cosine_embedding_loss margin_ranking_loss multi_margin_loss multilabel_margin_loss "
-              "multilabel_soft_margin_loss triplet_margin_loss triplet_margin_with_distance_loss",
+    "multilabel_soft_margin_loss triplet_margin_loss triplet_margin_with_distance_loss",
     "ctc": "ctc_loss",
     "norm": "layer_norm rms_norm group_norm batch_norm instance_norm local_response_norm normalize",
     "linear": "linear bilinear linear_cross_entropy",

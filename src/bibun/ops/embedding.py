@@ -12,7 +12,7 @@ from .primitive import primitive
 
 @primitive
 def embedding(xp, weight, index, /, padding_idx, scale):
-    """Rows of ``weight``; the row ``padding_idx`` gets no gradient, ``scale`` divides the others' by how often they occur."""
+    """Rows of ``weight``; no gradient for row ``padding_idx``, ``scale`` divides the others' by their counts."""
     return xp.embedding(weight, index, padding_idx, scale)
 
 
@@ -28,11 +28,18 @@ def embedding_rows(xp, x, index, /, padding_idx, scale):
     return xp.embedding_rows(x, index, padding_idx, scale)
 
 
-embedding.derivative(weight=lambda xp, g, index, weight_shape, padding_idx, scale: xp.embedding_gradient(
-    g, index, weight_shape, padding_idx, scale))
+embedding.derivative(
+    weight=lambda xp, g, index, weight_shape, padding_idx, scale: xp.embedding_gradient(
+        g, index, weight_shape, padding_idx, scale
+    )
+)
 embedding.tangent(lambda xp, t_weight, index: xp.embedding(t_weight, index, -1, False))
-embedding_gradient.derivative(grad=lambda xp, g, index, padding_idx, scale: xp.embedding_rows(g, index, padding_idx, scale))
-embedding_rows.derivative(x=lambda xp, g, index, x_shape, padding_idx, scale: xp.embedding_gradient(g, index, x_shape, padding_idx, scale))
+embedding_gradient.derivative(
+    grad=lambda xp, g, index, padding_idx, scale: xp.embedding_rows(g, index, padding_idx, scale)
+)
+embedding_rows.derivative(
+    x=lambda xp, g, index, x_shape, padding_idx, scale: xp.embedding_gradient(g, index, x_shape, padding_idx, scale)
+)
 
 
 def _joined(size: int, index: Any, dim: Any, n: int) -> Any:
@@ -68,7 +75,7 @@ def _gradient_batched(apply, size, arrays, dims, shape, padding_idx, scale):
 
 @primitive(grad="EmbeddingBag")
 def embedding_bag(xp, weight, samples, index, bag, factor, scaling, /, bags):
-    """Sums over bags of rows·factor·samples; ``bag`` is the bag of each row number, ``scaling`` what a row's gradient is multiplied by."""
+    """Sums of rows·factor·samples over bags; ``bag``: the bag of each number, ``scaling``: the gradient's factors."""
     rows = weight[index]
     d = rows.dtype
     if d in xp.NARROW:
@@ -109,7 +116,7 @@ def embedding_bag_max(xp, weight, index, bag, /, bags, padding_idx):
     ends = xp.searchsorted(bag[order], xp.arange(bags + 1))
     columns = xp.arange(weight.shape[1])
     for b in range(bags):
-        numbers = index[order[ends[b]:ends[b + 1]]]
+        numbers = index[order[ends[b] : ends[b + 1]]]
         numbers = numbers[numbers != padding_idx]
         if numbers.size:
             rows = weight[numbers]
@@ -121,7 +128,9 @@ def embedding_bag_max(xp, weight, index, bag, /, bags, padding_idx):
 def _max_in_weight(xp, g_out, where, weight_shape, weight_dtype):
     none = where < 0
     g = xp.where(none, xp.zeros_like(g_out), g_out)
-    return xp.scatter_add(xp.zeros(weight_shape, dtype=getattr(weight_dtype, "np", weight_dtype)), xp.where(none, 0, where), g, 0)
+    return xp.scatter_add(
+        xp.zeros(weight_shape, dtype=getattr(weight_dtype, "np", weight_dtype)), xp.where(none, 0, where), g, 0
+    )
 
 
 embedding_bag_max.derivative(weight=_max_in_weight)

@@ -16,16 +16,19 @@ def linear(xp, x, weight, bias):
 
 @primitive(grad="Mm", tangent="multilinear")
 def outer_sum(xp, y, x):
-    """The sum over rows of the outer products of ``y``'s rows (m,) and ``x``'s rows (n,): the weight's gradient, (m, n)."""
+    """The sum of the outer products of ``y``'s rows (m,) and ``x``'s rows (n,): the weight's gradient, (m, n)."""
     return xp.outer_sum(y, x)
 
 
-outer_sum.derivative(y=lambda xp, g, x: xp.linear(x.conj(), g, None), x=lambda xp, g, y: xp.linear(y.conj(), xp.permute_dims(g, (1, 0)), None))
+outer_sum.derivative(
+    y=lambda xp, g, x: xp.linear(x.conj(), g, None),
+    x=lambda xp, g, y: xp.linear(y.conj(), xp.permute_dims(g, (1, 0)), None),
+)
 
 
 def _bias_gradient(xp, g, bias_shape):
     extra = tuple(range(g.ndim - len(bias_shape)))
-    if bias_shape != tuple(g.shape[len(extra):]):
+    if bias_shape != tuple(g.shape[len(extra) :]):
         extra += tuple(i + len(extra) for i, n in enumerate(bias_shape) if n == 1 and g.shape[i + len(extra)] != 1)
     return xp.reshape(xp.sum(g, axis=extra), bias_shape) if extra else g
 
@@ -33,13 +36,17 @@ def _bias_gradient(xp, g, bias_shape):
 linear.derivative(
     x=lambda xp, g, weight: xp.linear(g, xp.permute_dims(weight, (1, 0)).conj(), None),
     weight=lambda xp, g, x: xp.outer_sum(g, x.conj()),
-    bias=_bias_gradient)
+    bias=_bias_gradient,
+)
 
 
 @linear.tangent
 def _linear_tangent(xp, t_x, t_weight, t_bias, x, weight, out):
     total = None
-    for part in (None if t_x is None else xp.linear(t_x, weight, None), None if t_weight is None else xp.linear(x, t_weight, None)):
+    for part in (
+        None if t_x is None else xp.linear(t_x, weight, None),
+        None if t_weight is None else xp.linear(x, t_weight, None),
+    ):
         if part is not None:
             total = part if total is None else total + part
     if t_bias is not None:

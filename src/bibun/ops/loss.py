@@ -1,7 +1,7 @@
 """Losses: how far an input is from a target, reduced to a number, and the kernels of their backwards.
 
-In: input and target of one shape and dtype (class numbers as int64 for the likelihood of classes), a weight or None, and
-``reduction`` (0: none, 1: mean, 2: sum). Out: the loss. Every backward kernel is a primitive, so that it can be
+In: input and target of one shape and dtype (class numbers as int64 for the likelihood of classes), a weight or None,
+and ``reduction`` (0: none, 1: mean, 2: sum). Out: the loss. Every backward kernel is a primitive, so that it can be
 differentiated again.
 """
 
@@ -52,7 +52,9 @@ def batched(apply: Any, size: int, arrays: Any, dims: Any, *static: Any) -> Any:
 
 def batched_gradient(apply: Any, size: int, arrays: Any, dims: Any, *static: Any) -> Any:
     """The batching rule of their backward kernels, which take (grad, x, target, ...; reduction, ...)."""
-    shape = next(tuple(n for i, n in enumerate(a.shape) if i != d) for a, d in zip(arrays[1:], dims[1:]) if a is not None)
+    shape = next(
+        tuple(n for i, n in enumerate(a.shape) if i != d) for a, d in zip(arrays[1:], dims[1:]) if a is not None
+    )
     aligned = []
     for a, d in zip(arrays, dims):
         if a is not None and d is not None:
@@ -81,8 +83,10 @@ def mse_loss_gradient(xp, grad, x, target, /, reduction):
     return xp.mse_loss_gradient(grad, x, target, reduction)
 
 
-mse_loss.derivative(x=lambda xp, g, x, target, reduction: xp.mse_loss_gradient(g, x, target, reduction),
-                    target=lambda xp, g, x, target, reduction: xp.mse_loss_gradient(g, target, x, reduction))
+mse_loss.derivative(
+    x=lambda xp, g, x, target, reduction: xp.mse_loss_gradient(g, x, target, reduction),
+    target=lambda xp, g, x, target, reduction: xp.mse_loss_gradient(g, target, x, reduction),
+)
 mse_loss.batching(batched)
 mse_loss_gradient.batching(batched_gradient)
 
@@ -93,8 +97,11 @@ def _mse_again(xp, g, grad, x_shape, reduction):
 
 mse_loss_gradient.derivative(
     grad=lambda xp, g, x, target, reduction: share(
-        xp.sum(g * (x - target)) * 2 if reduction else g * (x - target) * 2, tuple(x.shape), reduction),
-    x=_mse_again, target=lambda xp, g, grad, x_shape, reduction: -_mse_again(xp, g, grad, x_shape, reduction))
+        xp.sum(g * (x - target)) * 2 if reduction else g * (x - target) * 2, tuple(x.shape), reduction
+    ),
+    x=_mse_again,
+    target=lambda xp, g, grad, x_shape, reduction: -_mse_again(xp, g, grad, x_shape, reduction),
+)
 
 
 # Likelihood of classes
@@ -111,14 +118,27 @@ def nll_loss(xp, x, target, weight, /, ignore_index, reduction):
 @primitive(grad="NllLossBackward")
 def nll_loss_gradient(xp, grad, target, weight, /, shape, ignore_index, reduction):
     """The transpose of `nll_loss`."""
-    return xp.nll_loss_gradient(grad, target, wide(xp, weight) if weight is not None and weight.dtype != grad.dtype else weight,
-                                shape, ignore_index, reduction)
+    return xp.nll_loss_gradient(
+        grad,
+        target,
+        wide(xp, weight) if weight is not None and weight.dtype != grad.dtype else weight,
+        shape,
+        ignore_index,
+        reduction,
+    )
 
 
-nll_loss.derivative(x=lambda xp, g, x_shape, target, weight, ignore_index, reduction: xp.nll_loss_gradient(
-    g, target, weight, x_shape, ignore_index, reduction))
-nll_loss.tangent(lambda xp, t_x, target, weight, ignore_index, reduction: xp.nll_loss(t_x, target, weight, ignore_index, reduction))
-nll_loss_gradient.derivative(grad=lambda xp, g, target, weight, ignore_index, reduction: xp.nll_loss(g, target, weight, ignore_index, reduction))
+nll_loss.derivative(
+    x=lambda xp, g, x_shape, target, weight, ignore_index, reduction: xp.nll_loss_gradient(
+        g, target, weight, x_shape, ignore_index, reduction
+    )
+)
+nll_loss.tangent(
+    lambda xp, t_x, target, weight, ignore_index, reduction: xp.nll_loss(t_x, target, weight, ignore_index, reduction)
+)
+nll_loss_gradient.derivative(
+    grad=lambda xp, g, target, weight, ignore_index, reduction: xp.nll_loss(g, target, weight, ignore_index, reduction)
+)
 
 
 def _total_weight(target: Any, weight: Any, ignore_index: int) -> Any:
@@ -137,8 +157,12 @@ def _nll_batched(apply, size, arrays, dims, ignore_index, reduction):
         raise NotImplementedError("vmap of nll_loss over its weight")
     x, target = [a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(arrays, dims[:2])]
     lead = x.shape[1:2] if x.ndim > 2 else ()
-    each = apply(x.reshape((-1, *x.shape[1 + len(lead):])), target.reshape((-1, *target.shape[1 + len(lead):])) if lead else target.reshape((-1,)),
-                 arrays[2], reduction=0).reshape(target.shape)
+    each = apply(
+        x.reshape((-1, *x.shape[1 + len(lead) :])),
+        target.reshape((-1, *target.shape[1 + len(lead) :])) if lead else target.reshape((-1,)),
+        arrays[2],
+        reduction=0,
+    ).reshape(target.shape)
     axes = tuple(range(1, each.ndim))
     if reduction:
         each = each.sum(axes) if axes else each
@@ -165,12 +189,13 @@ nll_loss2d = nll_loss.named("NllLoss2DBackward0")
 # Elementwise losses, by value, slope and curvature
 #
 # Each declares the loss and the kernel of its backward, grad·slope, which knows its own derivatives from the curvature;
-# ``parameter`` is the loss's one static number. Of a loss of the difference x - target alone the slope in the target is the
-# negative one.
+# ``parameter`` is the loss's one static number. Of a loss of the difference x - target alone the slope in the target
+# is the negative one.
 
 
 def declare_elementwise(name: str, grad: str, value: Any, slope: Any, curvature: Any, difference: bool = True) -> Any:
-    """The primitive of a loss of (xp, x, target, parameter), given what it is and its first and second derivatives in x."""
+    """The primitive of a loss of (xp, x, target, parameter), given it and its first two derivatives in x."""
+
     def run(xp, x, target, /, reduction, parameter=None):
         loss = reduced(xp, value(xp, wide(xp, x), wide(xp, target), parameter), reduction)
         return xp.asarray(loss).astype(x.dtype) if x.dtype in xp.NARROW else loss
@@ -195,8 +220,14 @@ def declare_elementwise(name: str, grad: str, value: Any, slope: Any, curvature:
     loss.derivative(x=in_x)
     gradient.derivative(grad=in_grad, x=again)
     if difference:
-        loss.derivative(target=lambda xp, g, x, target, reduction, parameter: -in_x(xp, g, x, target, reduction, parameter))
-        gradient.derivative(target=lambda xp, g, grad, x, target, reduction, parameter: -again(xp, g, grad, x, target, reduction, parameter))
+        loss.derivative(
+            target=lambda xp, g, x, target, reduction, parameter: -in_x(xp, g, x, target, reduction, parameter)
+        )
+        gradient.derivative(
+            target=lambda xp, g, grad, x, target, reduction, parameter: (
+                -again(xp, g, grad, x, target, reduction, parameter)
+            )
+        )
     gradient.batching(batched_gradient)
     return loss.batching(batched)
 
@@ -216,7 +247,9 @@ def _smooth_l1_curvature(xp, x, target, beta):
     return xp.where(xp.abs(x - target) < beta, xp.full_like(x, 1 / beta), xp.zeros_like(x))
 
 
-smooth_l1_loss = declare_elementwise("smooth_l1_loss", "SmoothL1Loss", _smooth_l1, _smooth_l1_slope, _smooth_l1_curvature)
+smooth_l1_loss = declare_elementwise(
+    "smooth_l1_loss", "SmoothL1Loss", _smooth_l1, _smooth_l1_slope, _smooth_l1_curvature
+)
 
 
 def _huber(xp, x, target, delta):
@@ -231,8 +264,12 @@ def _huber_slope(xp, x, target, delta):
 
 
 huber_loss = declare_elementwise(
-    "huber_loss", "HuberLoss", _huber, _huber_slope,
-    lambda xp, x, target, delta: xp.where(xp.abs(x - target) < delta, xp.ones_like(x), xp.zeros_like(x)))
+    "huber_loss",
+    "HuberLoss",
+    _huber,
+    _huber_slope,
+    lambda xp, x, target, delta: xp.where(xp.abs(x - target) < delta, xp.ones_like(x), xp.zeros_like(x)),
+)
 
 
 def _soft_margin(xp, x, target, _):
@@ -247,13 +284,19 @@ def _soft_margin_curvature(xp, x, target, _):
 
 
 soft_margin_loss = declare_elementwise(
-    "soft_margin_loss", "SoftMarginLoss", _soft_margin, lambda xp, x, target, _: -target * xp.sigmoid(-target * x), _soft_margin_curvature, False)
+    "soft_margin_loss",
+    "SoftMarginLoss",
+    _soft_margin,
+    lambda xp, x, target, _: -target * xp.sigmoid(-target * x),
+    _soft_margin_curvature,
+    False,
+)
 
 
 # Binary cross-entropy
 
 
-LOG_FLOOR = -100.0      # logarithms are held above it, so that a sure and wrong probability has a finite loss
+LOG_FLOOR = -100.0  # logarithms are held above it, so that a sure and wrong probability has a finite loss
 
 
 def _log_held(xp: Any, x: Any) -> Any:
@@ -299,17 +342,28 @@ def _bce_target(xp, g, x, weight, reduction):
 
 
 binary_cross_entropy.derivative(
-    x=lambda xp, g, x, target, weight, reduction: xp.binary_cross_entropy_gradient(g, x, target, weight, reduction), target=_bce_target)
+    x=lambda xp, g, x, target, weight, reduction: xp.binary_cross_entropy_gradient(g, x, target, weight, reduction),
+    target=_bce_target,
+)
 binary_cross_entropy.batching(batched)
 binary_cross_entropy_gradient.batching(batched_gradient)
 binary_cross_entropy_gradient.derivative(
     grad=lambda xp, g, x, target, weight, reduction: share(
-        xp.sum(g * weighted(_bce_slope(xp, x, target), weight)) if reduction else g * weighted(_bce_slope(xp, x, target), weight),
-        tuple(x.shape), reduction),
+        xp.sum(g * weighted(_bce_slope(xp, x, target), weight))
+        if reduction
+        else g * weighted(_bce_slope(xp, x, target), weight),
+        tuple(x.shape),
+        reduction,
+    ),
     x=lambda xp, g, grad, x, target, weight, reduction: (
-        g * weighted(_bce_curvature(xp, x, target), weight) * share(grad, tuple(x.shape), reduction)),
+        g * weighted(_bce_curvature(xp, x, target), weight) * share(grad, tuple(x.shape), reduction)
+    ),
     target=lambda xp, g, grad, x, weight, reduction: (
-        -g * weighted(1 / xp.maximum((1 - x) * x, xp.full_like(x, 1e-12)), weight) * share(grad, tuple(x.shape), reduction)))
+        -g
+        * weighted(1 / xp.maximum((1 - x) * x, xp.full_like(x, 1e-12)), weight)
+        * share(grad, tuple(x.shape), reduction)
+    ),
+)
 
 
 @primitive
@@ -318,7 +372,7 @@ def binary_cross_entropy_with_logits(xp, x, target, weight, pos_weight, /, reduc
     d = x.dtype
     x, target, weight, pos_weight = wide(xp, x), wide(xp, target), wide(xp, weight), wide(xp, pos_weight)
     soft = xp.log1p(xp.exp(-xp.abs(x)))
-    if pos_weight is None:      # max(x, 0) - x·target + log(1 + exp(-|x|))
+    if pos_weight is None:  # max(x, 0) - x·target + log(1 + exp(-|x|))
         loss = xp.maximum(x, xp.zeros_like(x)) - x * target + soft
     else:
         loss = (1 - target) * x + ((pos_weight - 1) * target + 1) * (xp.maximum(-x, xp.zeros_like(x)) + soft)
@@ -364,8 +418,13 @@ def _logits_again_grad(xp, g, x, target, weight, pos_weight, reduction):
 
 
 binary_cross_entropy_with_logits.derivative(
-    x=lambda xp, g, x, target, weight, pos_weight, reduction: xp.binary_cross_entropy_with_logits_gradient(g, x, target, weight, pos_weight, reduction),
-    target=_logits_target)
+    x=lambda xp, g, x, target, weight, pos_weight, reduction: xp.binary_cross_entropy_with_logits_gradient(
+        g, x, target, weight, pos_weight, reduction
+    ),
+    target=_logits_target,
+)
 binary_cross_entropy_with_logits.batching(batched)
 binary_cross_entropy_with_logits_gradient.batching(batched_gradient)
-binary_cross_entropy_with_logits_gradient.derivative(grad=_logits_again_grad, x=_logits_again, target=_logits_again_target)
+binary_cross_entropy_with_logits_gradient.derivative(
+    grad=_logits_again_grad, x=_logits_again, target=_logits_again_target
+)

@@ -1,7 +1,7 @@
 """Margin losses over classes: how far the scores of the right classes stand above the others'.
 
-In: scores (N, C) or (C,), class numbers as int64, a weight (C,) or None. Out: the loss. What the backward multiplies is a
-matrix of coefficients that are constant almost everywhere (or linear in the scores, for squared margins).
+In: scores (N, C) or (C,), class numbers as int64, a weight (C,) or None. Out: the loss. What the backward multiplies
+is a matrix of coefficients that are constant almost everywhere (or linear in the scores, for squared margins).
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from .primitive import primitive
 
 
 def _rows(x: Any, target: Any) -> tuple[Any, Any]:
-    return (x, target) if x.ndim == 2 else (x[None], target.reshape((1, -1)) if target.size == x.shape[-1] else target.reshape((1,)))
+    return (
+        (x, target)
+        if x.ndim == 2
+        else (x[None], target.reshape((1, -1)) if target.size == x.shape[-1] else target.reshape((1,)))
+    )
 
 
 def _gaps(xp: Any, x: Any, target: Any, margin: float) -> Any:
@@ -29,7 +33,7 @@ def multi_margin_loss(xp, x, target, weight, /, p, margin, reduction):
     d = x.dtype
     rows, numbers = wide(xp, x).reshape((-1, x.shape[-1])), target.reshape((-1,))
     gap, _ = _gaps(xp, rows, numbers, margin)
-    loss = (gap if p == 1 else gap * gap)
+    loss = gap if p == 1 else gap * gap
     if weight is not None:
         loss = loss * wide(xp, weight)[numbers][:, None]
     loss = xp.sum(loss, 1) / rows.shape[1]
@@ -73,8 +77,11 @@ def _multi_margin_in_x(xp, g, grad, x, target, weight, p, margin, reduction):
     return xp.reshape(again * (h if reduction else xp.reshape(h, (-1, 1))), tuple(x.shape))
 
 
-multi_margin_loss.derivative(x=lambda xp, g, x, target, weight, p, margin, reduction: xp.multi_margin_gradient(
-    g, x, target, weight, p, margin, reduction))
+multi_margin_loss.derivative(
+    x=lambda xp, g, x, target, weight, p, margin, reduction: xp.multi_margin_gradient(
+        g, x, target, weight, p, margin, reduction
+    )
+)
 multi_margin_gradient.derivative(grad=_multi_margin_in_grad, x=_multi_margin_in_x)
 
 
@@ -88,7 +95,7 @@ def _labels(xp: Any, x: Any, target: Any) -> tuple[Any, Any]:
 
 
 def _pair_gaps(xp: Any, x: Any, target: Any) -> tuple[Any, Any]:
-    """1 - x[target k] + x[j], positive ones of listed k and classes j that are no targets, as (N, K, C); the mask of positives."""
+    """1 - x[target k] + x[j] as (N, K, C); the mask of the positive ones of listed k and classes j that are no targets."""
     is_target, counts = _labels(xp, x, target)
     scores = xp.take_along_axis(x, xp.where(counts, target, 0), 1)
     gap = 1 - scores[:, :, None] + x[:, None, :]
@@ -126,5 +133,7 @@ def _multilabel_in_grad(xp, g, x, target, reduction, grad_shape):
     return xp.reshape(xp.sum(g * slope) if reduction else xp.sum(g * slope, axis=(g.ndim - 1,)), grad_shape)
 
 
-multilabel_margin_loss.derivative(x=lambda xp, g, x, target, reduction: xp.multilabel_margin_gradient(g, x, target, reduction))
+multilabel_margin_loss.derivative(
+    x=lambda xp, g, x, target, reduction: xp.multilabel_margin_gradient(g, x, target, reduction)
+)
 multilabel_margin_gradient.derivative(grad=_multilabel_in_grad, x=lambda xp, g, x: xp.zeros_like(x))

@@ -1,8 +1,10 @@
-"""Normalisation: zero mean and unit variance over chosen axes, then a scale and a shift; and the kernels of its backward.
+"""Normalisation: zero mean and unit variance over chosen axes, then a scale and a shift; and the kernels of its
+backward.
 
-In: x, a weight and a bias or None. The array is worked on in ``shape`` (None: its own), where ``axes`` are those over which
-mean and variance are taken and ``affine`` is the shape of weight and bias; ``centered=False`` divides by the root of the mean
-square alone. Out: the result, and for the backward what was normalised, mean, variance and 1/√(variance + eps).
+In: x, a weight and a bias or None. The array is worked on in ``shape`` (None: its own), where ``axes`` are those over
+which mean and variance are taken and ``affine`` is the shape of weight and bias; ``centered=False`` divides by the
+root of the mean square alone. Out: the result, and for the backward what was normalised and the statistics: mean,
+variance and 1/√(variance + eps).
 
 With ŷ the normalised array, r that last factor and Pg = r(g - mean(g) - ŷ·mean(ŷg)), the vector-Jacobian product of
 normalisation is P, which is symmetric; its own derivative in x, for a second vector v, is
@@ -33,25 +35,27 @@ def standard(xp: Any, x: Any, axes: Any, eps: float, centered: bool) -> Any:
     return x * scale, scale
 
 
-@primitive(grad="NativeLayerNorm", outputs="out made mean variance scale", nondiff="made mean variance scale")
+@primitive(grad="NativeLayerNorm", outputs="out made stats", nondiff="made stats")
 def normalize(xp, x, weight, bias, /, shape, axes, affine, eps, centered=True):
     """(x - mean)/√(variance + eps)·weight + bias."""
     return xp.normalize(x, weight, bias, shape, axes, affine, eps, centered)
 
 
-def _in_x(xp, g_out, x, weight, made, scale, shape, axes, affine, eps, centered):
+def _in_x(xp, g_out, x, weight, made, stats, shape, axes, affine, eps, centered):
     if weight is not None:
-        d = held(made.dtype)        # float32 where x is narrow: its mean is about to be subtracted
+        d = held(made.dtype)  # float32 where x is narrow: its mean is about to be subtracted
         if held(g_out.dtype) != d:
             g_out = xp.astype(g_out, d)
         if held(weight.dtype) != d:
             weight = xp.astype(weight, d)
         g_out = working(xp, g_out, shape) * xp.reshape(weight, affine)
-    return xp.normalize_gradient(g_out, x, made, scale, shape, axes, eps, centered)
+    return xp.normalize_gradient(g_out, x, made, stats, shape, axes, eps, centered)
 
 
-def _in_weight(xp, g_out, x, made, scale, weight_shape, weight_dtype, shape, axes, affine, eps, centered):
-    return xp.affine_gradient(g_out, x, made, scale, shape, axes, affine, weight_shape, eps, centered, held(weight_dtype))
+def _in_weight(xp, g_out, x, made, stats, weight_shape, weight_dtype, shape, axes, affine, eps, centered):
+    return xp.affine_gradient(
+        g_out, x, made, stats, shape, axes, affine, weight_shape, eps, centered, held(weight_dtype)
+    )
 
 
 def _in_bias(xp, g_out, bias_shape, bias_dtype, x_dtype, shape, affine):
@@ -61,7 +65,7 @@ def _in_bias(xp, g_out, bias_shape, bias_dtype, x_dtype, shape, affine):
 
 
 def _shared_sum(xp, g, affine):
-    """``g`` summed over the axes along which the shape ``affine`` broadcasts, which are dropped or kept as reshaping finds fit."""
+    """``g`` summed over the axes along which the shape ``affine`` broadcasts."""
     extra = g.ndim - len(affine)
     shared = tuple([i for i, n in enumerate(g.shape) if i < extra or affine[i - extra] == 1 and n != 1])
     return xp.sum(g, axis=shared) if shared else g
@@ -71,13 +75,13 @@ normalize.derivative(x=_in_x, weight=_in_weight, bias=_in_bias)
 
 
 @primitive(grad="NativeLayerNormBackward")
-def normalize_gradient(xp, grad, x, made, scale, /, shape, axes, eps, centered):
+def normalize_gradient(xp, grad, x, made, stats, /, shape, axes, eps, centered):
     """The gradient of normalisation without weight and bias, P·grad."""
-    return xp.normalize_gradient(grad, x, made, scale, shape, axes, eps, centered)
+    return xp.normalize_gradient(grad, x, made, stats, shape, axes, eps, centered)
 
 
-def _again_in_grad(xp, g, x, made, scale, shape, axes, eps, centered, grad_shape):
-    return xp.reshape(xp.normalize_gradient(g, x, made, scale, shape, axes, eps, centered), grad_shape)
+def _again_in_grad(xp, g, x, made, stats, shape, axes, eps, centered, grad_shape):
+    return xp.reshape(xp.normalize_gradient(g, x, made, stats, shape, axes, eps, centered), grad_shape)
 
 
 def _again_in_x(xp, g, grad, x, x_shape, shape, axes, eps, centered):
@@ -86,6 +90,7 @@ def _again_in_x(xp, g, grad, x, x_shape, shape, axes, eps, centered):
 
     def mean(a: Any) -> Any:
         return xp.mean(a, axes, True)
+
     mean_v, mean_g = mean(v * made), mean(grad * made)
     joint = mean(v * grad) - mean_v * mean_g
     if centered:
@@ -101,9 +106,9 @@ normalize_gradient.derivative(grad=_again_in_grad, x=_again_in_x)
 
 
 @primitive(grad="NativeLayerNormBackward")
-def affine_gradient(xp, grad, x, made, scale, /, shape, axes, affine, size, eps, centered, dtype):
+def affine_gradient(xp, grad, x, made, stats, /, shape, axes, affine, size, eps, centered, dtype):
     """The sum of grad·normalised x over what shares a weight."""
-    return xp.affine_gradient(grad, x, made, scale, shape, axes, affine, size, eps, centered, dtype)
+    return xp.affine_gradient(grad, x, made, stats, shape, axes, affine, size, eps, centered, dtype)
 
 
 def _affine_in_grad(xp, g, x, grad_shape, shape, axes, affine, eps, centered):
@@ -111,9 +116,9 @@ def _affine_in_grad(xp, g, x, grad_shape, shape, axes, affine, eps, centered):
     return xp.reshape(made * xp.reshape(g, affine), grad_shape)
 
 
-def _affine_in_x(xp, g, grad, x, made, scale, shape, axes, affine, eps, centered):
+def _affine_in_x(xp, g, grad, x, made, stats, shape, axes, affine, eps, centered):
     spread = working(xp, grad, shape) * xp.reshape(g, affine)
-    return xp.normalize_gradient(spread, x, made, scale, shape, axes, eps, centered)
+    return xp.normalize_gradient(spread, x, made, stats, shape, axes, eps, centered)
 
 
 affine_gradient.derivative(grad=_affine_in_grad, x=_affine_in_x)
@@ -135,25 +140,36 @@ def _batched_parts(size: int, arrays: Any, dims: Any, count: int, shape: Any, ax
 @normalize.batching
 def _normalize_batched(apply, size, arrays, dims, shape, axes, affine, eps, centered):
     lined, shape, axes = _batched_parts(size, arrays, dims, 1, shape, axes)
-    rank = (len(shape) if shape is not None else lined[0].ndim)
+    rank = len(shape) if shape is not None else lined[0].ndim
     padded = (1,) * (rank - 1 - len(affine)) + tuple(affine)
     if dims[1] is not None or dims[2] is not None:
-        lined[1:] = [a if a is None else a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(lined[1:], dims[1:])]
+        lined[1:] = [
+            a if a is None else a.movedim(d, 0) if d is not None else a.expand((size, *a.shape))
+            for a, d in zip(lined[1:], dims[1:])
+        ]
         padded = (size, *padded)
-    return apply(*lined, shape=shape, axes=axes, affine=padded), (0, 0, 0 if centered else None, 0, 0)
+    return apply(*lined, shape=shape, axes=axes, affine=padded), (0, 0, 1)
 
 
 @normalize_gradient.batching
 def _gradient_batched(apply, size, arrays, dims, shape, axes, eps, centered):
-    lined, shape, axes = _batched_parts(size, arrays, dims, 4, shape, axes)
+    lined, shape, axes = _batched_parts(size, arrays, dims, 3, shape, axes)
+    lined[3] = arrays[3].movedim(dims[3], 1) if dims[3] is not None else arrays[3].unsqueeze(1)
     return apply(*lined, shape=shape, axes=axes), 0
 
 
 @affine_gradient.batching
 def _affine_batched(apply, size, arrays, dims, shape, axes, affine, weight_size, eps, centered, dtype):
-    lined, shape, axes = _batched_parts(size, arrays, dims, 4, shape, axes)
+    lined, shape, axes = _batched_parts(size, arrays, dims, 3, shape, axes)
+    lined[3] = arrays[3].movedim(dims[3], 1) if dims[3] is not None else arrays[3].unsqueeze(1)
     rank = lined[2].ndim
-    return apply(*lined, shape=shape, axes=axes, affine=(size, *(1,) * (rank - 1 - len(affine)), *affine), size=(size, *weight_size)), 0
+    return apply(
+        *lined,
+        shape=shape,
+        axes=axes,
+        affine=(size, *(1,) * (rank - 1 - len(affine)), *affine),
+        size=(size, *weight_size),
+    ), 0
 
 
 # Batch normalisation by given statistics
@@ -199,5 +215,7 @@ def _given_in_x(xp, g, weight, variance, eps, x_dtype):
 batch_norm_given.derivative(
     x=_given_in_x,
     weight=lambda xp, g, x, mean, variance, eps, weight_dtype: _channel_sum(
-        xp, g * (x - per_channel(xp, mean, x.ndim)) * _given_scale(xp, None, variance, eps, x.ndim), weight_dtype),
-    bias=lambda xp, g, bias_dtype: _channel_sum(xp, g, bias_dtype))
+        xp, g * (x - per_channel(xp, mean, x.ndim)) * _given_scale(xp, None, variance, eps, x.ndim), weight_dtype
+    ),
+    bias=lambda xp, g, bias_dtype: _channel_sum(xp, g, bias_dtype),
+)
