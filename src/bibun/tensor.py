@@ -35,6 +35,11 @@ class Tensor:
     """
 
     __slots__ = ("__dict__", "__weakref__", "_a", "_grad", "_node", "_story", "_view")
+    _a: Any
+    _grad: Any
+    _node: Any
+    _story: Any
+    _view: Any
 
     #: A tensor in the graph is a leaf; nodes have positive numbers here.
     _seq = 0
@@ -499,7 +504,7 @@ class Tensor:
 
     def __contains__(self, element: Any) -> bool:
         if isinstance(element, (Tensor, int, float, complex)):
-            return bool((element == self).any().item())
+            return bool(wrap(np.equal(self._a, getattr(element, "_a", element)))._a.any())
         raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
 
     __hash__ = object.__hash__
@@ -553,9 +558,9 @@ class Tensor:
                 made.__dict__[key] = _copy.deepcopy(value, memo)
         return made
 
-    def __reduce_ex__(self, protocol: int) -> Any:
-        from .serialization import reduce_tensor
-        return reduce_tensor(self, protocol)
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        import importlib      # a floor above: reached by name, where it is asked for
+        return importlib.import_module("bibun.serialization").reduce_tensor(self, protocol)
 
     def __setstate__(self, given: Any) -> None:
         self.__dict__.update(given)

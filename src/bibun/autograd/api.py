@@ -290,6 +290,7 @@ class AccumulateGrad(Node):
     """The node that stands for a leaf where the graph is looked at; the engine itself goes to the leaf directly."""
 
     __slots__ = ("_variable",)
+    _variable: Any
 
     @property
     def variable(self) -> Any:

@@ -86,11 +86,12 @@ def refused(prim: Any, raw: Any, error: Exception) -> Exception:
     if isinstance(error, ValueError):
         shapes = [a.shape for a in raw if isinstance(a, np.ndarray)]
         if prim.family == "elementwise":
-            for a, b in zip(shapes, shapes[1:]):
-                try:
-                    np.broadcast_shapes(a, b)
-                except ValueError:
-                    return broadcast_error(a, b)
+            for i, a in enumerate(shapes):
+                for b in shapes[i + 1 :]:
+                    try:
+                        np.broadcast_shapes(a, b)
+                    except ValueError:
+                        return broadcast_error(a, b)
         return error
     kinds = [a.dtype for a in raw if isinstance(a, np.ndarray)]
     if kinds and kinds[0].kind == "b" and prim.name == "negative":

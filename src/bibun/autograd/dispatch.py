@@ -359,7 +359,7 @@ refresh: Callable[[Any], None] = lambda t: None       # set by `bibun.autograd.i
 def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[Any], Any]:
     """The call of an elementwise primitive of one operand; ``noisy`` operations may raise floating-point warnings."""
     cls = make_node_class(prim)
-    plan = plan_of(prim, (True,)) if prim.derivatives else None
+    plan: Any = plan_of(prim, (True,)) if prim.derivatives else None
     takes = plan.takes[0] if plan else ()
     single = takes[0][0] if len(takes) == 1 else "" if not takes else "?"      # what the rule takes, in the common cases
     differentiable = plan is not None
@@ -437,7 +437,7 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
     """
     cls = make_node_class(prim)
     names = prim.arrays
-    plans = {}
+    plans: dict[Any, Any] = {}
     codes = [-1, -1]
     differentiable = bool(prim.derivatives)
     if differentiable:

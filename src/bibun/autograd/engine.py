@@ -11,6 +11,7 @@ on tensors (``xp`` is the tensor namespace, which records).
 
 from __future__ import annotations
 
+import threading
 from heapq import heappop, heappush
 from typing import Any
 
@@ -20,6 +21,41 @@ from . import anomaly, versions
 from .fp import IGNORE, quiet, restore
 from .node import Output, fit
 from .versions import last_write
+
+
+#: How many hooks on several gradients there are: only then are runs told apart.
+multi_hooks = [0]
+
+
+class _Runs(threading.local):
+    def __init__(self) -> None:
+        self.roots: list[list[Any]] = []
+
+
+_runs = _Runs()
+
+
+def current_run() -> int:
+    """A number for the run in progress in this thread."""
+    return id(_runs.roots[-1]) if _runs.roots else 0
+
+
+def reaches(tensor: Any) -> bool:
+    """Whether the run in progress leads to ``tensor``."""
+    seen: set[int] = set()
+    stack = list(_runs.roots[-1]) if _runs.roots else []
+    n = tensor._node
+    goal = tensor if n is not None and not getattr(n, "_seq", 0) else getattr(n, "node", n)
+    while stack:
+        t = stack.pop()
+        t = getattr(t, "node", t)
+        if t is goal:
+            return True
+        if t is None or not t._seq or t._seq in seen:
+            continue
+        seen.add(t._seq)
+        stack.extend(t.next)
+    return False
 
 
 class Wanted:
@@ -46,7 +82,8 @@ class Wanted:
                 self.captures.setdefault(target._seq, []).append((index, place))
             else:
                 leaves.add(target)
-        self.reach, self.runs = set(self.captures), set()
+        self.reach: set[int] = set(self.captures)
+        self.runs: set[int] = set()
         if leaves:
             self.reach.add(0)
         seen: dict[int, Any] = {}
@@ -79,9 +116,13 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     leaves: dict[Any, Any] = {}
     reach = None if wanted is None else wanted.reach
     # Where one node alone is ready it waits here and not in the heap: chains run without the heap.
-    node = g = None
+    node: Any = None
+    g: Any = None
     waiting = waiting_g = None
     checking = anomaly.mode[0] == 2
+    told_apart = multi_hooks[0]
+    if told_apart:
+        _runs.roots.append([t for t, _ in roots])
     unpacked_nodes: list[tuple[Any, Any]] = []
     token = quiet(IGNORE)
     try:
@@ -180,6 +221,8 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                     _deliver(target, r, heap, ready, leaves, reach)
     finally:
         restore(token)
+        if told_apart:
+            _runs.roots.pop()
         for node, packed in unpacked_nodes:
             node.saved = packed
     return leaves

@@ -153,6 +153,8 @@ class _MultiHandle(RemovableHandle):
 
 def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., Any], *, mode: str = "all") -> RemovableHandle:
     """Have ``fn`` called with the gradients of all tensors once they are there (mode "all"), or with the first ("any")."""
+    from .engine import multi_hooks
+    multi_hooks[0] += 1
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
     lock = threading.Lock()
@@ -163,7 +165,8 @@ def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., Any], *, 
             from .engine import current_run
             run = current_run()
             with lock:
-                known, _ = run in seen, seen.add(run)
+                known = run in seen
+                seen.add(run)
             if not known:
                 fn(g)
         return _MultiHandle([t.register_hook(first) for t in tensors])

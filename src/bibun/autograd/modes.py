@@ -169,7 +169,7 @@ class inference_mode(ModeDecorator):  # noqa: N801
         made = object.__new__(cls)
         if isinstance(mode, bool):
             return made
-        made.__init__()
+        made.mode = True
         return made(mode)
 
     def __init__(self, mode: Any = True):

@@ -93,4 +93,4 @@ def _array_function(name: str) -> Any:
     return run
 
 
-cpu.__getattr__ = _array_function  # type: ignore[attr-defined]
+cpu.__getattr__ = _array_function  # type: ignore[method-assign]

@@ -54,7 +54,10 @@ class Writes:
         key = id(root)
         self.count = self.time = 0
         self.log: list[tuple[int, int, int, Any, int]] = []      # (time, low, high, code, instruction)
-        self.root = weakref.ref(root, lambda _, key=key: _records.pop(key, None))
+
+        def forget(_: Any) -> None:
+            _records.pop(key, None)
+        self.root = weakref.ref(root, forget)
 
 
 def written(a: Any, code: Any = None, lasti: int = 0) -> None:

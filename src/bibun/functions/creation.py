@@ -19,7 +19,7 @@ from ..dtypes import BY_NUMPY, check_device, check_dtype
 from .register import function, method, write_out
 
 ndarray = np.ndarray
-_plain = dict(method=False, out=False)
+_plain: Any = {"method": False, "out": False}
 
 
 def checked(dtype: Any, device: Any, layout: Any, name: str) -> Any:

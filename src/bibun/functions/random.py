@@ -26,7 +26,7 @@ from ..random import Generator, default_generator
 from .creation import checked, finished, size_from
 from .register import FUNCTIONS, METHODS, function, method, write_out
 
-_plain: Any = dict(method=False, out=False)
+_plain: Any = {"method": False, "out": False}
 FUNCTIONS["Generator"] = Generator
 FUNCTIONS["default_generator"] = default_generator
 stream.present_states_as(wrap, lambda t: t._a if isinstance(t, dispatch.Tensor) else t)
