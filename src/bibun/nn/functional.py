@@ -80,8 +80,8 @@ LATER: dict[str, str] = {
     "joining": "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle",
     "attention": "scaled_dot_product_attention multi_head_attention_forward",
     "padding": "pad",
-    "loss": "mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits nll_loss
-    cross_entropy kl_div " "poisson_nll_loss gaussian_nll_loss soft_margin_loss",
+    "loss": "mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits nll_loss "
+    "cross_entropy kl_div poisson_nll_loss gaussian_nll_loss soft_margin_loss",
     "margin": "hinge_embedding_loss cosine_embedding_loss margin_ranking_loss multi_margin_loss multilabel_margin_loss "
     "multilabel_soft_margin_loss triplet_margin_loss triplet_margin_with_distance_loss",
     "ctc": "ctc_loss",

@@ -95,7 +95,7 @@ def _labels(xp: Any, x: Any, target: Any) -> tuple[Any, Any]:
 
 
 def _pair_gaps(xp: Any, x: Any, target: Any) -> tuple[Any, Any]:
-    """1 - x[target k] + x[j] as (N, K, C); the mask of the positive ones of listed k and classes j that are no targets."""
+    """1 - x[target k] + x[j] as (N, K, C); the mask of the positive ones of listed k and other classes j."""
     is_target, counts = _labels(xp, x, target)
     scores = xp.take_along_axis(x, xp.where(counts, target, 0), 1)
     gap = 1 - scores[:, :, None] + x[:, None, :]
