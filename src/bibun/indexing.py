@@ -146,7 +146,7 @@ def parts_of(x: Any, key: Any) -> tuple[Any, dict[int, Any]]:
             dim += 1
         elif isinstance(k, dispatch.Tensor):
             a = k._a
-            if not a.ndim and a.dtype.kind in "biu":
+            if not a.ndim and a.dtype.kind in "biu" and a.__class__ is ndarray:
                 if a.dtype == BOOL or a.dtype == np.uint8:
                     view = _flag(view, dim, bool(a), indices)
                     dim += 1
@@ -203,6 +203,8 @@ def _check_bounds(view: Any, found: list[Any], places: tuple[int, ...]) -> None:
     shape = view._a.shape
     for f, dim in zip(found, places):
         a, n = f._a, shape[dim]
+        if a.__class__ is not ndarray:
+            continue
         if a.size and not n:
             raise IndexError("index is out of bounds for dimension with size 0")
         for bad in a[(a >= n) | (a < -n)].reshape(-1)[:1]:

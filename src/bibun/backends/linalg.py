@@ -191,18 +191,18 @@ def cofactor(x: Any) -> Any:
     return np.asarray((u * (before * after)[..., None, :]) @ vh * np.asarray(turn)[..., None, None], x.dtype)
 
 
-def pinv(x: Any, rtol: Any, hermitian: bool = False) -> Any:
-    """The pseudo-inverse; singular values up to ``rtol`` (one for each matrix) times the largest count as zero."""
+def pinv(x: Any, atol: Any, rtol: Any, hermitian: bool = False) -> Any:
+    """The pseudo-inverse; singular values up to max(``atol``, ``rtol`` · the largest) count as zero."""
     if not x.size:
         return np.zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]), x.dtype)
     if hermitian:
         w, v = np.linalg.eigh(x)
         size = np.abs(w)
-        kept = size > np.asarray(rtol, size.dtype)[..., None] * size.max(-1, keepdims=True)
+        kept = size > np.maximum(atol[..., None], rtol[..., None] * size.max(-1, keepdims=True))
         inverse = np.where(kept, 1 / np.where(w == 0, 1, w), 0).astype(w.dtype)
         return np.asarray(v * inverse[..., None, :] @ _swap(v).conj(), x.dtype)
     u, s, vh = np.linalg.svd(x, full_matrices=False)
-    cut = np.asarray(rtol, s.dtype)[..., None] * s.max(-1, keepdims=True)
+    cut = np.maximum(atol[..., None], rtol[..., None] * s.max(-1, keepdims=True))
     inverse = np.where(s > cut, 1 / np.where(s == 0, 1, s), 0).astype(s.dtype)
     return np.asarray(_swap(vh).conj() * inverse[..., None, :] @ _swap(u).conj(), x.dtype)
 

@@ -26,6 +26,9 @@ def tree_flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
         if isinstance(x, tuple) and hasattr(x, "_fields"):
             parts = [walk(v) for v in x]
             return lambda it: kind(*[p(it) for p in parts])
+        if isinstance(x, tuple) and hasattr(x, "n_sequence_fields"):         # torch.return_types
+            parts = [walk(v) for v in x]
+            return lambda it: kind([p(it) for p in parts])
         if isinstance(x, tuple) and type(x).__module__.startswith("bibun") and hasattr(type(x), "numel"):
             leaves.append(x)
             return next

@@ -18,7 +18,7 @@ from ..backends import cpu
 from ..errors import normalize_dim
 from ..ops import indexing as ops
 from .register import FUNCTIONS, METHODS, function, method
-from .shape import only_tensor
+from .shape import only_tensor, values_of
 
 ndarray = np.ndarray
 I64 = np.dtype(np.int64)
@@ -80,7 +80,9 @@ def _bounded(call: Any, index: Any, x: Any, dim: int) -> Any:
         return call()
     except IndexError:
         n = _wrapped(x._a)[dim]
-        a = index._a
+        a = values_of(index)
+        if a is None:
+            raise
         for bad in a[(a >= n) | (a < 0)].reshape(-1)[:1]:
             raise RuntimeError(f"index {int(bad)} is out of bounds for dimension {dim} with size {n}") from None
         raise
@@ -196,8 +198,9 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     wide = input if tuple(own) == input._a.shape else input.expand(own)
     n = own[dim] if own else 1
     chosen = indices if tuple(at) == indices._a.shape else indices.expand(at)
-    if chosen._a.size and (chosen._a < 0).any():
-        chosen = wrap(np.where(chosen._a < 0, chosen._a + n, chosen._a))
+    a = values_of(chosen)
+    if a is None or a.size and (a < 0).any():
+        chosen = METHODS["remainder"](chosen, n) if n else chosen
     return METHODS["gather"](wide, dim, chosen)
 
 
@@ -218,8 +221,8 @@ def _index_vector(index: Any, name: str) -> Any:
 
 
 def _check_range(index: Any, n: int, error: Any, words: str) -> None:
-    a = index._a
-    if a.size and (a.min() < 0 or a.max() >= n):
+    a = values_of(index)
+    if a is not None and a.size and (a.min() < 0 or a.max() >= n):
         raise error(words)
 
 
@@ -284,7 +287,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     index = _index_vector(index, "index_copy_")
     source = _slices_fit(input, dim, index, source, "index_copy_")
     n = _wrapped(input._a)[dim]
-    _check_range(index, n, IndexError, f"index_copy_(): index {index._a.max(initial=0)} is out of bounds for dimension {dim} with size {n}")
+    _check_range(index, n, IndexError, f"index_copy_(): index is out of bounds for dimension {dim} with size {n}")
     return apply(ops.index_copy, (input, index, source), (dim,))
 
 
@@ -296,8 +299,8 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
         raise IndexError("index_fill_(): Expected dtype int64 for index.")
     index = _index_vector(index, "index_fill_")
     n = _wrapped(input._a)[dim]
-    a = index._a
-    if a.size and (a.max() >= n or a.min() < -n):
+    a = values_of(index)
+    if a is not None and a.size and (a.max() >= n or a.min() < -n):
         raise IndexError(f"index {int(a.max() if a.max() >= n else a.min())} is out of bounds for dimension {dim} with size {n}")
     if isinstance(value, dispatch.Tensor):
         if value._a.ndim:
@@ -373,6 +376,12 @@ FUNCTIONS["index_put_"] = METHODS["index_put_"]
 def index_at(self: Any, indices: Any, places: tuple[int, ...]) -> Any:
     """This tensor read with index tensors in dimensions ``places``."""
     return indexing.index_call(self, list(indices), tuple(places))
+
+
+@method
+def index_put_at(self: Any, values: Any, indices: Any, places: tuple[int, ...], accumulate: bool = False) -> Any:
+    """A copy of this tensor with ``values`` put (or added) where index tensors in dimensions ``places`` say."""
+    return apply(ops.index_put(len(indices)), (self, values, *indices), (tuple(places), accumulate))
 
 
 # The flattened tensor
@@ -476,8 +485,8 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     if source._a.dtype != input._a.dtype:
         raise RuntimeError(f"masked_scatter_: expected self and source to have same dtypes but gotself has dtype {input.dtype.scalar_name} and "
                            f"source has dtype {source.dtype.scalar_name}")
-    wanted = np.count_nonzero(np.broadcast_to(mask._a, np.broadcast_shapes(input._a.shape, mask._a.shape)))
-    if wanted > source._a.size:
+    shape = np.broadcast_shapes(input._a.shape, mask._a.shape)
+    if values_of(mask) is not None and np.count_nonzero(np.broadcast_to(mask._a, shape)) > source._a.size:
         raise RuntimeError("Number of elements of source < number of ones in mask")
     return apply(ops.masked_scatter, (input, mask, source))
 

@@ -19,7 +19,7 @@ from ..ops import linalg as ops
 from ..ops.primitive import REGISTRY
 from .reduction import as_dtype, vector_norm
 from .register import FUNCTIONS, METHODS, function
-from .shape import _last_two, only_tensor, sizes_of
+from .shape import _last_two, only_tensor, sizes_of, values_of
 
 # Arguments
 
@@ -54,8 +54,8 @@ def square(x: Any, name: str, low: bool = False) -> Any:
 
 def _raise_info(info: Any, words: Any) -> None:
     """Raise where an info array tells of failure; ``words(number)`` says what failed."""
-    a = info._a
-    if not a.any():
+    a = values_of(info)
+    if a is None or not a.any():
         return
     if not a.ndim:
         raise LinAlgError(words[0] + words[1](int(a)))
@@ -467,9 +467,8 @@ def svd(input: Any, some: bool = True, compute_uv: bool = True) -> Any:
 # Rank, pseudo-inverse, conditions
 
 
-def _tolerance(x: Any, largest: Any, atol: Any, rtol: Any, name: str) -> tuple[Any, Any]:
+def _tolerance(x: Any, d: Any, atol: Any, rtol: Any, name: str) -> tuple[Any, Any]:
     """(absolute, relative) tolerances as arrays: the relative one is eps·max(m, n) unless something is given."""
-    d = largest.dtype
     for value, word in ((atol, "atol"), (rtol, "rtol")):
         if isinstance(value, dispatch.Tensor) and value._a.dtype.kind == "c":
             raise RuntimeError(f"torch.linalg.{name}: {word} tensor of complex type is not supported.")
@@ -496,7 +495,7 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any =
     if not s.shape[-1]:
         return wrap(np.zeros(s.shape[:-1], np.int64))
     top = s.max(-1)
-    a, r = _tolerance(x, top, atol, rtol, name)
+    a, r = _tolerance(x, top.dtype, atol, rtol, name)
     cut = np.maximum(a, r * top)
     return wrap(np.asarray((s > cut[..., None]).sum(-1), np.int64))
 
@@ -512,11 +511,8 @@ def pinv(A: Any, rcond: Any = None, hermitian: bool = False, *, atol: Any = None
     if not A._a.size:
         lead, (m, n) = A._a.shape[:-2], A._a.shape[-2:]
         return A.new_zeros((*lead, n, m)) + A.sum() * 0 if A.requires_grad else A.new_zeros((*lead, n, m))
-    s = np.linalg.svd(A._a, compute_uv=False).max(-1)
-    a, r = _tolerance(A, s, atol, rtol, "pinv")
-    with np.errstate(all="ignore"):
-        relative = np.maximum(np.where(s > 0, a / s, 0), r)
-    return apply(ops.pinv, (A,), (np.asarray(relative, s.dtype), bool(hermitian)))
+    a, r = _tolerance(A, A._a.real.dtype, atol, rtol, "pinv")
+    return apply(ops.pinv, (A,), (a, r, bool(hermitian)))
 
 
 @function(out=False)
@@ -610,9 +606,9 @@ def cond(A: Any, p: Any = None) -> Any:  # noqa: N803
         return A.new_zeros(A._a.shape[:-2]).real
     inverse_, info = apply(ops.inv, (A,))
     made = matrix_norm(A, p) * matrix_norm(inverse_, p)
-    bad = info._a != 0
-    if bad.any():
-        made = apply(REGISTRY["where"], (wrap(np.asarray(bad)), wrap(np.full((), math.inf, made._a.dtype)), made))
+    bad = values_of(info)
+    if bad is not None and bad.any():
+        made = apply(REGISTRY["where"], (wrap(np.asarray(bad != 0)), wrap(np.full((), math.inf, made._a.dtype)), made))
     return made
 
 
@@ -685,8 +681,8 @@ def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False) -> A
 
 
 def _check_lu(info: Any) -> None:
-    a = info._a
-    if a.any():
+    a = values_of(info)
+    if a is not None and a.any():
         k = int(a.reshape(-1)[np.flatnonzero(a.reshape(-1))[0]])
         raise RuntimeError(f"torch.linalg.lu_factor: U[{k},{k}] is zero and using it on lu_solve would result in a division by zero. If you still want "
                            "to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)")
@@ -820,7 +816,7 @@ def tensorinv(A: Any, ind: int = 2) -> Any:  # noqa: N803
         raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {math.prod(rest)} != "
                            f"{math.prod(first)}")
     made, info = apply(ops.inv, (A.reshape(math.prod(rest), -1),))
-    if info._a.any():
+    if values_of(info) is not None and info._a.any():
         raise LinAlgError("Failed to invert the input tensor, because it is singular.")
     return made.reshape((*rest, *first))
 

@@ -20,7 +20,7 @@ from ..errors import normalize_dim, unsupported_dtype
 from ..ops import reduction as ops
 from ..ops.primitive import REGISTRY
 from .register import METHODS, function
-from .shape import only_tensor
+from .shape import only_tensor, values_of
 
 ndarray = np.ndarray
 I64 = np.dtype(np.int64)
@@ -146,7 +146,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     """The mean of what is not NaN."""
     if only_tensor(input, "nanmean")._a.dtype.kind in "biu":
         raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype.scalar_name}")
-    good = sum(dispatch.wrap(~np.isnan(input._a)), dim, keepdim)
+    good = sum(METHODS["isnan"](input).logical_not(), dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / good
 
 
@@ -611,32 +611,31 @@ def _quantiles(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpola
             raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
         if q._a.dtype != a.dtype:
             raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
-        if not ((q._a >= 0) & (q._a <= 1)).all():
+        if values_of(q) is not None and not ((q._a >= 0) & (q._a <= 1)).all():
             raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
     ndim = a.ndim
     axis = normalize_dim(dim, ndim) if dim is not None else None
     x = METHODS["flatten"](input) if axis is None else input.movedim(axis, -1) if ndim else input.reshape(1)
     ordered = METHODS["sort"](x, -1)[0]
     n = ordered._a.shape[-1]
-    bad = np.isnan(ordered._a)
+    bad, q = METHODS["isnan"](ordered.detach()), q.detach()
+    at = q.reshape(-1)
     if ignore_nan:
-        top = np.maximum(n - bad.sum(-1, keepdims=True) - 1, 0).astype(a.dtype)
-        ranks = q._a.reshape(-1) * top
+        ranks = at * (n - 1 - bad.sum(-1, keepdim=True)).clamp(min=0)
     else:
-        ranks = np.broadcast_to(q._a.reshape(-1) * a.dtype.type(n - 1), (*ordered._a.shape[:-1], q._a.size))
-        ranks = np.where(bad.any(-1, keepdims=True), a.dtype.type(n - 1), ranks)
+        ranks = dispatch_where(bad.any(-1, keepdim=True), q.new_full((), n - 1), (at * (n - 1)).expand((*ordered._a.shape[:-1], q._a.size)))
     if interpolation == "lower":
-        ranks = np.floor(ranks)
+        ranks = ranks.floor()
     elif interpolation == "higher":
-        ranks = np.ceil(ranks)
+        ranks = ranks.ceil()
     elif interpolation == "nearest":
-        ranks = np.round(ranks)
-    below = ranks.astype(np.int64)
-    out = METHODS["gather"](ordered, -1, dispatch.wrap(below))
+        ranks = ranks.round()
+    below = ranks.long()
+    out = METHODS["gather"](ordered, -1, below)
     if interpolation in ("linear", "midpoint"):
-        weight = ranks - below if interpolation == "linear" else np.where(ranks == below, 0, 0.5)
-        above = METHODS["gather"](ordered, -1, dispatch.wrap(np.ceil(ranks).astype(np.int64)))
-        out = METHODS["lerp"](out, above, dispatch.wrap(np.asarray(weight, a.dtype)))
+        weight = ranks - below if interpolation == "linear" else (ranks != below) * 0.5
+        above = METHODS["gather"](ordered, -1, ranks.ceil().long())
+        out = METHODS["lerp"](out, above, weight.to(ordered.dtype))
     if axis is None:                                    # one value for each q
         out = out.reshape((q._a.size,) + ((1,) * ndim if keepdim else ()))
     elif ndim:

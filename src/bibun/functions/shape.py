@@ -112,6 +112,12 @@ def inferred(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
     return (*shape[:at], numel // rest, *shape[at + 1:])
 
 
+def values_of(x: Any) -> Any:
+    """The array of a tensor where its values may be looked at: None for one example of a batch under way."""
+    a = x._a
+    return a if a.__class__ is ndarray else None
+
+
 # One shape as another
 
 
@@ -904,6 +910,8 @@ def view_as_complex(input: Any) -> Any:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if a.shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
+    if a.__class__ is not ndarray:          # an example of a batch: its memory is not its own
+        return apply(ops.view_as_complex, (input,))
     if a.strides[-1] != a.itemsize:
         raise RuntimeError("Tensor must have a last dimension with stride 1")
     if any(s % (2 * a.itemsize) for s in a.strides[:-1]):

@@ -46,6 +46,7 @@ def index_add_n(n: int) -> Primitive:
                          name=f"index_added_{n}", grad="IndexPut")
         made.derivative(g=_written(f"xp, g, {i}, places", f"get({n}, xp, g, ({i},), places)", get=xp_index_get))
         made.tangent(_written(f"xp, t_g, {i}, shape, places", f"add({n}, xp, t_g, ({i},), shape, places)", add=xp_index_add))
+        made.batching(lambda apply, size, arrays, dims, shape, places: _add_n_batched(size, arrays, dims, shape, places))
         REGISTRY[made.name] = _made["add", n] = made
     return made
 
@@ -74,6 +75,7 @@ def index_put(n: int) -> Primitive:
                         values=_written(f"xp, g, values_shape, {i}, places", f"back(xp, g, values_shape, ({i},), places)", back=values_back))
         made.tangent(_written(f"xp, t_x, t_values, x_shape, values_shape, {i}, places, accumulate",
                               f"f(xp, t_x, t_values, x_shape, values_shape, ({i},), places, accumulate)", f=tangent))
+        made.batching(lambda apply, size, arrays, dims, places, accumulate: _put_n_batched(apply, size, arrays, dims, places, accumulate))
         REGISTRY[made.name] = _made["put", n] = made
     return made
 
@@ -112,6 +114,35 @@ def _get_batched(size: int, arrays: Any, dims: Any, places: tuple[int, ...]) -> 
     return out, 0
 
 
+def _put_n_batched(apply: Any, size: int, arrays: Any, dims: Any, places: tuple[int, ...], accumulate: bool) -> Any:
+    """x[i, :, j] = values for a batch of x, of values, of indices: the batch is one more dimension that is indexed whole."""
+    x, values, *indices = arrays
+    ndim = max((i.ndim - (k is not None) for i, k in zip(indices, dims[2:])), default=0)
+    lined = [i if k is None else _aligned(i.movedim(k, 0), ndim) for i, k in zip(indices, dims[2:])]
+    x = _moved(x, dims[0], size)
+    rows = indices[0].new_tensor(range(size)).reshape((size,) + (1,) * ndim)
+    if dims[1] is not None:                 # the result of the indexing, of which values has its place: where is the batch?
+        rank = ndim + x.ndim - 1 - len(places)
+        values = _aligned(values.movedim(dims[1], 0), rank)
+        together = places[-1] - places[0] == len(places) - 1
+        if together and places[0] > 0:      # here the index dimensions stood after others; with the batch's they stand first
+            before = places[0]
+            values = values.movedim(tuple(range(1 + before, 1 + before + ndim)), tuple(range(1, 1 + ndim)))
+    elif places[0] > 0 and places[-1] - places[0] == len(places) - 1 and values.ndim:
+        rank = ndim + x.ndim - 1 - len(places)
+        before = places[0]
+        values = values.reshape((1,) * (rank - values.ndim) + tuple(values.shape))
+        values = values.movedim(tuple(range(before, before + ndim)), tuple(range(ndim)))
+    index_put(len(lined) + 1)
+    return x.index_put_at(values, (rows, *lined), (0, *[p + 1 for p in places]), accumulate), 0
+
+
+def _add_n_batched(size: int, arrays: Any, dims: Any, shape: tuple[int, ...], places: tuple[int, ...]) -> Any:
+    g, *indices = arrays
+    zeros = g.new_zeros((size, *shape))
+    return _put_n_batched(None, size, (zeros, g, *indices), (0, *dims), places, True)
+
+
 def _aligned(i: Any, ndim: int) -> Any:
     """A batch of index arrays with dimensions of size 1 after the batch's, up to ``ndim`` besides it."""
     return i if i.ndim == ndim + 1 else i.reshape((i.shape[0],) + (1,) * (ndim + 1 - i.ndim) + tuple(i.shape[1:]))
@@ -127,6 +158,14 @@ def add_rows(xp, values, index, /, shape):
 
 
 add_rows.derivative(values=lambda xp, g, index: xp_index_get(1, xp, g, (index,), (0,)))
+
+
+@add_rows.batching
+def _add_rows_batched(apply, size, arrays, dims, shape):
+    values, index = (a.expand((size, *a.shape)) if d is None else a.movedim(d, 0) for a, d in zip(arrays, dims))
+    n = shape[0]
+    index = index % n + (index.new_tensor(range(size)) * n).reshape((size,) + (1,) * (index.ndim - 1)) if n else index
+    return apply(values, index, (size * n, *shape[1:])).reshape((size, *shape)), 0
 
 
 # Along an axis, element by element
@@ -391,6 +430,30 @@ index_reduce.derivative(
     _index_reduce_back(xp, g, x, index, values, out, axis, reduce, include_self)[1])
 
 
+def _slicewise(apply: Any, size: int, arrays: Any, dims: Any, axis: int, *rest: Any) -> Any:
+    """The batching rule of what works slice by slice: with an index for each example, the batch joins the axis."""
+    x, index, *values = [_moved(a, d, size) if k != 1 or d is not None else a for k, (a, d) in enumerate(zip(arrays, dims))]
+    scalar = x.ndim == 1
+    if scalar:
+        x = x.unsqueeze(1)
+        values = [v if v.ndim > 1 else v.unsqueeze(1) for v in values]
+        axis = 0
+    if dims[1] is None:
+        out = apply(x, index, *values, axis + 1, *rest)
+        return (out.squeeze(1) if scalar else out), 0
+    x = x.movedim(axis + 1, 1)
+    n = x.shape[1]
+    rows = index + (x.new_tensor(range(size), dtype=index.dtype) * n).unsqueeze(1)
+    values = [v.movedim(axis + 1, 1).flatten(0, 1) for v in values]
+    out = apply(x.flatten(0, 1), rows.flatten(), *values, 0, *rest)
+    out = out.unflatten(0, (size, -1)).movedim(1, axis + 1)
+    return (out.squeeze(1) if scalar else out), 0
+
+
+for _slicing in (index_add, index_copy, index_fill, index_reduce):
+    _slicing.batching(_slicewise)
+
+
 # The flattened array
 
 
@@ -414,6 +477,28 @@ put.derivative(x=lambda xp, g, index, accumulate: g if accumulate else xp.put(g,
                values=lambda xp, g, values_shape, index: xp.reshape(xp.take_flat(g, index), values_shape))
 
 
+@take_flat.batching
+def _take_batched(apply, size, arrays, dims):
+    x, index = arrays
+    if dims[0] is None:
+        return apply(x, index.movedim(dims[1], 0)), 0
+    x = x.movedim(dims[0], 0).reshape((size, -1))
+    if dims[1] is None:
+        return x.index_at((index,), (1,)), 0
+    index = index.movedim(dims[1], 0)
+    rows = x.new_tensor(range(size), dtype=index.dtype).reshape((size,) + (1,) * (index.ndim - 1))
+    return x.index_at((rows, index), (0, 1)), 0
+
+
+@put.batching
+def _put_batched(apply, size, arrays, dims, accumulate):
+    x, index, values = (_moved(a, d, size) for a, d in zip(arrays, dims))
+    n = product(x.shape[1:])
+    index = index.reshape((size, -1))
+    index = index % n + (index.new_tensor(range(size)) * n).unsqueeze(1) if n else index
+    return apply(x, index, values.reshape((size, -1)), accumulate), 0
+
+
 # Masks
 
 
@@ -435,6 +520,27 @@ def masked_fill_with(xp, x, mask, value, /):
 
 masked_fill_with.derivative(x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_fill(g, mask, 0), x_shape),
                             value=lambda xp, g, mask: xp.sum(xp.where(mask, g, xp.zeros_like(g))))
+
+
+def _aligned_pair(size: int, arrays: Any, dims: Any) -> Any:
+    """Operands that broadcast, with batch dimensions first and sizes of 1 between them and the rest."""
+    moved = [a if d is None else a.movedim(d, 0) for a, d in zip(arrays, dims)]
+    n = max(a.ndim - (d is not None) for a, d in zip(moved, dims))
+    return [a if d is None else _aligned(a, n) for a, d in zip(moved, dims)]
+
+
+masked_fill.batching(lambda apply, size, arrays, dims, value: (apply(*_aligned_pair(size, arrays, dims), value), 0))
+
+
+@masked_fill_with.batching
+def _masked_fill_with_batched(apply, size, arrays, dims):
+    if dims[2] is None:
+        return apply(*_aligned_pair(size, arrays[:2], dims[:2]), arrays[2]), 0
+    x, mask, value = arrays
+    x, mask = _moved(x, dims[0], size), _moved(mask, dims[1], size)
+    n = max(x.ndim, mask.ndim) - 1
+    x, mask, value = (_aligned(a, n) for a in (x, mask, value.movedim(dims[2], 0)))
+    return value.to(x.dtype).where(mask, x), 0
 
 
 @primitive
@@ -486,6 +592,19 @@ def _masked_source_back(xp, g, mask, source_shape):
 masked_scatter.derivative(x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_fill(g, mask, 0), x_shape), source=_masked_source_back)
 
 
+@masked_scatter.batching
+def _masked_scatter_batched(apply, size, arrays, dims):
+    x, mask = _aligned_pair(size, arrays[:2], dims[:2])
+    x, mask = x + x.new_zeros(mask.shape), mask | mask.new_zeros(x.shape)           # both in full shape
+    if dims[0] is None and dims[1] is None:
+        x, mask = (a.expand((size, *a.shape)) for a in (x, mask))
+    source = _moved(arrays[2], dims[2], size).reshape((size, -1))
+    flat = mask.reshape((size, -1))
+    nth = (flat.cumsum(1) - 1).clamp(min=0)
+    picked = source.gather(1, nth.clamp(max=max(source.shape[1] - 1, 0))).reshape(x.shape) if source.shape[1] else x
+    return picked.where(mask, x), 0
+
+
 @primitive(several=True)
 def nonzero(xp, x, /):
     """The positions of elements that are not zero, an array for each dimension."""
@@ -497,7 +616,7 @@ def nonzero(xp, x, /):
 
 def _scatter_into(name: str, run: Any, grad: str, zero: Any, part: Any) -> Primitive:
     """A primitive that gives ``x`` with ``source`` where a view would look: ``zero`` and ``part`` are the rules."""
-    made = linear(run, name=name, grad=grad)
+    made = linear(run, name=name, grad=grad, axes="axis axis1 axis2")
     made.derivative(x=zero, source=part)
     made.tangent_kind = "derived"
     return made

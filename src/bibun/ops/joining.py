@@ -55,6 +55,21 @@ def _blocks(xp: Any, g: Any, shapes: Any) -> list[Any]:
 block_diag.derivative(arrays=lambda xp, g, arrays_shape: _blocks(xp, g, arrays_shape))
 
 
+@block_diag.batching
+def _block_diag_batched(apply, size, arrays, dims):
+    blocks = [a.expand((size, *a.shape)) if d is None else a.movedim(d, 0) for a, d in zip(arrays, dims)]
+    blocks = [b.reshape((size, 1, -1)) if b.ndim < 3 else b for b in blocks]
+    width = sum(b.shape[2] for b in blocks)
+    out = blocks[0].new_zeros((size, sum(b.shape[1] for b in blocks), width))
+    row = column = 0
+    for b in blocks:
+        n, m = b.shape[1:]
+        wide = b.new_zeros((size, n, width)).slice_scatter(b, 2, column, column + m)
+        out = out.slice_scatter(wide, 1, row, row + n)
+        row, column = row + n, column + m
+    return out, 0
+
+
 @linear(axes="axis")
 def flip(xp, x, /, axis):
     """The order reversed along the axes given."""

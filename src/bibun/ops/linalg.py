@@ -158,9 +158,9 @@ solve_triangular.derivative(
 
 
 @primitive(grad="LinalgPinv")
-def pinv(xp, x, /, rtol, hermitian=False):
+def pinv(xp, x, /, atol, rtol, hermitian=False):
     """The pseudo-inverse, for one rank: the derivative takes it as constant."""
-    return xp.pinv(x, rtol, hermitian)
+    return xp.pinv(x, atol, rtol, hermitian)
 
 
 def _pinv_back(xp, g, x, out):

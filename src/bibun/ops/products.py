@@ -221,7 +221,7 @@ def _as_matmul(apply: Any, size: int, arrays: Any, dims: Any) -> Any:
     if vector_y and dims[1] is not None:
         out = out.squeeze(-1)
     if vector_x and dims[0] is not None:
-        out = out.squeeze(-1 if vector_y and dims[1] is not None else -2) if out.ndim > 1 else out
+        out = out.squeeze(-1 if vector_y else -2)
     return out, 0
 
 

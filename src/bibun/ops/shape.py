@@ -76,7 +76,7 @@ def reshape(xp, x, /, shape):
 reshape.derivative(x=lambda xp, g, x_shape: xp.reshape(g, x_shape))
 
 
-@view(grad="Permute")
+@view(grad="Permute", axes="axes")
 def permute_dims(xp, x, /, axes):
     """The dimensions in the order ``axes``."""
     return xp.permute_dims(x, axes)
@@ -85,30 +85,18 @@ def permute_dims(xp, x, /, axes):
 permute_dims.derivative(x=lambda xp, g, axes: xp.permute_dims(g, inverse_permutation(axes)))
 
 
-@permute_dims.batching
-def _permute_batched(apply, size, arrays, dims, axes):
-    d = dims[0]
-    return apply(arrays[0], axes=(d, *[a + (a >= d) for a in axes])), 0
-
-
 #: The same with two dimensions exchanged, under the names of PyTorch's nodes.
 transpose = permute_dims.named("TransposeBackward0")
 transpose_2d = permute_dims.named("TBackward0")
 
 
-@view(grad="Unsqueeze")
+@view(grad="Unsqueeze", axes="axis")
 def expand_dims(xp, x, /, axis):
     """A new dimension of size 1 at ``axis``."""
     return xp.expand_dims(x, axis)
 
 
 expand_dims.derivative(x=lambda xp, g, axis: xp.squeeze(g, axis))
-
-
-@expand_dims.batching
-def _expand_dims_batched(apply, size, arrays, dims, axis):
-    d = dims[0]
-    return apply(arrays[0], axis=axis + (axis >= d)), d if axis >= d else d + 1
 
 
 @view

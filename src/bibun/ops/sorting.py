@@ -45,3 +45,24 @@ def searchsorted(xp, ordered, values, /, right=False):
 def isin(xp, x, among, /):
     """Whether each element of ``x`` is one of ``among``."""
     return xp.isin(x, among)
+
+
+@searchsorted.batching
+def _searchsorted_batched(apply, size, arrays, dims, right):
+    ordered, values = arrays
+    if dims[0] is None and ordered.ndim == 1:
+        return apply(ordered, values.movedim(dims[1], 0), right), 0
+    ordered, values = (a.expand((size, *a.shape)) if d is None else a.movedim(d, 0) for a, d in zip(arrays, dims))
+    if ordered.ndim == 2:                   # one sequence for each example, whatever the shape of the values
+        return apply(ordered, values.reshape((size, -1)), right).reshape(values.shape), 0
+    return apply(ordered, values, right), 0
+
+
+@isin.batching
+def _isin_batched(apply, size, arrays, dims):
+    x, among = arrays
+    if dims[1] is None:
+        return apply(x.movedim(dims[0], 0), among), 0
+    x = x.expand((size, *x.shape)) if dims[0] is None else x.movedim(dims[0], 0)
+    among = among.movedim(dims[1], 0).reshape((size,) + (1,) * (x.ndim - 1) + (-1,))
+    return (x.unsqueeze(-1) == among).any(-1), 0
