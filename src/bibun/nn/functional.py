@@ -53,6 +53,8 @@ from ..functions.activation import (  # noqa: F401
     threshold,
     threshold_,
 )
+from ..functions.register import FUNCTIONS
+from ..tensor import Tensor  # noqa: F401
 
 _POOLS = (
     "avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d max_unpool1d max_unpool2d max_unpool3d "
@@ -103,6 +105,7 @@ def __getattr__(name: str) -> Any:
             if error.name != module:
                 raise
             found = None
+        found = found or FUNCTIONS.get(name)
         if found is not None:
             globals()[name] = found
             return found
