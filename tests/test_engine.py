@@ -61,7 +61,7 @@ def test_second_backward_is_refused_and_retain_graph_allows_it():
     with pytest.raises(RuntimeError, match="backward through the graph a second time") as error:
         y.backward(ones(1))
     assert "y = x * x" in str(error.value)
-    z = x + x       # nothing was saved, nothing is missed
+    z = x + x  # nothing was saved, nothing is missed
     z.backward(ones(1))
     z.backward(ones(1))
 
@@ -98,12 +98,14 @@ def test_modes():
     @torch.no_grad()
     def f(v):
         return v * 2
+
     assert not f(x).requires_grad
 
     @torch.no_grad()
     def g(v):
         yield v * 2
         yield v * 3
+
     for y in g(x):
         assert not y.requires_grad and torch.is_grad_enabled()
 
@@ -120,8 +122,8 @@ def test_mode_is_of_the_thread():
 def test_overwritten_saved_value_names_both_lines():
     x = leaf(1.0, 2.0)
     y = x * 2
-    z = y * y   # saved here
-    y += 1      # overwritten here
+    z = y * y  # saved here
+    y += 1  # overwritten here
     with pytest.raises(RuntimeError, match="modified by an inplace operation") as error:
         z.backward(ones(2))
     text = str(error.value)
@@ -191,11 +193,11 @@ def test_detach_shares_memory_and_version():
 
 def test_double_backward():
     x = leaf(2.0)
-    g, = torch.autograd.grad(x * x * x, x, create_graph=True)
+    (g,) = torch.autograd.grad(x * x * x, x, create_graph=True)
     assert g.item() == 12.0
-    h, = torch.autograd.grad(g, x, create_graph=True)
+    (h,) = torch.autograd.grad(g, x, create_graph=True)
     assert h.item() == 12.0
-    t, = torch.autograd.grad(h, x)
+    (t,) = torch.autograd.grad(h, x)
     assert t.item() == 6.0
 
 
@@ -249,6 +251,7 @@ def test_threads_lose_no_gradient():
     def work():
         for _ in range(rounds):
             (x * 1.0).backward(torch.ones(1000))
+
     threads = [threading.Thread(target=work) for _ in range(n)]
     for t in threads:
         t.start()
@@ -267,10 +270,10 @@ def test_reference_counting_frees_graphs():
             for _ in range(200):
                 y = x * 2
                 v = y[0]
-                z = (y * y)
+                z = y * y
                 z += v
                 z.backward(ones(2))
-                g, = torch.autograd.grad((x * x), x, ones(2), create_graph=True)
+                (g,) = torch.autograd.grad((x * x), x, ones(2), create_graph=True)
                 x.grad = None
             del y, v, z, g
             after = len(gc.get_objects())
@@ -291,13 +294,14 @@ def test_function():
         def backward(ctx, g, h):
             assert ctx.saved_tensors[0].tolist() == [1.0, 2.0]
             return g * ctx.k + h, None
+
     x = leaf(1.0, 2.0)
     a, b = Scale.apply(x, 3)
     assert a.grad_fn is b.grad_fn and a.grad_fn.name() == "ScaleBackward"
     (a + b).backward(ones(2))
     assert x.grad.tolist() == [4.0, 4.0]
     x.grad = None
-    a, _ = Scale.apply(x, 3)       # the other output's gradient arrives as zeros
+    a, _ = Scale.apply(x, 3)  # the other output's gradient arrives as zeros
     a.backward(ones(2))
     assert x.grad.tolist() == [3.0, 3.0]
 
@@ -311,6 +315,7 @@ def test_function_wrong_number_of_gradients():
         @staticmethod
         def backward(ctx, g):
             return g
+
     with pytest.raises(RuntimeError, match=r"incorrect number of gradients \(expected 2, got 1\)"):
         Bad.apply(leaf(1.0), leaf(2.0)).backward(ones(1))
 
@@ -327,7 +332,7 @@ def test_saved_tensors_hooks():
 def test_anomaly_names_the_line():
     x = leaf(0.0)
     with pytest.warns(UserWarning, match="Anomaly"), torch.autograd.detect_anomaly():
-        y = (x / x) * x     # the culprit
+        y = (x / x) * x  # the culprit
         with pytest.raises(RuntimeError, match="returned nan values") as error:
             y.backward(ones(1))
     assert "the culprit" in str(error.value)
@@ -351,7 +356,8 @@ def test_errors_in_backward_name_the_forward_line():
         @staticmethod
         def backward(ctx, g):
             raise ValueError("broken")
-    y = Fails.apply(leaf(1.0))      # made here
+
+    y = Fails.apply(leaf(1.0))  # made here
     with pytest.raises(ValueError, match="broken") as error:
         y.backward(ones(1))
     assert any("made here" in note for note in error.value.__notes__)

@@ -21,10 +21,42 @@ try:
 except ImportError:
     torch = None
 
-UNARY = ("neg", "abs", "exp", "sin", "cos", "tanh", "sigmoid", "sqrt", "log", "square", "relu", "reciprocal", "floor", "sign", "erf", "rsqrt", "log1p", "expm1")
+UNARY = (
+    "neg",
+    "abs",
+    "exp",
+    "sin",
+    "cos",
+    "tanh",
+    "sigmoid",
+    "sqrt",
+    "log",
+    "square",
+    "relu",
+    "reciprocal",
+    "floor",
+    "sign",
+    "erf",
+    "rsqrt",
+    "log1p",
+    "expm1",
+)
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "pow", "atan2", "eq", "lt", "ge")
 INPLACE = ("add_", "mul_", "sub_", "copy_", "div_")
-VIEWS = ("t", "flatten", "first", "last_slice", "stepped", "unsqueeze", "squeeze", "expand", "transpose", "narrow", "diagonal", "reshape")
+VIEWS = (
+    "t",
+    "flatten",
+    "first",
+    "last_slice",
+    "stepped",
+    "unsqueeze",
+    "squeeze",
+    "expand",
+    "transpose",
+    "narrow",
+    "diagonal",
+    "reshape",
+)
 REDUCE = ("sum", "mean", "amax", "prod", "cumsum", "softmax", "logsumexp", "std", "max")
 DTYPES = ("float32", "float64", "int64", "bool", "int32")
 
@@ -39,7 +71,12 @@ def steps(kinds: str):
     made = {
         "u": st.tuples(st.just("unary"), st.sampled_from(UNARY), index),
         "b": st.tuples(st.just("binary"), st.sampled_from(BINARY), index, index),
-        "n": st.tuples(st.just("number"), st.sampled_from(("add", "mul", "sub", "div", "rsub", "rdiv", "pow", "rpow")), index, NUMBERS),
+        "n": st.tuples(
+            st.just("number"),
+            st.sampled_from(("add", "mul", "sub", "div", "rsub", "rdiv", "pow", "rpow")),
+            index,
+            NUMBERS,
+        ),
         "v": st.tuples(st.just("view"), st.sampled_from(VIEWS), index),
         "i": st.tuples(st.just("inplace"), st.sampled_from(INPLACE), index, index),
         "f": st.tuples(st.just("fill"), index, NUMBERS),
@@ -55,7 +92,9 @@ def steps(kinds: str):
 
 
 def programs(kinds: str, dtypes=DTYPES, size: int = 8):
-    first = st.lists(st.tuples(SHAPES, st.sampled_from(dtypes), st.booleans(), st.integers(0, 1000)), min_size=1, max_size=3)
+    first = st.lists(
+        st.tuples(SHAPES, st.sampled_from(dtypes), st.booleans(), st.integers(0, 1000)), min_size=1, max_size=3
+    )
     return st.tuples(first, st.lists(steps(kinds), min_size=1, max_size=size))
 
 
@@ -96,8 +135,10 @@ def view(x, name):
 
 def step(t, pool, item):
     """One step; gives the tensor it made, or None where it only wrote."""
+
     def at(i):
         return pool[i % len(pool)]
+
     kind = item[0]
     if kind == "unary":
         return getattr(t, item[1])(at(item[2]))
@@ -105,8 +146,16 @@ def step(t, pool, item):
         return getattr(t, item[1])(at(item[2]), at(item[3]))
     if kind == "number":
         x, n = at(item[2]), item[3]
-        return {"add": lambda: x + n, "mul": lambda: x * n, "sub": lambda: x - n, "div": lambda: x / n, "rsub": lambda: n - x, "rdiv": lambda: n / x,
-                "pow": lambda: x ** n, "rpow": lambda: n ** x}[item[1]]()
+        return {
+            "add": lambda: x + n,
+            "mul": lambda: x * n,
+            "sub": lambda: x - n,
+            "div": lambda: x / n,
+            "rsub": lambda: n - x,
+            "rdiv": lambda: n / x,
+            "pow": lambda: x**n,
+            "rpow": lambda: n**x,
+        }[item[1]]()
     if kind == "view":
         return view(at(item[2]), item[1])
     if kind == "inplace":
@@ -148,7 +197,7 @@ def execute(t, program):
             made = step(t, pool, item)
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
             if "single memory location" in str(error):
-                break       # PyTorch refuses operands that overlap what is written; here the result is computed first
+                break  # PyTorch refuses operands that overlap what is written; here the result is computed first
             log.append((item[0], "error", type(error)))
             continue
         log.append((item[0], "ok", None))
@@ -181,7 +230,7 @@ def agree(ours, theirs):
         return
     assert len(state) == len(state_t)
     if any(b[2] and "int" in b[1] or b[2] and "bool" in b[1] for b in state_t):
-        return      # PyTorch lets an integer tensor that a recorded value was written into require grad; here it does not
+        return  # PyTorch lets an integer tensor that a recorded value was written into require grad; here it does not
     for a, b in zip(state, state_t):
         assert a[:4] == b[:4], (a, b)
         np.testing.assert_allclose(a[4], b[4], rtol=2e-5, atol=1e-6)
@@ -194,7 +243,12 @@ def agree(ours, theirs):
             assert (a is None) == (b is None) or not np.any(b if a is None else a), (a, b)
             if a is not None and b is not None:
                 # Where an infinite gradient meets a masked zero PyTorch may have NaN and we the zero.
-                np.testing.assert_allclose(np.where(np.isnan(b), 0, a), np.nan_to_num(b, nan=0.0, posinf=np.inf, neginf=-np.inf), rtol=2e-4, atol=1e-5)
+                np.testing.assert_allclose(
+                    np.where(np.isnan(b), 0, a),
+                    np.nan_to_num(b, nan=0.0, posinf=np.inf, neginf=-np.inf),
+                    rtol=2e-4,
+                    atol=1e-5,
+                )
 
 
 @pytest.mark.skipif(torch is None, reason="needs PyTorch")
@@ -206,6 +260,7 @@ def test_against_pytorch(kinds):
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             agree(execute(bibun, program), execute(torch, program))
+
     check()
 
 
@@ -213,9 +268,16 @@ def test_against_pytorch(kinds):
 @given(programs("ubnvrc", dtypes=("float64",), size=5))
 def test_against_finite_differences(program):
     first, items = program
-    smooth = [i for i in items if not (i[0] == "unary" and i[1] in ("abs", "relu", "floor", "sign", "sqrt", "log", "rsqrt", "reciprocal", "log1p"))
-              and not (i[0] == "binary" and i[1] in ("maximum", "minimum", "pow", "atan2", "div", "eq", "lt", "ge"))
-              and not (i[0] == "number" and i[1] in ("pow", "rpow", "rdiv")) and not (i[0] == "reduce" and i[1] in ("amax", "max", "std"))]
+    smooth = [
+        i
+        for i in items
+        if not (
+            i[0] == "unary" and i[1] in ("abs", "relu", "floor", "sign", "sqrt", "log", "rsqrt", "reciprocal", "log1p")
+        )
+        and not (i[0] == "binary" and i[1] in ("maximum", "minimum", "pow", "atan2", "div", "eq", "lt", "ge"))
+        and not (i[0] == "number" and i[1] in ("pow", "rpow", "rdiv"))
+        and not (i[0] == "reduce" and i[1] in ("amax", "max", "std"))
+    ]
     arrays = [first_array(shape, "float64", seed) for shape, _, _, seed in first]
 
     def f(*xs):
@@ -229,6 +291,7 @@ def test_against_finite_differences(program):
                 pool.append(made)
         total = sum((x.sin().sum() for x in pool), bibun.zeros((), dtype=bibun.float64))
         return total
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         inputs = [bibun.from_numpy(np.array(a)).requires_grad_() for a in arrays]

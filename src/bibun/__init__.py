@@ -11,7 +11,7 @@ import builtins as _builtins
 from typing import Any as _Any
 
 from . import dtypes as _dtypes
-from .autograd.modes import (  # noqa: F401
+from .autograd.modes import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
@@ -19,7 +19,7 @@ from .autograd.modes import (  # noqa: F401
     no_grad,
     set_grad_enabled,
 )
-from .dtypes import (  # noqa: F401
+from .dtypes import (
     Size,
     can_cast,
     channels_last,
@@ -39,33 +39,38 @@ from .dtypes import (  # noqa: F401
     sparse_csr,
     strided,
 )
-from .tensor import Tensor, attach as _attach
+from .tensor import Tensor
+from .tensor import attach as _attach
 from .version import __version__
 
 for _name, _value in _dtypes.BY_NAME.items():
     globals()[_name] = _value
 
-from .functions import register as _register  # noqa: E402
-from .functions import load as _load  # noqa: E402
+from .functions import load as _load
+from .functions import register as _register
 
 _load()
 _attach()
 globals().update({name: f for name, f in _register.FUNCTIONS.items() if "." not in name})
 
 #: Submodules that load when first touched.
-_LAZY = frozenset("nn optim utils func autograd linalg special fft random cuda backends amp hub version serialization jit distributions "
-                  "testing onnx library overrides multiprocessing distributed signal masked sparse compiler mps accelerator cpu types torch_version alias _tensor_str storage _utils _tensor".split())
+_LAZY = frozenset(
+    "nn optim utils func autograd linalg special fft random cuda backends amp hub version serialization jit distributions "
+    "testing onnx library overrides multiprocessing distributed signal masked sparse compiler mps accelerator cpu types torch_version alias _tensor_str storage _utils _tensor".split()
+)
 
 
 def __getattr__(name: str) -> _Any:
     if name in _LAZY:
         import importlib
+
         try:
             return importlib.import_module(f"{__name__}.{name}")
         except ModuleNotFoundError as error:
             if error.name != f"{__name__}.{name}":
                 raise
     from .functions.lazy import find
+
     found = find(name)
     if found is not None:
         globals()[name] = found

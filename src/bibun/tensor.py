@@ -55,7 +55,7 @@ class Tensor:
         pass
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_story":        # set only where it is known
+        if name == "_story":  # set only where it is known
             return None
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -126,7 +126,7 @@ class Tensor:
         """Steps in memory, in elements, from one element to the next along each dimension (or one of them)."""
         a = self._a
         n = a.itemsize
-        if not a.size:      # NumPy keeps no strides of empty arrays
+        if not a.size:  # NumPy keeps no strides of empty arrays
             strides = contiguous_strides(a.shape)
             return strides if dim is None else strides[dtypes_dim(dim, a.ndim)]
         if dim is not None:
@@ -139,6 +139,7 @@ class Tensor:
         if a.base is None or not a.size:
             return 0
         from .storage import offset_of
+
         return offset_of(a) // a.itemsize
 
     def data_ptr(self) -> int:
@@ -157,11 +158,13 @@ class Tensor:
     def untyped_storage(self) -> Any:
         """The bytes that this tensor and its views look at."""
         from .storage import storage_of
+
         return storage_of(self)
 
     def storage(self) -> Any:
         """The elements of the memory that this tensor and its views look at."""
         from .storage import typed_storage_of
+
         return typed_storage_of(self)
 
     def _typed_storage(self) -> Any:
@@ -202,7 +205,9 @@ class Tensor:
         """Whether the tensor was made under `inference_mode`."""
         return "_inference" in self.__dict__
 
-    is_cuda = is_mps = is_xpu = is_meta = is_sparse = is_quantized = is_mkldnn = is_nested = is_sparse_csr = is_ipu = is_vulkan = False
+    is_cuda = is_mps = is_xpu = is_meta = is_sparse = is_quantized = is_mkldnn = is_nested = is_sparse_csr = is_ipu = (
+        is_vulkan
+    ) = False
     is_cpu = True
     names: Any = property(lambda self: (None,) * self._a.ndim)
 
@@ -227,6 +232,7 @@ class Tensor:
         """Move the elements to memory that processes forked or spawned later share."""
         if "_shared" not in self.__dict__:
             import mmap
+
             a = self._a
             memory = mmap.mmap(-1, max(1, a.nbytes))
             shared = np.ndarray(a.shape, a.dtype, memory)
@@ -251,19 +257,25 @@ class Tensor:
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Have operations on this tensor recorded (or not); returns the tensor."""
         if not isinstance(requires_grad, (bool, np.bool_)):
-            raise TypeError(f"requires_grad_(): argument 'requires_grad' must be bool, not {type(requires_grad).__name__}")
+            raise TypeError(
+                f"requires_grad_(): argument 'requires_grad' must be bool, not {type(requires_grad).__name__}"
+            )
         n = self._node
         if requires_grad:
             if n is None:
                 if self._a.dtype.kind not in dispatch.DIFFERENTIABLE:
-                    raise RuntimeError(f"only Tensors of floating point and complex dtype can require gradients; this one is {self.dtype}")
+                    raise RuntimeError(
+                        f"only Tensors of floating point and complex dtype can require gradients; this one is {self.dtype}"
+                    )
                 self._node = LEAF
                 if self._view is not None:
                     self._view = None
         elif n is not None:
             if n is not LEAF:
-                raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
-                                   "subgraph that doesn't require differentiation use var_no_grad = var.detach().")
+                raise RuntimeError(
+                    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
+                    "subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+                )
             self._node = None
             self._story = dispatch.Cut("freezing (requires_grad = False)")
         return self
@@ -296,23 +308,34 @@ class Tensor:
         g = self._grad
         if g is None and self._node is not None and self._node is not LEAF and not hooks.is_retained(self):
             import warnings
-            warnings.warn("The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
-                          "populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use "
-                          ".retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access the leaf "
-                          "Tensor instead.", UserWarning, stacklevel=2)
+
+            warnings.warn(
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
+                "populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use "
+                ".retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access the leaf "
+                "Tensor instead.",
+                UserWarning,
+                stacklevel=2,
+            )
         return g
 
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
+                )
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if value._a.dtype != self._a.dtype:
-                raise RuntimeError(f"assigned grad has data of a different type: a {value.dtype} gradient for a {self.dtype} tensor")
+                raise RuntimeError(
+                    f"assigned grad has data of a different type: a {value.dtype} gradient for a {self.dtype} tensor"
+                )
             if value._a.shape != self._a.shape:
-                raise RuntimeError(f"assigned grad has data of a different size: {list(value._a.shape)} for a tensor of size {list(self._a.shape)}")
+                raise RuntimeError(
+                    f"assigned grad has data of a different size: {list(value._a.shape)} for a tensor of size {list(self._a.shape)}"
+                )
         self._grad = value
 
     @grad.deleter
@@ -323,7 +346,9 @@ class Tensor:
     def _grad_fn(self) -> Any:
         return self.grad_fn
 
-    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
         """Add the gradient of this tensor to the ``.grad`` of the leaves it was computed from; see `bibun.autograd.backward`."""
         if gradient is None and inputs is None and not create_graph:
             api.backward_from(self, bool(retain_graph))
@@ -341,9 +366,11 @@ class Tensor:
     def detach_(self) -> Tensor:
         """Take this tensor out of its graph: it becomes a leaf."""
         if self._view is not None:
-            raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, and "
-                               "gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be called on "
-                               "these gradients.")
+            raise RuntimeError(
+                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, and "
+                "gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be called on "
+                "these gradients."
+            )
         self._node = None
         return self
 
@@ -361,7 +388,9 @@ class Tensor:
         if not isinstance(value, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         if value._a.dtype.kind not in dispatch.DIFFERENTIABLE and self._node is not None:
-            raise RuntimeError(f"data set to a tensor that requires gradients must be floating point or complex dtype, not {value.dtype}")
+            raise RuntimeError(
+                f"data set to a tensor that requires gradients must be floating point or complex dtype, not {value.dtype}"
+            )
         self._a = value._a
 
     @property
@@ -449,13 +478,17 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         from .functions.interop import array_ufunc
+
         return array_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         from .functions.interop import array_function
+
         return array_function(function, args, kwargs)
 
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
         if self._node is not None:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
         options: dict[str, Any] = {} if max_version is None else {"max_version": max_version}
@@ -467,14 +500,20 @@ class Tensor:
     def __bool__(self) -> bool:
         a = self._a
         if a.size != 1:
-            raise RuntimeError("Boolean value of Tensor with no values is ambiguous" if not a.size else
-                               "Boolean value of Tensor with more than one value is ambiguous")
+            raise RuntimeError(
+                "Boolean value of Tensor with no values is ambiguous"
+                if not a.size
+                else "Boolean value of Tensor with more than one value is ambiguous"
+            )
         return bool(a.reshape(())[()])
 
     def _number(self, kind: type) -> Any:
         if self._a.size != 1:
-            raise RuntimeError(f"a Tensor with {self._a.size} elements cannot be converted to Scalar") if kind is not int else \
-                ValueError("only one element tensors can be converted to Python scalars")
+            raise (
+                RuntimeError(f"a Tensor with {self._a.size} elements cannot be converted to Scalar")
+                if kind is not int
+                else ValueError("only one element tensors can be converted to Python scalars")
+            )
         return kind(self.item())
 
     def __float__(self) -> float:
@@ -511,6 +550,7 @@ class Tensor:
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         from .printing import format_tensor
+
         return format_tensor(self, tensor_contents=tensor_contents)
 
     def __format__(self, spec: str) -> str:
@@ -525,9 +565,11 @@ class Tensor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if not self.is_leaf:
-            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. If you were "
-                               "attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
-                               "https://github.com/pytorch/pytorch/pull/103001")
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. If you were "
+                "attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
+                "https://github.com/pytorch/pytorch/pull/103001"
+            )
         known = memo.get(id(self))
         if known is not None:
             return known
@@ -538,10 +580,11 @@ class Tensor:
             fresh = roots.get(id(root))
             if fresh is None:
                 fresh = roots[id(root)] = np.array(a, order="K")
-                memo[id(root)] = root       # kept alive: its id must stay its own
+                memo[id(root)] = root  # kept alive: its id must stay its own
             made_a = fresh
         else:
             from .storage import like_view
+
             fresh = roots.get(id(root))
             if fresh is None:
                 fresh = roots[id(root)] = np.array(root, order="K")
@@ -559,7 +602,8 @@ class Tensor:
         return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        import importlib      # a floor above: reached by name, where it is asked for
+        import importlib  # a floor above: reached by name, where it is asked for
+
         return importlib.import_module("bibun.serialization").reduce_tensor(self, protocol)
 
     def __setstate__(self, given: Any) -> None:
@@ -591,12 +635,14 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 def dtypes_dim(dim: int, ndim: int) -> int:
     """A dimension number as a non-negative one, with PyTorch's error."""
     from .errors import normalize_dim
+
     return normalize_dim(dim, ndim)
 
 
 def legacy_constructor(cls: Any, dtype: Any, args: Any, kwargs: Any) -> Any:
     """``torch.Tensor(...)``: an empty tensor of the given sizes, or one with the given data."""
     from .functions.creation import legacy_tensor
+
     t = legacy_tensor(dtype, args, kwargs)
     if cls is Tensor:
         return t
@@ -608,6 +654,7 @@ def legacy_constructor(cls: Any, dtype: Any, args: Any, kwargs: Any) -> Any:
 def attach() -> None:
     """Enter the public functions into the class."""
     from .functions import register
+
     for name, value in register.METHODS.items():
         if name not in Tensor.__dict__:
             setattr(Tensor, name, value)

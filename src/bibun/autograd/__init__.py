@@ -18,16 +18,31 @@ from .modes import (
 )
 from .node import Node
 
-_LAZY = {"Function": "function", "FunctionCtx": "function", "once_differentiable": "function", "detect_anomaly": "anomaly", "set_detect_anomaly": "anomaly",
-         "gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "coverage": "coverage", "strict_zero": "strict", "inplace_policy": "strict"}
+_LAZY = {
+    "Function": "function",
+    "FunctionCtx": "function",
+    "once_differentiable": "function",
+    "detect_anomaly": "anomaly",
+    "set_detect_anomaly": "anomaly",
+    "gradcheck": "gradcheck",
+    "gradgradcheck": "gradcheck",
+    "coverage": "coverage",
+    "strict_zero": "strict",
+    "inplace_policy": "strict",
+}
 _MODULES = ("graph", "function", "functional", "forward_ad", "anomaly_mode", "profiler", "grad_mode")
 #: Submodules that stand on a higher floor and are reached through this name only.
-_ABOVE = {"functional": "bibun.func.functional", "forward_ad": "bibun.func.forward_ad", "grad_mode": "bibun.autograd.modes",
-          "anomaly_mode": "bibun.autograd.anomaly"}
+_ABOVE = {
+    "functional": "bibun.func.functional",
+    "forward_ad": "bibun.func.forward_ad",
+    "grad_mode": "bibun.autograd.modes",
+    "anomaly_mode": "bibun.autograd.anomaly",
+}
 
 
 def __getattr__(name: str) -> Any:
     import importlib
+
     if name in _LAZY:
         module = importlib.import_module(f"{__name__}.{_LAZY[name]}")
         found = getattr(module, name)
@@ -39,9 +54,20 @@ def __getattr__(name: str) -> Any:
         return found
     if name == "Variable":
         from . import dispatch
+
         return dispatch.Tensor
     raise AttributeError(f"module 'torch.autograd' has no attribute {name!r}")
 
 
-__all__ = ["AccumulateGrad", "Node", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled",
-           "set_multithreading_enabled"]
+__all__ = [
+    "AccumulateGrad",
+    "Node",
+    "backward",
+    "enable_grad",
+    "grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+    "set_multithreading_enabled",
+]

@@ -13,6 +13,7 @@ from . import versions
 def place(code: Any, lasti: int) -> tuple[str, int, str]:
     """(file, line, source text) of an instruction of a code object."""
     import linecache
+
     if code is None:
         return "?", 0, ""
     line = code.co_firstlineno
@@ -34,11 +35,13 @@ def second_backward(node: Any) -> RuntimeError:
         "Trying to backward through the graph a second time (or directly access saved tensors after they have already been freed). "
         "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify retain_graph=True if "
         "you need to backward through the graph a second time or if you need to access saved tensors after calling backward.\n"
-        f"The operation whose values are gone is {node.name()}, made at {at(node.code, node.lasti)}")
+        f"The operation whose values are gone is {node.name()}, made at {at(node.code, node.lasti)}"
+    )
 
 
 def overwritten(node: Any, category: str, index: int, a: Any, write: Any) -> RuntimeError:
     from ..dtypes import BY_NUMPY
+
     kind = f"torch.{BY_NUMPY[a.dtype].scalar_name}Tensor"
     count = versions.version_of(a)
     before = count - sum(1 for entry in versions._records[id(versions.root_of(a))].log if entry[0] > node._seq)
@@ -48,19 +51,18 @@ def overwritten(node: Any, category: str, index: int, a: Any, write: Any) -> Run
         f"[{kind} {list(a.shape)}], which is {what}, is at version {count}; expected version {before} instead.\n"
         f"It was saved by {node.name()} at {at(node.code, node.lasti)}\n"
         f"and overwritten in place at {at(write[3], write[4])}.\n"
-        "Hint: write to a copy (x = x + 1 in place of x += 1, or x.clone()), or do the in-place operation before the value is used.")
+        "Hint: write to a copy (x = x + 1 in place of x += 1, or x.clone()), or do the in-place operation before the value is used."
+    )
 
 
-def located(error: BaseException, node: Any) -> BaseException:
-    """The same error, told which forward line it comes from."""
+def locate(error: BaseException, node: Any) -> None:
+    """Tell an error which forward line it comes from."""
     if not getattr(error, "_bibun_located", False):
         try:
-            error._bibun_located = True     # type: ignore[attr-defined]
+            error._bibun_located = True  # type: ignore[attr-defined]
         except AttributeError:
-            return error
-        note = f"This error arose in the backward of {node.name()}, made at {at(node.code, node.lasti)}"
-        error.add_note(note)
-    return error
+            return
+        error.add_note(f"This error arose in the backward of {node.name()}, made at {at(node.code, node.lasti)}")
 
 
 def no_grad_fn(t: Any, i: int | None) -> RuntimeError:
@@ -71,8 +73,10 @@ def story_of(t: Any) -> str:
     """Why a tensor has no gradient, in a sentence with a line."""
     cut = t._story
     if cut is None:
-        return ("Nothing that it was computed from requires grad. Make the inputs or parameters to differentiate in with requires_grad=True, or call "
-                "requires_grad_() on them.")
+        return (
+            "Nothing that it was computed from requires grad. Make the inputs or parameters to differentiate in with requires_grad=True, or call "
+            "requires_grad_() on them."
+        )
     where = at(cut.code, cut.lasti) if getattr(cut, "code", None) is not None else "an unknown line"
     return f"It is cut off from what requires grad by {cut.kind}, at {where}"
 
@@ -81,6 +85,7 @@ def refused(prim: Any, raw: Any, error: Exception) -> Exception:
     """PyTorch's error for what NumPy refused: shapes that do not broadcast, dtypes that an operation has no meaning for."""
     from ..dtypes import BY_NUMPY
     from ..errors import broadcast_error
+
     if prim.variadic:
         return error
     if isinstance(error, ValueError):
@@ -95,8 +100,10 @@ def refused(prim: Any, raw: Any, error: Exception) -> Exception:
         return error
     kinds = [a.dtype for a in raw if isinstance(a, np.ndarray)]
     if kinds and kinds[0].kind == "b" and prim.name == "negative":
-        return RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
-                            "`logical_not()` operator instead.")
+        return RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+            "`logical_not()` operator instead."
+        )
     if kinds and isinstance(error, NoLoop):
         return NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{BY_NUMPY[kinds[0]].scalar_name}'")
     return error

@@ -17,7 +17,6 @@ import numpy as np
 from .. import dtypes
 from ..backends import cpu
 from ..ops.primitive import Primitive
-from . import engine
 from .fp import IGNORE, quiet, restore
 from .modes import state
 from .node import LEAF, NarrowFix, Output, collect, make_node_class, plan_of
@@ -28,7 +27,7 @@ new = object.__new__
 frame_at = sys._getframe
 F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 NARROW = cpu.NARROW
-DIFFERENTIABLE = frozenset("fcV")       # kinds of dtypes that carry gradients (V: ml_dtypes' own)
+DIFFERENTIABLE = frozenset("fcV")  # kinds of dtypes that carry gradients (V: ml_dtypes' own)
 
 #: The Tensor class and Parameter; set by `register`.
 Tensor: Any = None
@@ -144,6 +143,7 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
             out = out.astype(target)
     except (TypeError, ValueError) as error:
         from .complaints import refused
+
         raise refused(prim, raw, error) from None
     finally:
         restore(token)
@@ -181,7 +181,9 @@ def record(prim: Primitive, arrays: Any, raw: Any, static: Any, outs: list[Any],
     return record_values(prim, arrays, raw, static, outs, [o._a for o in outs], fix)
 
 
-def record_values(prim: Primitive, arrays: Any, raw: Any, static: Any, outs: list[Any], made: list[Any], fix: Any) -> Any:
+def record_values(
+    prim: Primitive, arrays: Any, raw: Any, static: Any, outs: list[Any], made: list[Any], fix: Any
+) -> Any:
     """As `record`, told which values (arrays, or tensors of a lower level) the inputs and outputs stand for."""
     if not prim.several and outs[0]._a.dtype.kind not in DIFFERENTIABLE:
         return None
@@ -202,6 +204,7 @@ def record_values(prim: Primitive, arrays: Any, raw: Any, static: Any, outs: lis
     node.saved = collect(plan, raw, static, made, prim.variadic)
     if saved_hooks[0]:
         from .graph import pack_saved
+
         pack_saved(node)
     f = user_frame(2)
     node.code, node.lasti = f.f_code, f.f_lasti
@@ -221,6 +224,7 @@ def record_values(prim: Primitive, arrays: Any, raw: Any, static: Any, outs: lis
 
 # Promotion of elementwise operands
 
+
 def common_dtype(operands: Any) -> Any:
     """PyTorch's result type of arrays and Python numbers, as a NumPy dtype."""
     ranked = []
@@ -228,13 +232,19 @@ def common_dtype(operands: Any) -> Any:
         if isinstance(x, ndarray):
             ranked.append((dtypes.BY_NUMPY[x.dtype], dtypes.DIMENSIONED if x.ndim else dtypes.ZERO_DIM))
         elif x is not None:
-            ranked.append((dtypes.number_dtype(bool if isinstance(x, bool) else int if isinstance(x, int) else type(x)), dtypes.NUMBER))
+            ranked.append(
+                (
+                    dtypes.number_dtype(bool if isinstance(x, bool) else int if isinstance(x, int) else type(x)),
+                    dtypes.NUMBER,
+                )
+            )
     return dtypes.result_type(ranked).np
 
 
 BOOLEAN_DIFFERENCE = (
     "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or `logical_not()` operator instead.",
-    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
+    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.",
+)
 
 
 def promote_usual(kind: Any, arrays: Any) -> Any:
@@ -252,7 +262,14 @@ def promote_usual(kind: Any, arrays: Any) -> Any:
                 shape = a.shape
             elif d is None:
                 d = a.dtype
-                if d is not F32 and d is not F64 and (d is not I64 or kind == "float") or kind == "integer" and d is not I64 or kind == "logical":
+                if (
+                    d is not F32
+                    and d is not F64
+                    and (d is not I64 or kind == "float")
+                    or kind == "integer"
+                    and d is not I64
+                    or kind == "logical"
+                ):
                     return None
             elif a.dtype is not d:
                 return None
@@ -290,7 +307,9 @@ def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
             checked.append(x)
         else:
             named = {"x": "input", "y": "other"}.get(prim.arrays[position], prim.arrays[position])
-            raise TypeError(f"{prim.name}(): argument '{named}' (position {position + 1}) must be Tensor, not {type(x).__name__}")
+            raise TypeError(
+                f"{prim.name}(): argument '{named}' (position {position + 1}) must be Tensor, not {type(x).__name__}"
+            )
     if kind == "logical":
         raw = [x if isinstance(x, ndarray) or x is None else np.asarray(x) for x in checked]
         return raw, None, None
@@ -301,8 +320,14 @@ def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
         raise NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{dtypes.BY_NUMPY[common].scalar_name}'")
     elif kind == "order" and common.kind == "c":
         raise NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{dtypes.BY_NUMPY[common].scalar_name}'")
-    elif kind == "difference" and any(x.dtype.kind == "b" if isinstance(x, ndarray) else isinstance(x, bool) for x in checked):
-        raise RuntimeError(BOOLEAN_DIFFERENCE[common.kind == "b" and len(checked) == 2 and all(isinstance(x, ndarray) for x in checked)])
+    elif kind == "difference" and any(
+        x.dtype.kind == "b" if isinstance(x, ndarray) else isinstance(x, bool) for x in checked
+    ):
+        raise RuntimeError(
+            BOOLEAN_DIFFERENCE[
+                common.kind == "b" and len(checked) == 2 and all(isinstance(x, ndarray) for x in checked)
+            ]
+        )
     if common.kind in prim.refuses:
         raise NotImplementedError(f"\"{prim.name}_cpu\" not implemented for '{dtypes.BY_NUMPY[common].scalar_name}'")
     narrow = common in NARROW
@@ -318,7 +343,7 @@ def promote(prim: Primitive, arrays: Any) -> tuple[list[Any], Any, Any]:
             elif shape != x.shape:
                 uneven = True
             if kind == "choose" and not raw:
-                raw.append(x)           # the condition takes no part
+                raw.append(x)  # the condition takes no part
                 continue
             if d != common:
                 uneven = True
@@ -350,7 +375,7 @@ def note_view(prim: Primitive, source: Any, static: Any, outs: list[Any]) -> Non
             o._view = (above[0], above[1], (*above[2], step))
 
 
-refresh: Callable[[Any], None] = lambda t: None       # set by `bibun.autograd.inplace`
+refresh: Callable[[Any], None] = lambda t: None  # set by `bibun.autograd.inplace`
 
 
 # Fast calls
@@ -361,7 +386,7 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
     cls = make_node_class(prim)
     plan: Any = plan_of(prim, (True,)) if prim.derivatives else None
     takes = plan.takes[0] if plan else ()
-    single = takes[0][0] if len(takes) == 1 else "" if not takes else "?"      # what the rule takes, in the common cases
+    single = takes[0][0] if len(takes) == 1 else "" if not takes else "?"  # what the rule takes, in the common cases
     differentiable = plan is not None
 
     def call(input: Any) -> Any:
@@ -371,7 +396,9 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
         except AttributeError:
             if busy[0] or isinstance(input, Tensor):
                 return apply(prim, (input,))
-            raise TypeError(f"{call.__name__}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}") from None
+            raise TypeError(
+                f"{call.__name__}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+            ) from None
         if (d is not F32 and d is not F64) or busy[0]:
             return apply(prim, (input,))
         if noisy:
@@ -422,6 +449,7 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
         node._seq = tick()
         t._node = node
         return t
+
     return call
 
 
@@ -490,7 +518,7 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
                 r = array_function(x, y, out=...)
             except (ValueError, TypeError):
                 return shapes_apart(prim, input, other)
-            except (RuntimeWarning, FloatingPointError):     # the user made NumPy's warnings errors: not ours
+            except (RuntimeWarning, FloatingPointError):  # the user made NumPy's warnings errors: not ours
                 return apply(prim, (input, other))
         t = new(Tensor)
         t._a = r
@@ -513,21 +541,34 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
         if nb is None:
             node.plan = plan_a
             node.next = (input if na is LEAF else na, None)
-            node.saved = (((),) if code_a == 0 else ((y,),) if code_a == 2 else ((x,),) if code_a == 1 else ((x, y),)) if direct else collect(plan_a, (x, y), (), (r,), False)
+            node.saved = (
+                (((),) if code_a == 0 else ((y,),) if code_a == 2 else ((x,),) if code_a == 1 else ((x, y),))
+                if direct
+                else collect(plan_a, (x, y), (), (r,), False)
+            )
             node.fix = None if y.ndim == 0 or xs == y.shape else ((xs, None), (y.shape, None))
             if not x.ndim and y.ndim:
                 node.fix = (((), None), (y.shape, None))
         elif na is None:
             node.plan = plan_b
             node.next = (None, other if nb is LEAF else nb)
-            node.saved = (((),) if code_b == 0 else ((y,),) if code_b == 2 else ((x,),) if code_b == 1 else ((x, y),)) if direct else collect(plan_b, (x, y), (), (r,), False)
+            node.saved = (
+                (((),) if code_b == 0 else ((y,),) if code_b == 2 else ((x,),) if code_b == 1 else ((x, y),))
+                if direct
+                else collect(plan_b, (x, y), (), (r,), False)
+            )
             node.fix = None if xs == y.shape else ((xs, None), (y.shape, None))
         else:
             node.plan = plan_ab
             node.next = (input if na is LEAF else na, other if nb is LEAF else nb)
-            node.saved = (((() if code_a == 0 else (y,) if code_a == 2 else (x,) if code_a == 1 else (x, y)),
-                           (() if code_b == 0 else (y,) if code_b == 2 else (x,) if code_b == 1 else (x, y)))
-                          if direct else collect(plan_ab, (x, y), (), (r,), False))
+            node.saved = (
+                (
+                    (() if code_a == 0 else (y,) if code_a == 2 else (x,) if code_a == 1 else (x, y)),
+                    (() if code_b == 0 else (y,) if code_b == 2 else (x,) if code_b == 1 else (x, y)),
+                )
+                if direct
+                else collect(plan_ab, (x, y), (), (r,), False)
+            )
             node.fix = None if xs == y.shape else ((xs, None), (y.shape, None))
         node.hooks = None
         f = frame_at(1)
@@ -540,12 +581,14 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
         node._seq = tick()
         t._node = node
         return t
+
     return call
 
 
 def shapes_apart(prim: Primitive, a: Any, b: Any) -> Any:
     """Raise the error of operands whose shapes do not broadcast; anything else that failed fails again by itself."""
     from ..errors import broadcast_error
+
     sa, sb = a._a.shape, getattr(getattr(b, "_a", None), "shape", ())
     try:
         np.broadcast_shapes(sa, sb)

@@ -22,7 +22,6 @@ from .fp import IGNORE, quiet, restore
 from .node import Output, fit
 from .versions import last_write
 
-
 #: How many hooks on several gradients there are: only then are runs told apart.
 multi_hooks = [0]
 
@@ -150,6 +149,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             saved = node.saved
             if saved is None:
                 from .complaints import second_backward
+
                 raise second_backward(node)
             plan = node.plan
             keeps = plan.keeps
@@ -168,7 +168,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                     # Most nodes: each rule takes the gradient and gives that of one input.
                     nexts = node.next
                     if len(direct) == 1:
-                        (i, rule, takes_xp), = direct
+                        ((i, rule, takes_xp),) = direct
                         r = rule(xp, g, *saved[0]) if takes_xp else rule(g, *saved[0])
                         if hooks is None and not checking:
                             target = nexts[i]
@@ -196,8 +196,10 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                         node.saved = None
             except Exception as error:
                 node.saved = saved
-                from .complaints import located
-                raise located(error, node)
+                from .complaints import locate
+
+                locate(error, node)
+                raise
             if checking:
                 anomaly.check(node, g, grads)
             if hooks is not None and hooks.post:
@@ -228,7 +230,9 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     return leaves
 
 
-def _deliver(target: Any, g: Any, heap: list[int], ready: dict[int, Any], leaves: dict[Any, Any], reach: set[int] | None) -> None:
+def _deliver(
+    target: Any, g: Any, heap: list[int], ready: dict[int, Any], leaves: dict[Any, Any], reach: set[int] | None
+) -> None:
     """Bring a gradient to its target."""
     seq = target._seq
     if g is None or reach is not None and seq not in reach:
@@ -260,6 +264,7 @@ def check_saved(node: Any) -> None:
                         write = versions.written_since(a, node._seq)
                         if write is not None:
                             from .complaints import overwritten
+
                             raise overwritten(node, category, index, a, write)
 
 

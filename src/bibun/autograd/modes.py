@@ -12,11 +12,18 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
-           "set_multithreading_enabled"]
+__all__ = [
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "no_grad",
+    "set_grad_enabled",
+    "set_multithreading_enabled",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
-GENERATOR = 0x20        # the code flag of generator functions (inspect.CO_GENERATOR, without importing inspect)
+GENERATOR = 0x20  # the code flag of generator functions (inspect.CO_GENERATOR, without importing inspect)
 
 
 class Off(tuple[()]):
@@ -31,7 +38,7 @@ def off(depth: int = 2) -> Off:
     """Recording off from the line ``depth`` frames up on."""
     made = Off()
     f = sys._getframe(depth)
-    while f.f_code.co_filename == __file__ and f.f_back is not None:      # a decorated function's wrapper
+    while f.f_code.co_filename == __file__ and f.f_back is not None:  # a decorated function's wrapper
         f = f.f_back
     made.code, made.lasti = f.f_code, f.f_lasti
     return made
@@ -61,9 +68,14 @@ class ModeDecorator:
         code = getattr(function, "__code__", None)
         if isinstance(function, type):
             import warnings
-            warnings.warn("Decorating classes is deprecated and will be disabled in future versions. You should only decorate "
-                          f"functions or methods. To preserve the current behavior of class decoration, decorate the `__init__` "
-                          f"method of {function.__name__}.", FutureWarning, stacklevel=2)
+
+            warnings.warn(
+                "Decorating classes is deprecated and will be disabled in future versions. You should only decorate "
+                f"functions or methods. To preserve the current behavior of class decoration, decorate the `__init__` "
+                f"method of {function.__name__}.",
+                FutureWarning,
+                stacklevel=2,
+            )
             function.__init__ = self(function.__init__)  # type: ignore[misc]
             return function
         if code is not None and code.co_flags & GENERATOR:
@@ -74,6 +86,7 @@ class ModeDecorator:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             with clone():
                 return function(*args, **kwargs)
+
         return wrapper  # type: ignore[return-value]
 
     def _wrap_generator(self, function: F) -> F:
@@ -100,10 +113,11 @@ class ModeDecorator:
                             response = generator.send(request)
             except StopIteration as stop:
                 return stop.value
+
         return wrapper  # type: ignore[return-value]
 
 
-class no_grad(ModeDecorator):  # noqa: N801  (PyTorch's name)
+class no_grad(ModeDecorator):
     """Switch recording off: results inside do not require grad.
 
     >>> import bibun as torch
@@ -129,7 +143,7 @@ class no_grad(ModeDecorator):  # noqa: N801  (PyTorch's name)
         state.grad = self.before
 
 
-class enable_grad(no_grad):  # noqa: N801
+class enable_grad(no_grad):
     """Switch recording on, inside `no_grad` too."""
 
     def __enter__(self) -> None:
@@ -137,7 +151,7 @@ class enable_grad(no_grad):  # noqa: N801
         state.grad = True
 
 
-class set_grad_enabled(ModeDecorator):  # noqa: N801
+class set_grad_enabled(ModeDecorator):
     """Switch recording on or off, at once or for a ``with`` block."""
 
     def __init__(self, mode: bool):
@@ -162,7 +176,7 @@ class set_grad_enabled(ModeDecorator):  # noqa: N801
         return f"{type(self).__module__}.{type(self).__name__}(mode={self.mode})"
 
 
-class inference_mode(ModeDecorator):  # noqa: N801
+class inference_mode(ModeDecorator):
     """Like `no_grad`, and tensors made inside stay out of every graph afterwards."""
 
     def __new__(cls, mode: Any = True) -> Any:
@@ -187,7 +201,7 @@ class inference_mode(ModeDecorator):  # noqa: N801
         return type(self)(self.mode)
 
 
-class set_multithreading_enabled(ModeDecorator):  # noqa: N801
+class set_multithreading_enabled(ModeDecorator):
     """Accepted for compatibility: backward runs in the thread that calls it."""
 
     def __init__(self, mode: bool):

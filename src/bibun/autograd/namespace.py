@@ -18,9 +18,11 @@ from . import dispatch
 
 def caller(prim: Primitive) -> Callable[..., Any]:
     """The primitive as a function of tensors, with the signature it has on arrays."""
+
     def call(*args: Any, **kwargs: Any) -> Any:
         arrays, static = prim.bind(args, kwargs)
         return dispatch.apply(prim, arrays[0] if prim.variadic else arrays, static)
+
     call.__name__ = prim.name
     return call
 
@@ -87,7 +89,9 @@ def _array_function(name: str) -> Any:
     """``xp.<name>`` on arrays for a primitive that the backend has no function of that name for: the primitive's own run."""
     prim = REGISTRY.get(name)
     if prim is None:
-        raise AttributeError(f"module 'bibun.backends.cpu' has no attribute {name!r}, nor is there a primitive of that name")
+        raise AttributeError(
+            f"module 'bibun.backends.cpu' has no attribute {name!r}, nor is there a primitive of that name"
+        )
     run = functools.partial(prim, cpu)
     setattr(cpu, name, run)
     return run

@@ -42,7 +42,9 @@ def widened(value: Any) -> Any:
     """``value``, a (nested) sequence of arrays among other things, with narrow floats as float32."""
     if value.__class__ in (tuple, list):
         return value.__class__([widened(v) for v in value])
-    return value.astype(np.float32) if isinstance(value, (np.ndarray, np.generic)) and value.dtype in cpu.NARROW else value
+    return (
+        value.astype(np.float32) if isinstance(value, (np.ndarray, np.generic)) and value.dtype in cpu.NARROW else value
+    )
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any, xp: Any) -> Any:
@@ -53,7 +55,11 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, xp: Any) -> Any:
         if axes:
             g = xp.sum(g, axis=axes, keepdims=False)
         if g.shape != shape:
-            g = xp.reshape(g, shape) if g.size == 1 or axes and (0 not in shape or 0 in g.shape) else xp.broadcast_to(g, shape)
+            g = (
+                xp.reshape(g, shape)
+                if g.size == 1 or axes and (0 not in shape or 0 in g.shape)
+                else xp.broadcast_to(g, shape)
+            )
     if dtype is not None:
         own = g.dtype if xp is cpu else g.dtype.np
         if own != dtype:
@@ -99,10 +105,14 @@ class Node:
         fix = self.fix
         if create:
             from .saved import as_tensors
+
             saved = as_tensors(self)
         if g.__class__ is list:
             outs, needed = self.outs, plan.needed
-            g = [xp.zeros(outs[i][0], dtype=outs[i][1]) if x is None and (needed is None or i in needed) else x for i, x in enumerate(g)]
+            g = [
+                xp.zeros(outs[i][0], dtype=outs[i][1]) if x is None and (needed is None or i in needed) else x
+                for i, x in enumerate(g)
+            ]
         if fix.__class__ is NarrowFix and not create:
             g, saved = widened(g), widened(saved)
         out: Any = [None] * len(self.next)
@@ -149,20 +159,24 @@ class Node:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_saved_"):
             from .saved import saved_attribute
+
             return saved_attribute(self, name[7:])
         if name.startswith("_raw_saved_"):
             from .saved import raw_saved_attribute
+
             return raw_saved_attribute(self, name[11:])
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def register_hook(self, hook: Any) -> Any:
         """Have ``hook(grad_inputs, grad_outputs)`` called after the node ran; what it returns replaces grad_inputs."""
         from .hooks import add
+
         return add(self, "post", hook)
 
     def register_prehook(self, hook: Any) -> Any:
         """Have ``hook(grad_outputs)`` called before the node runs; what it returns replaces grad_outputs."""
         from .hooks import add
+
         return add(self, "pre", hook)
 
 
@@ -233,7 +247,9 @@ def make_node_class(prim: Primitive) -> Any:
     """The subclass of `Node` that bears the primitive's name; made once."""
     made = prim.node_class
     if made is None:
-        made = prim.node_class = type(prim.grad_name, (Node,), {"__slots__": (), "primitive": prim, "plans": {}, "__module__": "bibun"})
+        made = prim.node_class = type(
+            prim.grad_name, (Node,), {"__slots__": (), "primitive": prim, "plans": {}, "__module__": "bibun"}
+        )
     return made
 
 

@@ -23,7 +23,7 @@ def _tensor(value: Any, target: Any) -> Any:
     if target is not None and not target._seq:
         if target._a is value:
             return target
-        t = dispatch.wrap(value)        # the leaf's memory was exchanged (x.data = …) after it was saved
+        t = dispatch.wrap(value)  # the leaf's memory was exchanged (x.data = …) after it was saved
         t._node = LEAF
         return t
     t = dispatch.wrap(value)
@@ -55,7 +55,7 @@ def as_tensors(node: Any) -> tuple[tuple[Any, ...], ...]:
             elif category == "i":
                 target = node.next[index]
                 own = None if fix is None or target is None or not isinstance(value, np.ndarray) else fix[index][1]
-                if own is not None and own != value.dtype:      # (a dtype compared with None is compared with float64)
+                if own is not None and own != value.dtype:  # (a dtype compared with None is compared with float64)
                     row.append(_converted(value, target, own))
                 else:
                     row.append(_tensor(value, target))
@@ -76,16 +76,25 @@ def saved_names(node: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for takes, values in zip(node.plan.takes, as_tensors(node)):
         for (category, index), value in zip(takes, values):
-            name = {"i": lambda: prim.arrays[index], "o": lambda: "result" if not prim.several else prim.outputs[index],
-                    "s": lambda: prim.static[index], "h": lambda: f"{prim.arrays[index]}_sym_sizes",
-                    "d": lambda: f"{prim.arrays[index]}_scalar_type"}[category]()
+            if category == "o":
+                name = prim.outputs[index] if prim.several else "result"
+            elif category == "s":
+                name = prim.static[index]
+            else:
+                name = prim.arrays[index] + {"i": "", "h": "_sym_sizes", "d": "_scalar_type"}[category]
             found[name] = value
     return found
 
 
 #: PyTorch's names for the first and second operand.
-ALIASES = {"self": ("x", "input", "a"), "other": ("y", "other", "b"), "exponent": ("y", "exponent"), "result": ("out",),
-           "mat1": ("x", "a"), "mat2": ("y", "b")}
+ALIASES = {
+    "self": ("x", "input", "a"),
+    "other": ("y", "other", "b"),
+    "exponent": ("y", "exponent"),
+    "result": ("out",),
+    "mat1": ("x", "a"),
+    "mat2": ("y", "b"),
+}
 
 
 def saved_attribute(node: Any, name: str) -> Any:
@@ -94,6 +103,7 @@ def saved_attribute(node: Any, name: str) -> Any:
         raise AttributeError(f"{type(node).__name__!r} object has no attribute '_saved_{name}'")
     if node.saved is None:
         from .complaints import second_backward
+
         raise second_backward(node)
     found = saved_names(node)
     for candidate in (name, *ALIASES.get(name, ())):

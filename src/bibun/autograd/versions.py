@@ -53,10 +53,11 @@ class Writes:
     def __init__(self, root: Any):
         key = id(root)
         self.count = self.time = 0
-        self.log: list[tuple[int, int, int, Any, int]] = []      # (time, low, high, code, instruction)
+        self.log: list[tuple[int, int, int, Any, int]] = []  # (time, low, high, code, instruction)
 
         def forget(_: Any) -> None:
             _records.pop(key, None)
+
         self.root = weakref.ref(root, forget)
 
 
@@ -70,7 +71,7 @@ def written(a: Any, code: Any = None, lasti: int = 0) -> None:
     record.count += 1
     now = record.time = last_write[0] = tick()
     if root is a or a.size == root.size:
-        record.log = [(now, 0, sys.maxsize, code, lasti)]        # a whole overwrite hides every older one
+        record.log = [(now, 0, sys.maxsize, code, lasti)]  # a whole overwrite hides every older one
         return
     if len(record.log) >= _LOG_LIMIT:
         old = record.log

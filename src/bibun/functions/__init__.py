@@ -5,7 +5,34 @@ from __future__ import annotations
 import importlib
 
 #: The subjects that `import bibun` loads, in order; each enters its functions into `register`.
-SUBJECTS = ("creation", "core", "pointwise", "comparison", "operators", "shape", "joining", "padding", "indexing", "reduction", "sorting", "counting", "products", "einsum", "calculus", "linalg", "pairs", "random", "activation", "loss", "norm", "margin", "ctc", "linear", "embedding", "distance")
+SUBJECTS = (
+    "creation",
+    "core",
+    "pointwise",
+    "comparison",
+    "operators",
+    "shape",
+    "joining",
+    "padding",
+    "indexing",
+    "reduction",
+    "sorting",
+    "counting",
+    "products",
+    "einsum",
+    "calculus",
+    "linalg",
+    "pairs",
+    "random",
+    "activation",
+    "loss",
+    "norm",
+    "margin",
+    "ctc",
+    "linear",
+    "embedding",
+    "distance",
+)
 
 
 def load() -> None:

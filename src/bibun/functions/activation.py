@@ -59,12 +59,16 @@ _relu.__name__, _relu.__doc__ = "relu", ops.relu.doc
 
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     """x where x > threshold, else value."""
-    return _written(input, lambda x: apply(ops.threshold, (_tensor(x, "threshold"),), (threshold, value)), inplace, "threshold")
+    return _written(
+        input, lambda x: apply(ops.threshold, (_tensor(x, "threshold"),), (threshold, value)), inplace, "threshold"
+    )
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """x where x > 0, else negative_slope·x."""
-    return _written(input, lambda x: apply(ops.leaky_relu, (_floats(x, "leaky_relu"),), (negative_slope,)), inplace, "leaky_relu")
+    return _written(
+        input, lambda x: apply(ops.leaky_relu, (_floats(x, "leaky_relu"),), (negative_slope,)), inplace, "leaky_relu"
+    )
 
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
@@ -73,7 +77,9 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
         raise ValueError("min_val cannot be greater than max_val")
     if isinstance(input, dispatch.Tensor) and input._a.dtype.kind in "iu":
         min_val, max_val = int(min_val), int(max_val)
-    return _written(input, lambda x: apply(ops.hardtanh, (_tensor(x, "hardtanh"),), (min_val, max_val)), inplace, "hardtanh")
+    return _written(
+        input, lambda x: apply(ops.hardtanh, (_tensor(x, "hardtanh"),), (min_val, max_val)), inplace, "hardtanh"
+    )
 
 
 def relu6(input: Any, inplace: bool = False) -> Any:
@@ -88,7 +94,9 @@ def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
 
 def selu(input: Any, inplace: bool = False) -> Any:
     """The self-normalising ELU (Klambauer et al. 2017)."""
-    return _written(input, lambda x: apply(ops.elu, (_floats(x, "selu"),), (ops.SELU_ALPHA, ops.SELU_SCALE, 1.0)), inplace, "selu")
+    return _written(
+        input, lambda x: apply(ops.elu, (_floats(x, "selu"),), (ops.SELU_ALPHA, ops.SELU_SCALE, 1.0)), inplace, "selu"
+    )
 
 
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
@@ -190,14 +198,23 @@ def prelu(input: Any, weight: Any) -> Any:
         if not input._a.ndim:
             raise RuntimeError("Not allow zero-dim input tensor.")
         if n != channels:
-            raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {n} and channel size = {channels}.")
+            raise RuntimeError(
+                f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {n} and channel size = {channels}."
+            )
         weight = weight.reshape((1, n, *(1,) * (input._a.ndim - 2)) if input._a.ndim > 1 else (n,))
     elif weight._a.ndim:
         weight = weight.reshape(() if not input._a.ndim else (1,) * input._a.ndim)
     return apply(ops.prelu, (input, weight))
 
 
-def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False, generator: Any = None) -> Any:
+def rrelu(
+    input: Any,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    training: bool = False,
+    inplace: bool = False,
+    generator: Any = None,
+) -> Any:
     """Leaky ReLU whose slopes are drawn from [lower, upper] in training, and their mean else (Xu et al. 2015)."""
     if lower > upper:
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
@@ -206,7 +223,9 @@ def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: 
 
     def run(x: Any) -> Any:
         from .random import rrelu_noise
+
         return apply(ops.rrelu, (x, rrelu_noise(x, lower, upper, generator)))
+
     return _written(input, run, inplace, "rrelu")
 
 
@@ -226,7 +245,10 @@ def glu(input: Any, dim: int = -1) -> Any:
 
 
 def _implicit_dim(name: str, ndim: int, level: int) -> int:
-    warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.", stacklevel=level)
+    warnings.warn(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
+        stacklevel=level,
+    )
     return 0 if ndim in (0, 1, 3) else 1
 
 
@@ -277,10 +299,12 @@ def _public_softmax(plain: Any, name: str) -> None:
         if out is None:
             return result
         from .register import write_out
+
         return write_out(out, result)
 
     def method(self: Any, dim: int, dtype: Any = None) -> Any:
         return plain(self, dim, dtype=dtype)
+
     for each in (public, method):
         each.__name__, each.__doc__ = name, plain.__doc__
     FUNCTIONS[name] = FUNCTIONS[f"special.{name}"] = public
@@ -297,12 +321,14 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
     from .creation import empty_like
+
     gumbels = -empty_like(logits, memory_format=dtypes.contiguous_format).exponential_().log()
     soft = softmax((logits + gumbels) / tau, dim)
     if not hard:
         return soft
     index = soft.max(dim, keepdim=True)[1]
     from .creation import zeros_like
+
     return zeros_like(logits, memory_format=dtypes.contiguous_format).scatter_(dim, index, 1.0) - soft.detach() + soft
 
 
@@ -317,6 +343,7 @@ def _checked_p(p: float, name: str) -> None:
 def _dropped(input: Any, p: float, inplace: bool, shape: Any) -> Any:
     """``input`` times a mask of ``shape``, scaled by 1/(1-p)."""
     from .random import dropout_mask
+
     noise = dropout_mask(input, shape, p)
     return input.mul_(noise) if inplace else input * noise
 
@@ -342,6 +369,7 @@ def _alpha(input: Any, p: float, training: bool, inplace: bool, shape: Any) -> A
     if p == 1.0:
         return input.zero_() if inplace else input * 0
     from .random import bernoulli_mask
+
     alpha = 1.7580993408473766
     a = 1.0 / (((alpha * alpha * p + 1) * (1 - p)) ** 0.5)
     noise = bernoulli_mask(input, shape, 1 - p)
@@ -393,7 +421,7 @@ def _channels(name: str, unbatched: int, spatial: int) -> Any:
             )
         if not training or p == 0.0 or not input._a.size:
             return input
-        alone = ndim == unbatched or spatial == 3 and ndim != 5     # PyTorch's dropout3d batches 5-d inputs only
+        alone = ndim == unbatched or spatial == 3 and ndim != 5  # PyTorch's dropout3d batches 5-d inputs only
         x = input.unsqueeze(0) if alone else input
         out = _dropped(x, p, inplace, _feature_shape(x, name))
         return out.squeeze(0) if alone else out
@@ -409,6 +437,7 @@ dropout3d = _channels("dropout3d", 4, 3)
 
 def _train_form(plain: Any, name: str, feature: bool = False) -> None:
     """``torch.dropout(input, p, train)`` and its kin."""
+
     def public(input: Any, p: float, train: bool) -> Any:
         if feature and train:
             _checked_p(p, name)
@@ -419,6 +448,7 @@ def _train_form(plain: Any, name: str, feature: bool = False) -> None:
         if feature and train:
             return _dropped(input, p, True, _feature_shape(input, name)) if p else input
         return plain(input, p, train, True)
+
     public.__name__, inplace.__name__ = name, name + "_"
     FUNCTIONS[name], FUNCTIONS[name + "_"] = public, inplace
 
@@ -442,8 +472,17 @@ _torch_name(selu, "selu")
 _torch_name(celu, "celu")
 _torch_name(rrelu, "rrelu")
 _torch_name(threshold, "threshold")
-for _plain, _name in ((selu, "selu_"), (celu, "celu_"), (rrelu, "rrelu_"), (leaky_relu, "nn.functional.leaky_relu_"), (elu, "nn.functional.elu_"),
-                      (hardtanh, "nn.functional.hardtanh_"), (threshold, "threshold_")):
-    FUNCTIONS[_name] = (lambda plain: lambda input, *args, **kwargs: plain(input, *args, **{**kwargs, "inplace": True}))(_plain)
+for _plain, _name in (
+    (selu, "selu_"),
+    (celu, "celu_"),
+    (rrelu, "rrelu_"),
+    (leaky_relu, "nn.functional.leaky_relu_"),
+    (elu, "nn.functional.elu_"),
+    (hardtanh, "nn.functional.hardtanh_"),
+    (threshold, "threshold_"),
+):
+    FUNCTIONS[_name] = (
+        lambda plain: lambda input, *args, **kwargs: plain(input, *args, **{**kwargs, "inplace": True})
+    )(_plain)
 relu_, selu_, celu_, rrelu_, threshold_ = (FUNCTIONS[n] for n in ("relu_", "selu_", "celu_", "rrelu_", "threshold_"))
 leaky_relu_, elu_, hardtanh_ = (FUNCTIONS[f"nn.functional.{n}_"] for n in ("leaky_relu", "elu", "hardtanh"))

@@ -55,7 +55,15 @@ def _order(x: Any, memory_format: Any) -> Any:
 
 
 @method
-def to(self: Any, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False, copy: bool = False, memory_format: Any = None) -> Any:
+def to(
+    self: Any,
+    *args: Any,
+    device: Any = None,
+    dtype: Any = None,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: Any = None,
+) -> Any:
     """This tensor in another dtype (or of another tensor's); itself where nothing changes.
 
     >>> import bibun as torch
@@ -73,13 +81,15 @@ def to(self: Any, *args: Any, device: Any = None, dtype: Any = None, non_blockin
             device = x
         elif isinstance(x, bool):
             rest, flags = [], [x, *rest]
-            non_blocking, copy = flags[0], flags[1] if len(flags) > 1 else copy
+            copy = flags[1] if len(flags) > 1 else copy
         elif x is None:
             continue
         elif isinstance(x, dtypes.memory_format):
             memory_format = x
         else:
-            raise TypeError(f"to() received an invalid combination of arguments - got ({type(x).__name__}), but expected a dtype, a device or a Tensor")
+            raise TypeError(
+                f"to() received an invalid combination of arguments - got ({type(x).__name__}), but expected a dtype, a device or a Tensor"
+            )
     if device is not None:
         check_device(device, "to")
     t = self
@@ -109,14 +119,26 @@ def _caster(name: str, d: Any) -> None:
     def cast(self: Any, memory_format: Any = None) -> Any:
         t = self if self._a.dtype == d.np else converted(self, d.np)
         return t if memory_format is None else _order(t, memory_format)
+
     cast.__name__ = name
     cast.__doc__ = f"This tensor as {d}."
     METHODS[name] = cast
 
 
-for _name, _d in (("double", dtypes.float64), ("float", dtypes.float32), ("half", dtypes.float16), ("bfloat16", dtypes.bfloat16),
-                  ("long", dtypes.int64), ("int", dtypes.int32), ("short", dtypes.int16), ("char", dtypes.int8), ("byte", dtypes.uint8),
-                  ("bool", dtypes.bool_), ("cfloat", dtypes.complex64), ("cdouble", dtypes.complex128)):
+for _name, _d in (
+    ("double", dtypes.float64),
+    ("float", dtypes.float32),
+    ("half", dtypes.float16),
+    ("bfloat16", dtypes.bfloat16),
+    ("long", dtypes.int64),
+    ("int", dtypes.int32),
+    ("short", dtypes.int16),
+    ("char", dtypes.int8),
+    ("byte", dtypes.uint8),
+    ("bool", dtypes.bool_),
+    ("cfloat", dtypes.complex64),
+    ("cdouble", dtypes.complex128),
+):
     _caster(_name, _d)
 
 
@@ -138,12 +160,15 @@ def type_as(self: Any, other: Any) -> Any:
     return self.to(tensor_argument(other, "type_as", "other").dtype)
 
 
-_LEGACY = {f"torch.{d.scalar_name}Tensor": d for d in dtypes.DTYPES if d.name in
-           ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bfloat16")}
+_LEGACY = {
+    f"torch.{d.scalar_name}Tensor": d
+    for d in dtypes.DTYPES
+    if d.name in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bfloat16")
+}
 
 
 @method
-def type(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:  # noqa: A001
+def type(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of the tensor's type, or the tensor in the dtype named."""
     if dtype is None:
         return f"torch.{self.dtype.scalar_name}Tensor"
@@ -167,6 +192,7 @@ def _quiet_write(self: Any, source: Any) -> Any:
         np.copyto(a, source, casting="unsafe")
     except ValueError:
         from ..errors import broadcast_error
+
         raise RuntimeError(str(broadcast_error(a.shape, source.shape))) from None
     f = user_frame(2)
     written(a, f.f_code, f.f_lasti)
@@ -187,7 +213,12 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
         raise expand_error(self._a.shape, src._a.shape)
     if src._view is not None:
         dispatch.refresh(src)
-    if not dispatch.busy[0] and (not state.grad or self._node is None and src._node is None and (self._view is None or self._view[0]._node is None)):
+    if not dispatch.busy[0] and (
+        not state.grad
+        or self._node is None
+        and src._node is None
+        and (self._view is None or self._view[0]._node is None)
+    ):
         if _quiet_write(self, src._a) is not None:
             return self
     a, b = self._a, src._a
@@ -195,8 +226,10 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
         try:
             np.broadcast_to(b, a.shape)
         except ValueError:
-            raise RuntimeError(f"The expanded size of the tensor must match the existing size: cannot copy a tensor of shape {list(b.shape)} "
-                               f"into one of shape {list(a.shape)}") from None
+            raise RuntimeError(
+                f"The expanded size of the tensor must match the existing size: cannot copy a tensor of shape {list(b.shape)} "
+                f"into one of shape {list(a.shape)}"
+            ) from None
     result = apply(ops.copy_into, (self, src))
     node = result._node
     if node is not None and node.fix is None:
@@ -212,24 +245,44 @@ def fill_(self: Any, value: Any) -> Any:
     check_writable(self)
     if isinstance(value, dispatch.Tensor):
         if value._a.ndim:
-            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value._a.ndim} dimensions.")
-        if dispatch.busy[0] or state.grad and (self._node is not None or value._node is not None or self._view is not None):
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {value._a.ndim} dimensions."
+            )
+        if (
+            dispatch.busy[0]
+            or state.grad
+            and (self._node is not None or value._node is not None or self._view is not None)
+        ):
             return assign(self, apply(ops.fill, (self, value)), checked=False)
         value = value._a
     elif not isinstance(value, dispatch.OPERANDS):
-        raise TypeError(f"fill_(): argument 'value' (position 1) must be Number or Tensor, not {value.__class__.__name__}")
+        raise TypeError(
+            f"fill_(): argument 'value' (position 1) must be Number or Tensor, not {value.__class__.__name__}"
+        )
     if isinstance(value, complex) and self._a.dtype.kind != "c":
         raise RuntimeError(f"value cannot be converted to type {self.dtype.name} without overflow")
-    if dispatch.busy[0] or state.grad and (self._node is not None or self._view is not None and self._view[0]._node is not None):
+    if (
+        dispatch.busy[0]
+        or state.grad
+        and (self._node is not None or self._view is not None and self._view[0]._node is not None)
+    ):
         filler = wrap(np.asarray(value).astype(self._a.dtype))
         return assign(self, apply(ops.fill, (self, filler)), checked=False)
-    return _quiet_write(self, np.asarray(value)) if self._a.flags.writeable else assign(self, wrap(np.full_like(self._a, value)))
+    return (
+        _quiet_write(self, np.asarray(value))
+        if self._a.flags.writeable
+        else assign(self, wrap(np.full_like(self._a, value)))
+    )
 
 
 def _zero(self: Any) -> Any:
     """Overwrite every element with 0."""
     check_writable(self)
-    if dispatch.busy[0] or state.grad and (self._node is not None or self._view is not None and self._view[0]._node is not None):
+    if (
+        dispatch.busy[0]
+        or state.grad
+        and (self._node is not None or self._view is not None and self._view[0]._node is not None)
+    ):
         return assign(self, apply(ops.zero, (self,)), checked=False)
     if not self._a.flags.writeable:
         return assign(self, wrap(np.zeros_like(self._a)))
@@ -272,7 +325,11 @@ def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = Non
     if source is None:
         self._a = np.empty(0, self._a.dtype)
         return self
-    a = source._a if isinstance(source, dispatch.Tensor) else np.asarray(source.array(self._a.dtype) if hasattr(source, "array") else source)
+    a = (
+        source._a
+        if isinstance(source, dispatch.Tensor)
+        else np.asarray(source.array(self._a.dtype) if hasattr(source, "array") else source)
+    )
     if size is not None:
         if stride is None:
             stride = []
@@ -290,6 +347,7 @@ def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = Non
 def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Any:
     """Change the size in place; new elements are whatever the memory holds."""
     from .creation import size_from
+
     shape = size_from(sizes, "resize_")
     if self._node is not None and state.grad:
         raise RuntimeError("cannot resize variables that require grad")
@@ -298,7 +356,7 @@ def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Any:
     flat = a.reshape(-1) if a.flags.c_contiguous else np.ascontiguousarray(a).reshape(-1)
     if n > flat.size:
         grown = np.empty(n, a.dtype)
-        grown[:flat.size] = flat
+        grown[: flat.size] = flat
         flat = grown
     self._a = flat[:n].reshape(shape)
     return self
@@ -366,8 +424,11 @@ def is_inference(input: Any) -> bool:
 def is_nonzero(input: Any) -> bool:
     """Whether the one element is not zero."""
     if input._a.size != 1:
-        raise RuntimeError("Boolean value of Tensor with no values is ambiguous" if not input._a.size
-                           else "Boolean value of Tensor with more than one value is ambiguous")
+        raise RuntimeError(
+            "Boolean value of Tensor with no values is ambiguous"
+            if not input._a.size
+            else "Boolean value of Tensor with more than one value is ambiguous"
+        )
     return bool(input)
 
 
@@ -380,7 +441,11 @@ def is_same_size(input: Any, other: Any) -> bool:
 @method
 def is_set_to(self: Any, tensor: Any) -> bool:
     """Whether both look at the same memory in the same way."""
-    return self.data_ptr() == tensor.data_ptr() and self._a.shape == tensor._a.shape and self._a.strides == tensor._a.strides
+    return (
+        self.data_ptr() == tensor.data_ptr()
+        and self._a.shape == tensor._a.shape
+        and self._a.strides == tensor._a.strides
+    )
 
 
 @function(out=False)
@@ -413,11 +478,17 @@ def result_type(tensor1: Any, tensor2: Any) -> Any:
 
 # Settings that programs make and that need no more than being remembered
 
-_settings: dict[str, Any] = {"threads": None, "interop": 1, "deterministic": False, "precision": "highest", "warn": False}
+_settings: dict[str, Any] = {
+    "threads": None,
+    "interop": 1,
+    "deterministic": False,
+    "precision": "highest",
+    "warn": False,
+}
 
 
 @function(method=False, out=False)
-def set_num_threads(int: int) -> None:  # noqa: A002
+def set_num_threads(int: int) -> None:
     """Have large array work use so many threads."""
     if not isinstance(int, __import__("builtins").int):
         raise RuntimeError(f"set_num_threads expects an int, but got {int.__class__.__name__}")
@@ -430,11 +501,16 @@ def set_num_threads(int: int) -> None:  # noqa: A002
 def get_num_threads() -> int:
     """How many threads large array work uses."""
     import os
-    return _settings["threads"] or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    return (
+        _settings["threads"] or len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 @function(method=False, out=False)
-def set_num_interop_threads(int: int) -> None:  # noqa: A002
+def set_num_interop_threads(int: int) -> None:
     """Remembered; operations run one after another."""
     _settings["interop"] = int
 

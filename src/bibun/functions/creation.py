@@ -42,8 +42,12 @@ def finished(a: ndarray, requires_grad: bool) -> Any:
 # From data
 
 
-_SCALARS = {float: lambda: dtypes.default_np, int: lambda: np.dtype(np.int64), bool: lambda: np.dtype(bool),
-            complex: lambda: dtypes.default_complex.np}
+_SCALARS = {
+    float: lambda: dtypes.default_np,
+    int: lambda: np.dtype(np.int64),
+    bool: lambda: np.dtype(bool),
+    complex: lambda: dtypes.default_complex.np,
+}
 
 
 def infer(data: Any) -> Any:
@@ -57,7 +61,12 @@ def infer(data: Any) -> Any:
         return data.dtype
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{kind.__name__}'")
-    if isinstance(data, (list, tuple, builtins.range)) or hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, dict):
+    if (
+        isinstance(data, (list, tuple, builtins.range))
+        or hasattr(data, "__len__")
+        and hasattr(data, "__getitem__")
+        and not isinstance(data, dict)
+    ):
         found = None
         for x in data:
             d = infer(x)
@@ -99,8 +108,11 @@ def check_even(data: Any, shape: tuple[int, ...], level: int = 0) -> None:
             raise TypeError(f"not a sequence of numbers at dim {level}")
         return
     if not hasattr(data, "__len__"):
-        raise TypeError(f"must be real number, not {type(data).__name__}") if False else \
-            TypeError(f"expected a sequence at dim {level}, got {type(data).__name__}")
+        raise (
+            TypeError(f"must be real number, not {type(data).__name__}")
+            if False
+            else TypeError(f"expected a sequence at dim {level}, got {type(data).__name__}")
+        )
     if len(data) != shape[level]:
         raise ValueError(f"expected sequence of length {shape[level]} at dim {level} (got {len(data)})")
     if isinstance(data, (dispatch.Tensor, ndarray)):
@@ -127,9 +139,11 @@ def array_from(data: Any, d: Any, copy: bool = True) -> ndarray:
         try:
             return np.array(data, d) if kind is not complex or d.kind == "c" else _refuse_complex(d)
         except OverflowError:
-            if kind is int and d.kind in "iu" and -2**63 <= data < 2**64:
+            if kind is int and d.kind in "iu" and -(2**63) <= data < 2**64:
                 if data < 0 or d.itemsize == 8:
-                    raise RuntimeError(f"value cannot be converted to type {BY_NUMPY[d].name} without overflow") from None
+                    raise RuntimeError(
+                        f"value cannot be converted to type {BY_NUMPY[d].name} without overflow"
+                    ) from None
                 raise RuntimeError(f"value cannot be converted to type {BY_NUMPY[d].name} without overflow") from None
             raise RuntimeError("Overflow when unpacking long long") from None
     if isinstance(data, dispatch.Tensor):
@@ -150,7 +164,7 @@ def array_from(data: Any, d: Any, copy: bool = True) -> ndarray:
     inferred = infer(data) if d is None else d
     shape = shape_of(data)
     if d is not None:
-        infer(data)          # for its errors: strings, dictionaries
+        infer(data)  # for its errors: strings, dictionaries
     try:
         a = np.array(plain(data), inferred)
         if a.shape != shape:
@@ -173,13 +187,23 @@ def from_array(a: ndarray) -> ndarray:
     """The user's array as ours: an exact ndarray on the same memory, refused where PyTorch refuses."""
     dtypes.from_numpy(a.dtype)
     if any(s < 0 for s in a.strides):
-        raise ValueError("At least one of the strides in the given numpy array is negative, and tensors with negative strides are not currently "
-                         "supported. (You can probably work around this by making a copy of your array  with array.copy().) ")
+        raise ValueError(
+            "At least one of the strides in the given numpy array is negative, and tensors with negative strides are not currently "
+            "supported. (You can probably work around this by making a copy of your array  with array.copy().) "
+        )
     return a if a.__class__ is ndarray else a.view(ndarray)
 
 
 @function(**_plain)
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False, names: Any = None) -> Any:
+def tensor(
+    data: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    names: Any = None,
+) -> Any:
     """A tensor with a copy of ``data``: a number, nested sequences of numbers, an array or a tensor.
 
     >>> import bibun as torch
@@ -191,8 +215,13 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         dtype = checked(dtype, device, None, "tensor")
     if isinstance(data, dispatch.Tensor):
         import warnings
-        warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
-                      "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).", UserWarning, stacklevel=2)
+
+        warnings.warn(
+            "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
+            "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
+            UserWarning,
+            stacklevel=2,
+        )
     t = wrap(array_from(data, dtype))
     if requires_grad:
         t.requires_grad_()
@@ -209,11 +238,16 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
 
 
 @function(**_plain)
-def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Any:
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Any:
     """``obj`` as a tensor, sharing memory where that is possible and ``copy`` is not True."""
     if copy:
-        t = tensor(obj.detach() if isinstance(obj, dispatch.Tensor) else obj, dtype=dtype, device=device) if not isinstance(obj, dispatch.Tensor) \
+        t = (
+            tensor(obj.detach() if isinstance(obj, dispatch.Tensor) else obj, dtype=dtype, device=device)
+            if not isinstance(obj, dispatch.Tensor)
             else obj.detach().clone().to(dtype or obj.dtype)
+        )
     else:
         t = as_tensor(obj, dtype, device)
     if isinstance(t, dispatch.Tensor) and t._node is not None and not requires_grad:
@@ -222,7 +256,15 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
 
 
 @function(**_plain)
-def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, layout: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+def scalar_tensor(
+    s: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    layout: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Any:
     """A 0-d tensor of a number, of the default dtype unless told otherwise."""
     d = checked(dtype, device, layout, "scalar_tensor") or dtypes.default_np
     return finished(np.array(s, d), requires_grad)
@@ -298,7 +340,9 @@ def size_from(size: Any, name: str) -> tuple[int, ...]:
         try:
             n = n.__index__()
         except (AttributeError, TypeError):
-            raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of type {type(n).__name__} at pos {i}") from None
+            raise TypeError(
+                f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of type {type(n).__name__} at pos {i}"
+            ) from None
         if n < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(size)}")
         out.append(n)
@@ -306,12 +350,25 @@ def size_from(size: Any, name: str) -> tuple[int, ...]:
 
 
 def _filled(name: str, make: Any) -> Any:
-    def create(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-               requires_grad: bool = False, memory_format: Any = None, names: Any = None) -> Any:
+    def create(
+        *size: Any,
+        out: Any = None,
+        dtype: Any = None,
+        layout: Any = None,
+        device: Any = None,
+        pin_memory: bool = False,
+        requires_grad: bool = False,
+        memory_format: Any = None,
+        names: Any = None,
+    ) -> Any:
         if out is not None:
             given = size_from(size or ((),), name)
             return write_out(out, wrap(make(given, out._a.dtype if dtype is None else check_dtype(dtype, name).np)))
-        d = dtypes.default_np if dtype is None and device is None and layout is None else checked(dtype, device, layout, name) or dtypes.default_np
+        d = (
+            dtypes.default_np
+            if dtype is None and device is None and layout is None
+            else checked(dtype, device, layout, name) or dtypes.default_np
+        )
         t = wrap(make(size_from(size, name) if size else (), d))
         if requires_grad:
             t.requires_grad_()
@@ -321,8 +378,11 @@ def _filled(name: str, make: Any) -> Any:
         if not size and "size" in kwargs:
             size = (kwargs.pop("size"),)
         elif not size:
-            raise TypeError(f"{name}() received an invalid combination of arguments - got (), but expected (tuple of ints size, ...)")
+            raise TypeError(
+                f"{name}() received an invalid combination of arguments - got (), but expected (tuple of ints size, ...)"
+            )
         return create(*size, **kwargs)
+
     public.__name__ = public.__qualname__ = name
     return public
 
@@ -342,24 +402,52 @@ empty.__doc__ = "A tensor of the given size whose elements are whatever the memo
 
 
 @function(**_plain)
-def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-         requires_grad: bool = False, names: Any = None) -> Any:
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    names: Any = None,
+) -> Any:
     """A tensor of the given size, every element ``fill_value``; its dtype follows the value's type."""
     d = checked(dtype, device, layout, "full")
     if isinstance(fill_value, dispatch.Tensor):
         fill_value = fill_value.item()
     if d is None:
-        d = out._a.dtype if out is not None else dtypes.number_dtype(
-            bool if isinstance(fill_value, (bool, np.bool_)) else int if isinstance(fill_value, (int, np.integer))
-            else complex if isinstance(fill_value, complex) else float).np
+        d = (
+            out._a.dtype
+            if out is not None
+            else dtypes.number_dtype(
+                bool
+                if isinstance(fill_value, (bool, np.bool_))
+                else int
+                if isinstance(fill_value, (int, np.integer))
+                else complex
+                if isinstance(fill_value, complex)
+                else float
+            ).np
+        )
     given = size_from((size,) if not isinstance(size, (int, np.integer)) else ((size,),), "full")
     made = finished(np.full(given, fill_value, d), requires_grad)
     return made if out is None else write_out(out, made)
 
 
 @function(**_plain)
-def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
-                  pin_memory: bool = False) -> Any:
+def empty_strided(
+    size: Any,
+    stride: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Any:
     """An uninitialised tensor with the given sizes and strides (in elements)."""
     d = checked(dtype, device, layout, "empty_strided") or dtypes.default_np
     size, stride = tuple(size), tuple(stride)
@@ -370,8 +458,16 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
 
 
 @function(**_plain)
-def empty_permuted(size: Any, physical_layout: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
-                   pin_memory: bool = False) -> Any:
+def empty_permuted(
+    size: Any,
+    physical_layout: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Any:
     """An uninitialised tensor whose dimensions lie in memory in the order ``physical_layout``."""
     d = checked(dtype, device, layout, "empty_permuted") or dtypes.default_np
     a = np.empty([size[i] for i in physical_layout], d).transpose(np.argsort(physical_layout))
@@ -379,12 +475,24 @@ def empty_permuted(size: Any, physical_layout: Any, *, dtype: Any = None, layout
 
 
 def _like(name: str, make: Any) -> Any:
-    def create(input: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None,
-               pin_memory: bool = False) -> Any:
+    def create(
+        input: Any,
+        *,
+        dtype: Any = None,
+        layout: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+        memory_format: Any = None,
+        pin_memory: bool = False,
+    ) -> Any:
         if not isinstance(input, dispatch.Tensor):
             raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
         a = input._a
-        d = a.dtype if dtype is None and device is None and layout is None else checked(dtype, device, layout, name) or a.dtype
+        d = (
+            a.dtype
+            if dtype is None and device is None and layout is None
+            else checked(dtype, device, layout, name) or a.dtype
+        )
         made = make(a, dtype=d, order="C" if memory_format is dtypes.contiguous_format else "K")
         t = wrap(made)
         if memory_format is dtypes.channels_last:
@@ -392,6 +500,7 @@ def _like(name: str, make: Any) -> Any:
         if requires_grad:
             t.requires_grad_()
         return t
+
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"As `{name[:-5]}`, with the size and dtype of ``input``."
     return create
@@ -403,8 +512,17 @@ empty_like = function(_like("empty_like", np.empty_like), **_plain)
 
 
 @function(**_plain)
-def full_like(input: Any, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
-              memory_format: Any = None, pin_memory: bool = False) -> Any:
+def full_like(
+    input: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """As `full`, with the size and dtype of ``input``."""
     a = input._a
     d = checked(dtype, device, layout, "full_like") or a.dtype
@@ -417,12 +535,21 @@ def full_like(input: Any, fill_value: Any, *, dtype: Any = None, layout: Any = N
 
 
 def _new(name: str, make: Any) -> Any:
-    def create(self: Any, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
-               pin_memory: bool = False, **more: Any) -> Any:
+    def create(
+        self: Any,
+        *size: Any,
+        dtype: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+        layout: Any = None,
+        pin_memory: bool = False,
+        **more: Any,
+    ) -> Any:
         if not size and "size" in more:
             size = (more["size"],)
         d = checked(dtype, device, layout, name) or self._a.dtype
         return finished(make(size_from(size, name), d), requires_grad)
+
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"As `torch.{name[4:]}`, with this tensor's dtype."
     return method(create)
@@ -434,15 +561,32 @@ _new("new_empty", np.empty)
 
 
 @method
-def new_full(self: Any, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
-             pin_memory: bool = False) -> Any:
+def new_full(
+    self: Any,
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """As `torch.full`, with this tensor's dtype."""
     return full(size, fill_value, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
 
 @method
-def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
-               pin_memory: bool = False) -> Any:
+def new_tensor(
+    self: Any,
+    data: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """As `torch.tensor`, with this tensor's dtype."""
     if isinstance(data, dispatch.Tensor):
         data = data._a
@@ -450,8 +594,16 @@ def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, r
 
 
 @method
-def new_empty_strided(self: Any, size: Any, stride: Any, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-                      requires_grad: bool = False) -> Any:
+def new_empty_strided(
+    self: Any,
+    size: Any,
+    stride: Any,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Any:
     """As `torch.empty_strided`, with this tensor's dtype."""
     return empty_strided(size, stride, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
@@ -470,8 +622,18 @@ def number(x: Any) -> Any:
 
 
 @function(**_plain)
-def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-           pin_memory: bool = False, requires_grad: bool = False) -> Any:
+def arange(
+    *args: Any,
+    start: Any = None,
+    end: Any = None,
+    step: Any = None,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Any:
     """Numbers from ``start`` (0) up to, without, ``end``, in steps of ``step`` (1): ``arange([start,] end[, step])``.
 
     >>> import bibun as torch
@@ -479,21 +641,29 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
     tensor([1.0000, 1.5000, 2.0000])
     """
     if len(args) == 1 and end is None:
-        end, = args
+        (end,) = args
     elif args:
         given = [start, end, step]
         for i, x in enumerate(args):
             given[i] = x
         start, end, step = given
     if end is None:
-        raise TypeError("arange() received an invalid combination of arguments - it needs at least an end: arange([start,] end[, step])")
+        raise TypeError(
+            "arange() received an invalid combination of arguments - it needs at least an end: arange([start,] end[, step])"
+        )
     start, end, step = number(0 if start is None else start), number(end), number(1 if step is None else step)
     d = checked(dtype, device, layout, "arange")
     for x in (start, end, step):
         if isinstance(x, str) or not hasattr(x, "__float__"):
             raise TypeError(f"arange(): arguments must be Numbers, not {type(x).__name__}")
     if d is None:
-        d = out._a.dtype if out is not None else np.dtype(np.int64) if all(isinstance(x, int) for x in (start, end, step)) else dtypes.default_np
+        d = (
+            out._a.dtype
+            if out is not None
+            else np.dtype(np.int64)
+            if all(isinstance(x, int) for x in (start, end, step))
+            else dtypes.default_np
+        )
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if not all(math.isfinite(x) for x in (start, end)):
@@ -501,8 +671,11 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
     if (end - start) * (1 if step > 0 else -1) < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if d.kind in "iub":
-        a = np.arange(int(start), int(end), int(step)) if all(isinstance(x, int) for x in (start, end, step)) else \
-            (int(start) + np.arange(math.ceil((end - start) / step)) * int(step))
+        a = (
+            np.arange(int(start), int(end), int(step))
+            if all(isinstance(x, int) for x in (start, end, step))
+            else (int(start) + np.arange(math.ceil((end - start) / step)) * int(step))
+        )
         a = a.astype(d)
     else:
         count = math.ceil((end - start) / step)
@@ -512,12 +685,26 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
 
 
 @function(**_plain)
-def range(start: Any = 0, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-          requires_grad: bool = False) -> Any:
+def range(
+    start: Any = 0,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Any:
     """Numbers from ``start`` to ``end``, both included; deprecated for `arange`."""
     import warnings
-    warnings.warn("torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's range builtin. "
-                  "Instead, use torch.arange, which produces values in [start, end).", UserWarning, stacklevel=2)
+
+    warnings.warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's range builtin. "
+        "Instead, use torch.arange, which produces values in [start, end).",
+        UserWarning,
+        stacklevel=2,
+    )
     if end is None:
         start, end = 0, start
     d = checked(dtype, device, layout, "range") or dtypes.default_np
@@ -547,13 +734,29 @@ def _spaced(start: Any, end: Any, steps: int, d: Any) -> ndarray:
 def _space_dtype(start: Any, end: Any, dtype: Any, device: Any, layout: Any, out: Any, name: str) -> Any:
     d = checked(dtype, device, layout, name)
     if d is None:
-        d = out._a.dtype if out is not None else dtypes.default_complex.np if isinstance(start, complex) or isinstance(end, complex) else dtypes.default_np
+        d = (
+            out._a.dtype
+            if out is not None
+            else dtypes.default_complex.np
+            if isinstance(start, complex) or isinstance(end, complex)
+            else dtypes.default_np
+        )
     return d
 
 
 @function(**_plain)
-def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-             pin_memory: bool = False, requires_grad: bool = False) -> Any:
+def linspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Any:
     """``steps`` evenly spaced numbers from ``start`` to ``end``, both included."""
     start, end = number(start), number(end)
     d = _space_dtype(start, end, dtype, device, layout, out, "linspace")
@@ -562,8 +765,19 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
 
 
 @function(**_plain)
-def logspace(start: Any, end: Any, steps: int, base: Any = 10.0, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-             pin_memory: bool = False, requires_grad: bool = False) -> Any:
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: Any = 10.0,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Any:
     """``steps`` numbers from base**start to base**end, evenly spaced on a logarithmic scale."""
     start, end = number(start), number(end)
     d = _space_dtype(start, end, dtype, device, layout, out, "logspace")
@@ -574,8 +788,17 @@ def logspace(start: Any, end: Any, steps: int, base: Any = 10.0, *, out: Any = N
 
 
 @function(**_plain)
-def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-        requires_grad: bool = False) -> Any:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Any:
     """The n×n (or n×m) identity matrix."""
     d = checked(dtype, device, layout, "eye") or (dtypes.default_np if out is None else out._a.dtype)
     if n < 0 or m is not None and m < 0:
@@ -585,9 +808,12 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
 
 
 def _indices(name: str, make: Any) -> Any:
-    def create(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None) -> Any:
+    def create(
+        row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None
+    ) -> Any:
         d = checked(dtype, device, layout, name) or np.dtype(np.int64)
         return wrap(np.stack(make(row, offset, col)).astype(d))
+
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"The indices of the {'lower' if 'l' in name[:4] else 'upper'} triangle of a row×col matrix, 2×N."
     return create

@@ -15,12 +15,45 @@ from ..autograd.dispatch import wrap
 from .register import FUNCTIONS
 
 #: NumPy's names where they differ from ours.
-UFUNCS = {"multiply": "mul", "subtract": "sub", "true_divide": "div", "divide": "div", "power": "pow", "float_power": "float_power", "absolute": "abs",
-          "negative": "neg", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh",
-          "arctanh": "atanh", "conjugate": "conj", "equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt",
-          "greater_equal": "ge", "invert": "bitwise_not", "left_shift": "bitwise_left_shift", "right_shift": "bitwise_right_shift", "rint": "round",
-          "fabs": "abs", "degrees": "rad2deg", "radians": "deg2rad"}
-REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "amax", "minimum": "amin", "logical_and": "all", "logical_or": "any"}
+UFUNCS = {
+    "multiply": "mul",
+    "subtract": "sub",
+    "true_divide": "div",
+    "divide": "div",
+    "power": "pow",
+    "float_power": "float_power",
+    "absolute": "abs",
+    "negative": "neg",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "arcsinh": "asinh",
+    "arccosh": "acosh",
+    "arctanh": "atanh",
+    "conjugate": "conj",
+    "equal": "eq",
+    "not_equal": "ne",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "invert": "bitwise_not",
+    "left_shift": "bitwise_left_shift",
+    "right_shift": "bitwise_right_shift",
+    "rint": "round",
+    "fabs": "abs",
+    "degrees": "rad2deg",
+    "radians": "deg2rad",
+}
+REDUCTIONS = {
+    "add": "sum",
+    "multiply": "prod",
+    "maximum": "amax",
+    "minimum": "amin",
+    "logical_and": "all",
+    "logical_or": "any",
+}
 NUMPY_FUNCTIONS = {"concatenate": "cat", "absolute": "abs", "expand_dims": "unsqueeze", "matmul": "matmul"}
 RENAMED = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction"}
 
@@ -58,7 +91,9 @@ def array_ufunc(ufunc: Any, method: str, inputs: Any, kwargs: Any) -> Any:
         axis = kwargs.pop("axis", 0)
         keepdim = kwargs.pop("keepdims", False)
         dtype = kwargs.pop("dtype", None)
-        result = FUNCTIONS[REDUCTIONS[ufunc.__name__]](tensors(inputs[0]), *([] if axis is None else [axis]), **({"keepdim": True} if keepdim else {}))
+        result = FUNCTIONS[REDUCTIONS[ufunc.__name__]](
+            tensors(inputs[0]), *([] if axis is None else [axis]), **({"keepdim": True} if keepdim else {})
+        )
         return _into(out, result if dtype is None else result.to(dtype))
     result = getattr(ufunc, method)(*map(arrays, inputs), **{k: arrays(v) for k, v in kwargs.items()})
     return _into(out, tuple(map(wrap, result)) if isinstance(result, tuple) else wrap(result))
@@ -67,7 +102,7 @@ def array_ufunc(ufunc: Any, method: str, inputs: Any, kwargs: Any) -> Any:
 def _into(out: Any, result: Any) -> Any:
     if out is None or out == (None,):
         return result
-    o, = out
+    (o,) = out
     if isinstance(o, dispatch.Tensor):
         return o.copy_(result)
     np.copyto(o, result.numpy())

@@ -7,18 +7,53 @@ from typing import Any
 
 #: name -> module under the package.
 HOMES: dict[str, str] = {
-    "save": "serialization", "load": "serialization", "Generator": "functions.random", "vmap": "func", "compile": "compiler",
-    **dict.fromkeys((
-        "UntypedStorage", "TypedStorage", "DoubleStorage", "FloatStorage", "HalfStorage", "LongStorage", "IntStorage", "ShortStorage",
-        "CharStorage", "ByteStorage", "BoolStorage", "BFloat16Storage", "ComplexDoubleStorage", "ComplexFloatStorage",
-    ), "storage"),
-    "autocast": "amp", "set_printoptions": "printing", "get_printoptions": "printing",
-    **dict.fromkeys((
-        "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "get_autocast_cpu_dtype",
-        "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
-        "set_autocast_cache_enabled", "set_autocast_cpu_dtype", "set_autocast_cpu_enabled", "set_autocast_dtype",
-        "set_autocast_enabled", "set_autocast_gpu_dtype",
-    ), "amp.autocast_mode"),
+    "save": "serialization",
+    "load": "serialization",
+    "Generator": "functions.random",
+    "vmap": "func",
+    "compile": "compiler",
+    **dict.fromkeys(
+        (
+            "UntypedStorage",
+            "TypedStorage",
+            "DoubleStorage",
+            "FloatStorage",
+            "HalfStorage",
+            "LongStorage",
+            "IntStorage",
+            "ShortStorage",
+            "CharStorage",
+            "ByteStorage",
+            "BoolStorage",
+            "BFloat16Storage",
+            "ComplexDoubleStorage",
+            "ComplexFloatStorage",
+        ),
+        "storage",
+    ),
+    "autocast": "amp",
+    "set_printoptions": "printing",
+    "get_printoptions": "printing",
+    **dict.fromkeys(
+        (
+            "autocast_decrement_nesting",
+            "autocast_increment_nesting",
+            "clear_autocast_cache",
+            "get_autocast_cpu_dtype",
+            "get_autocast_dtype",
+            "get_autocast_gpu_dtype",
+            "is_autocast_cache_enabled",
+            "is_autocast_cpu_enabled",
+            "is_autocast_enabled",
+            "set_autocast_cache_enabled",
+            "set_autocast_cpu_dtype",
+            "set_autocast_cpu_enabled",
+            "set_autocast_dtype",
+            "set_autocast_enabled",
+            "set_autocast_gpu_dtype",
+        ),
+        "amp.autocast_mode",
+    ),
 }
 
 

@@ -116,7 +116,7 @@ def in_memory(ufunc: Any, general: Callable[..., Any], name: str, operator: bool
                 token = quiet(IGNORE)
                 try:
                     ufunc(a, b, out=a)
-                except (ValueError, TypeError, OverflowError):      # shapes apart, memory that must not be written
+                except (ValueError, TypeError, OverflowError):  # shapes apart, memory that must not be written
                     return general(self, other)
                 finally:
                     restore(token)

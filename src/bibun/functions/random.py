@@ -72,8 +72,13 @@ def set_rng_state(new_state: Any) -> None:
 
 
 @contextlib.contextmanager
-def fork_rng(devices: Any = None, enabled: bool = True, _caller: str = "fork_rng", _devices_kw: str = "devices",
-             device_type: str = "cuda") -> Iterator[None]:
+def fork_rng(
+    devices: Any = None,
+    enabled: bool = True,
+    _caller: str = "fork_rng",
+    _devices_kw: str = "devices",
+    device_type: str = "cuda",
+) -> Iterator[None]:
     """A ``with`` block that leaves the stream as it found it."""
     if not enabled:
         yield
@@ -103,17 +108,31 @@ def _options(dtype: Any, device: Any, layout: Any, out: Any, name: str) -> Any:
 
 
 def _factory(name: str, draw: Any) -> Any:
-    def create(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
-               pin_memory: bool = False, names: Any = None, memory_format: Any = None, **more: Any) -> Any:
+    def create(
+        *size: Any,
+        generator: Any = None,
+        out: Any = None,
+        dtype: Any = None,
+        layout: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+        pin_memory: bool = False,
+        names: Any = None,
+        memory_format: Any = None,
+        **more: Any,
+    ) -> Any:
         if not size:
             if "size" not in more:
-                raise TypeError(f"{name}() received an invalid combination of arguments - got (), but expected (tuple of ints size, ...)")
+                raise TypeError(
+                    f"{name}() received an invalid combination of arguments - got (), but expected (tuple of ints size, ...)"
+                )
             size = (more["size"],)
         d = _options(dtype, device, layout, out, name)
         t = drawn(lambda shape: draw(generator, shape, d), size_from(size, name))
         if requires_grad:
             t.requires_grad_()
         return t if out is None else write_out(out, t)
+
     create.__name__ = create.__qualname__ = name
     return create
 
@@ -125,8 +144,17 @@ randn.__doc__ = "A tensor of the given size with numbers drawn from the standard
 
 
 def _like(name: str, fill: Any) -> Any:
-    def create(input: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None,
-               pin_memory: bool = False, generator: Any = None) -> Any:
+    def create(
+        input: Any,
+        *,
+        dtype: Any = None,
+        layout: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+        memory_format: Any = None,
+        pin_memory: bool = False,
+        generator: Any = None,
+    ) -> Any:
         if not isinstance(input, dispatch.Tensor):
             raise argument_error(name, "input", 1, "Tensor", input)
         d = checked(dtype, device, layout, name) or input._a.dtype
@@ -136,6 +164,7 @@ def _like(name: str, fill: Any) -> Any:
         else:
             t = wrap(fill(generator, np.empty_like(input._a, dtype=d) if shape else np.empty(shape, d)))
         return t.requires_grad_() if requires_grad else t
+
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"As `{name[:-5]}`, with the size and dtype of ``input``."
     return create
@@ -150,7 +179,13 @@ def _bounds(args: tuple[Any, ...], more: dict[str, Any], name: str, count: int) 
     given = list(args)
     low, high = more.pop("low", None), more.pop("high", None)
     numbers = []
-    while given and isinstance(given[0], (int, float, np.integer)) or given and isinstance(given[0], dispatch.Tensor) and not given[0]._a.ndim:
+    while (
+        given
+        and isinstance(given[0], (int, float, np.integer))
+        or given
+        and isinstance(given[0], dispatch.Tensor)
+        and not given[0]._a.ndim
+    ):
         numbers.append(int(given.pop(0)))
     if high is None:
         if not numbers:
@@ -162,8 +197,17 @@ def _bounds(args: tuple[Any, ...], more: dict[str, Any], name: str, count: int) 
 
 
 @function(**_plain)
-def randint(*args: Any, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
-            pin_memory: bool = False, **more: Any) -> Any:
+def randint(
+    *args: Any,
+    generator: Any = None,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    **more: Any,
+) -> Any:
     """Integers drawn evenly from [low, high): ``randint([low=0,] high, size)``.
 
     >>> import bibun as torch
@@ -175,7 +219,9 @@ def randint(*args: Any, generator: Any = None, out: Any = None, dtype: Any = Non
     (low, high), rest = _bounds(args, more, "randint", 1)
     if size is None:
         if not rest:
-            raise TypeError("randint() received an invalid combination of arguments - it needs a size: randint([low,] high, size)")
+            raise TypeError(
+                "randint() received an invalid combination of arguments - it needs a size: randint([low,] high, size)"
+            )
         size = rest[0]
     d = checked(dtype, device, layout, "randint") or (np.dtype(np.int64) if out is None else out._a.dtype)
     t = drawn(lambda shape: stream.randint(generator, shape, low, high, d), size_from((size,), "randint"))
@@ -185,8 +231,17 @@ def randint(*args: Any, generator: Any = None, out: Any = None, dtype: Any = Non
 
 
 @function(**_plain)
-def randint_like(input: Any, *args: Any, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
-                 memory_format: Any = None, pin_memory: bool = False, **more: Any) -> Any:
+def randint_like(
+    input: Any,
+    *args: Any,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+    pin_memory: bool = False,
+    **more: Any,
+) -> Any:
     """As `randint`, with the size and dtype of ``input``: ``randint_like(input, [low=0,] high)``."""
     (low, high), _ = _bounds(args, more, "randint_like", 1)
     d = checked(dtype, device, layout, "randint_like") or input._a.dtype
@@ -195,24 +250,53 @@ def randint_like(input: Any, *args: Any, dtype: Any = None, layout: Any = None, 
 
 
 @function(**_plain)
-def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-             requires_grad: bool = False) -> Any:
+def randperm(
+    n: int,
+    *,
+    generator: Any = None,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Any:
     """The integers from 0 to n - 1 in random order."""
     d = checked(dtype, device, layout, "randperm") or (np.dtype(np.int64) if out is None else out._a.dtype)
-    made = drawn(lambda shape: stream.randperm(generator, n, d), (n,)) if not dispatch.busy[0] else finished(stream.randperm(generator, n, d), False)
+    made = (
+        drawn(lambda shape: stream.randperm(generator, n, d), (n,))
+        if not dispatch.busy[0]
+        else finished(stream.randperm(generator, n, d), False)
+    )
     return made if out is None else write_out(out, made)
 
 
 @function(**_plain)
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-           requires_grad: bool = False, pin_memory: bool = False) -> Any:
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Any = None,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Any:
     """Normal numbers with the given means and standard deviations, tensors or numbers (then ``size`` is needed)."""
     tensors = [x for x in (mean, std) if isinstance(x, dispatch.Tensor)]
     if not tensors:
         if size is None:
-            raise TypeError("normal() received an invalid combination of arguments - with numbers for mean and std it needs a size")
+            raise TypeError(
+                "normal() received an invalid combination of arguments - with numbers for mean and std it needs a size"
+            )
         d = _options(dtype, device, layout, out, "normal")
-        t = drawn(lambda shape: stream.normal_(generator, np.empty(shape, d), float(mean), float(std)), size_from((size,), "normal"))
+        t = drawn(
+            lambda shape: stream.normal_(generator, np.empty(shape, d), float(mean), float(std)),
+            size_from((size,), "normal"),
+        )
     else:
         a = mean._a if isinstance(mean, dispatch.Tensor) else mean
         b = std._a if isinstance(std, dispatch.Tensor) else std
@@ -222,7 +306,11 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None
         if state.grad and any(x._node is not None for x in tensors):
             # PyTorch records the draw, with a gradient of zero.
             full = [x if x._a.shape == shape else x.expand(shape) for x in tensors if x._node is not None]
-            t = apply(_drawn(), (full[0], t)) if len(full) == 1 else apply(_drawn(), (full[0], apply(_drawn(), (full[1], t))))
+            t = (
+                apply(_drawn(), (full[0], t))
+                if len(full) == 1
+                else apply(_drawn(), (full[0], apply(_drawn(), (full[1], t))))
+            )
     if requires_grad:
         t.requires_grad_()
     return t if out is None else write_out(out, t)
@@ -245,6 +333,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
 def _drawn() -> Any:
     """The primitive that records that a draw comes from a tensor, with a gradient of zero."""
     from ..ops.primitive import REGISTRY
+
     return REGISTRY["drawn_from"]
 
 
@@ -282,16 +371,21 @@ def standard_gamma(input: Any, generator: Any = None) -> Any:
 
 def _filling(name: str, fill: Any, parameters: tuple[str, ...], defaults: tuple[Any, ...]) -> None:
     """``Tensor.<name>``: overwrite with drawn numbers."""
+
     def call(self: Any, *args: Any, generator: Any = None, **more: Any) -> Any:
         if len(args) > len(parameters):
             raise TypeError(f"{name}() takes at most {len(parameters)} arguments ({len(args)} given)")
         for parameter in more:
             if parameter not in parameters:
                 raise TypeError(f"{name}() got an unexpected keyword argument '{parameter}'")
-        given = tuple(args[i] if i < len(args) else more.get(p, d) for i, (p, d) in enumerate(zip(parameters, defaults)))
+        given = tuple(
+            args[i] if i < len(args) else more.get(p, d) for i, (p, d) in enumerate(zip(parameters, defaults))
+        )
         check_writable(self)
         if dispatch.busy[0]:
-            return self.copy_(drawn(lambda shape: fill(generator, np.empty(shape, self._a.dtype), *given), self._a.shape))
+            return self.copy_(
+                drawn(lambda shape: fill(generator, np.empty(shape, self._a.dtype), *given), self._a.shape)
+            )
         a = self._a
         if state.grad and (self._node is not None or self._view is not None and self._view[0]._node is not None):
             made = apply(fills.zero, (self,))
@@ -303,6 +397,7 @@ def _filling(name: str, fill: Any, parameters: tuple[str, ...], defaults: tuple[
         f = user_frame(2)
         written(a, f.f_code, f.f_lasti)
         return self
+
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"Overwrite this tensor with drawn numbers; parameters: {', '.join(parameters)}."
     METHODS[name] = call
@@ -328,7 +423,11 @@ def random_(self: Any, *args: Any, generator: Any = None, **more: Any) -> Any:
     a = self._a
     if low is None and high is not None:
         low = 0
-    made = self if not dispatch.busy[0] else drawn(lambda shape: stream.random_(generator, np.empty(shape, a.dtype), low, high), a.shape)
+    made = (
+        self
+        if not dispatch.busy[0]
+        else drawn(lambda shape: stream.random_(generator, np.empty(shape, a.dtype), low, high), a.shape)
+    )
     if made is not self:
         return self.copy_(made)
     stream.random_(generator, a, low, high)
@@ -343,7 +442,9 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     check_writable(self)
     value = p._a if isinstance(p, dispatch.Tensor) else p
     if dispatch.busy[0]:
-        return self.copy_(drawn(lambda shape: stream.bernoulli_(generator, np.empty(shape, self._a.dtype), value), self._a.shape))
+        return self.copy_(
+            drawn(lambda shape: stream.bernoulli_(generator, np.empty(shape, self._a.dtype), value), self._a.shape)
+        )
     if state.grad and self._node is not None:
         made = apply(fills.zero, (self,))
         made._a = stream.bernoulli_(generator, np.empty_like(self._a), value)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import dispatch
-from ..autograd.dispatch import apply, busy, make_binary, make_unary
+from ..autograd.dispatch import apply, make_binary, make_unary
 from ..autograd.inplace import assign, check_writable, stand_in
 from ..autograd.modes import state
 from ..backends import cpu
@@ -28,7 +28,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 METHODS: dict[str, Any] = {}
 
 #: Operations that cannot overflow, divide by zero or be invalid on ordinary values: spared the switching-off of warnings.
-QUIET = frozenset("add subtract multiply negative abs tanh sin cos sign floor ceil trunc maximum minimum positive rint rsub square".split())
+QUIET = frozenset(
+    "add subtract multiply negative abs tanh sin cos sign floor ceil trunc maximum minimum positive rint rsub square".split()
+)
 
 
 def requires_grad(x: Any) -> bool:
@@ -37,13 +39,17 @@ def requires_grad(x: Any) -> bool:
 
 def inplace_of(plain: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The in-place form: run ``plain`` on the tensor, write the result back, rebase its history."""
+
     @functools.wraps(plain)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         check_writable(self)
         source = self
-        if state.grad and (self._node is not None or any(map(requires_grad, args)) or any(map(requires_grad, kwargs.values()))):
+        if state.grad and (
+            self._node is not None or any(map(requires_grad, args)) or any(map(requires_grad, kwargs.values()))
+        ):
             source = stand_in(self)
         return assign(self, plain(source, *args, **kwargs))
+
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"In-place version of `{plain.__name__}`."
     return call
@@ -56,26 +62,42 @@ def write_out(out: Any, result: Any) -> Any:
             raise TypeError(f"out= must be a tuple of {len(result)} tensors")
         for o, r in zip(out, result):
             write_out(o, r)
-        return result.__class__(out) if result.__class__ is tuple else type(result)(*out) if hasattr(result, "_fields") else type(result)(out)
+        return (
+            result.__class__(out)
+            if result.__class__ is tuple
+            else type(result)(*out)
+            if hasattr(result, "_fields")
+            else type(result)(out)
+        )
     if not isinstance(out, dispatch.Tensor):
         raise TypeError(f"argument 'out' must be Tensor, not {type(out).__name__}")
     if not isinstance(result, dispatch.Tensor):
         return result
     if state.grad and (out._node is not None or result._node is not None):
         if out._node is not None or any(True for _ in (1,) if result._node is not None):
-            raise RuntimeError("functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.")
+            raise RuntimeError(
+                "functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad."
+            )
     source = result._a
     if source.dtype != out._a.dtype:
         from .. import dtypes
+
         if not dtypes.can_cast(dtypes.BY_NUMPY[source.dtype], out.dtype):
-            raise RuntimeError(f"result type {result.dtype.scalar_name} can't be cast to the desired output type {out.dtype.scalar_name}")
+            raise RuntimeError(
+                f"result type {result.dtype.scalar_name} can't be cast to the desired output type {out.dtype.scalar_name}"
+            )
     if source.shape != out._a.shape:
         if out._a.size:
             import warnings
-            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out._a.shape)}, which does not match the "
-                          f"required output shape {list(source.shape)}. This behavior is deprecated, and in a future PyTorch release outputs will "
-                          "not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, inplace, to "
-                          "zero elements with t.resize_(0).", UserWarning, stacklevel=4)
+
+            warnings.warn(
+                f"An output with one or more elements was resized since it had shape {list(out._a.shape)}, which does not match the "
+                f"required output shape {list(source.shape)}. This behavior is deprecated, and in a future PyTorch release outputs will "
+                "not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, inplace, to "
+                "zero elements with t.resize_(0).",
+                UserWarning,
+                stacklevel=4,
+            )
         out._a = np.empty(source.shape, out._a.dtype)
     before, state.grad = state.grad, False
     try:
@@ -87,16 +109,26 @@ def write_out(out: Any, result: Any) -> Any:
 
 def with_out(plain: Callable[..., Any]) -> Callable[..., Any]:
     """``plain`` with an ``out=`` argument."""
+
     @functools.wraps(plain)
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is None:
             return plain(*args, **kwargs)
         return write_out(out, plain(*args, **kwargs))
+
     return call
 
 
-def function(plain: Any = None, *, name: str | None = None, method: bool = True, inplace: bool = False, aliases: str = "", out: bool = True,
-             space: str = "") -> Any:
+def function(
+    plain: Any = None,
+    *,
+    name: str | None = None,
+    method: bool = True,
+    inplace: bool = False,
+    aliases: str = "",
+    out: bool = True,
+    space: str = "",
+) -> Any:
     """Declare a public function: decorator or direct call. See the module's page.
 
     Args:
@@ -104,7 +136,9 @@ def function(plain: Any = None, *, name: str | None = None, method: bool = True,
         separated by spaces. out: whether ``out=`` is accepted. space: the submodule it belongs to (``"special"``).
     """
     if plain is None:
-        return functools.partial(function, name=name, method=method, inplace=inplace, aliases=aliases, out=out, space=space)
+        return functools.partial(
+            function, name=name, method=method, inplace=inplace, aliases=aliases, out=out, space=space
+        )
     own = name or plain.__name__.rstrip("_")
     public = with_out(plain) if out else plain
     for each in (own, *aliases.split()):
@@ -146,18 +180,29 @@ def array_function_of(prim: Primitive) -> Any:
             return ufunc
     run = prim.run
     if len(prim.arrays) == 1:
+
         def one(x: Any, out: Any) -> Any:
             r = run(cpu, x)
             return r if r.__class__ is np.ndarray else np.asarray(r)
+
         return one
 
     def two(x: Any, y: Any, out: Any) -> Any:
         r = run(cpu, x, y)
         return r if r.__class__ is np.ndarray else np.asarray(r)
+
     return two
 
 
-def unary(prim: Primitive, *, name: str | None = None, aliases: str = "", method: bool = True, inplace: bool = True, space: str = "") -> Any:
+def unary(
+    prim: Primitive,
+    *,
+    name: str | None = None,
+    aliases: str = "",
+    method: bool = True,
+    inplace: bool = True,
+    space: str = "",
+) -> Any:
     """The public function of an elementwise primitive of one operand: ``torch.exp(input, *, out=None)`` and its kin."""
     call = make_unary(prim, array_function_of(prim), prim.name not in QUIET)
     call.__name__ = call.__qualname__ = name or prim.name
@@ -165,12 +210,21 @@ def unary(prim: Primitive, *, name: str | None = None, aliases: str = "", method
 
     def public(input: Any, *, out: Any = None) -> Any:
         return call(input) if out is None else write_out(out, call(input))
+
     public.__name__ = public.__qualname__ = call.__name__
     public.__doc__ = prim.doc
     return _enter(call, public, aliases, method, inplace, space)
 
 
-def binary(prim: Primitive, *, name: str | None = None, aliases: str = "", method: bool = True, inplace: bool = True, space: str = "") -> Any:
+def binary(
+    prim: Primitive,
+    *,
+    name: str | None = None,
+    aliases: str = "",
+    method: bool = True,
+    inplace: bool = True,
+    space: str = "",
+) -> Any:
     """The public function of an elementwise primitive of two operands: ``torch.mul(input, other, *, out=None)``."""
     call = make_binary(prim, array_function_of(prim), prim.name not in QUIET)
     call.__name__ = call.__qualname__ = name or prim.name
@@ -178,6 +232,7 @@ def binary(prim: Primitive, *, name: str | None = None, aliases: str = "", metho
 
     def public(input: Any, other: Any, *, out: Any = None) -> Any:
         return call(input, other) if out is None else write_out(out, call(input, other))
+
     public.__name__ = public.__qualname__ = call.__name__
     public.__doc__ = prim.doc
     return _enter(call, public, aliases, method, inplace, space)

@@ -35,7 +35,8 @@ def rectified_gradient(xp, grad, result):
 
 
 rectified_gradient.derivative(
-    grad=lambda xp, g, result: xp.rectified_gradient(g, result), result=lambda xp, g: xp.zeros_like(g))
+    grad=lambda xp, g, result: xp.rectified_gradient(g, result), result=lambda xp, g: xp.zeros_like(g)
+)
 relu.derivative(x=lambda xp, g, out: xp.rectified_gradient(g, out))
 
 
@@ -73,7 +74,8 @@ def hardtanh(xp, x, /, min_val, max_val):
 
 
 hardtanh.derivative(
-    x=lambda xp, g, x, min_val, max_val: xp.stepwise(xp.where((x <= min_val) | (x >= max_val), 0, g), x))
+    x=lambda xp, g, x, min_val, max_val: xp.stepwise(xp.where((x <= min_val) | (x >= max_val), 0, g), x)
+)
 
 
 @elementwise
@@ -120,7 +122,8 @@ def prelu(xp, x, weight):
 
 prelu.derivative(
     x=lambda xp, g, x, weight: xp.stepwise(xp.where(x > 0, g, weight * g), x),
-    weight=lambda xp, g, x: xp.where(x > 0, 0, x * g))
+    weight=lambda xp, g, x: xp.where(x > 0, 0, x * g),
+)
 
 
 @elementwise(grad="RreluWithNoise", refuses="c")
@@ -141,8 +144,11 @@ def elu(xp, x, /, alpha, scale, input_scale):
     return xp.where(x > 0, x * scale, xp.expm1(xp.minimum(x, xp.zeros_like(x)) * input_scale) * (alpha * scale))
 
 
-elu.derivative(x=lambda xp, g, x, alpha, scale, input_scale: xp.where(
-    x > 0, g * scale, g * xp.exp(xp.where(x < 0, x, 0) * input_scale) * (alpha * scale * input_scale)))
+elu.derivative(
+    x=lambda xp, g, x, alpha, scale, input_scale: xp.where(
+        x > 0, g * scale, g * xp.exp(xp.where(x < 0, x, 0) * input_scale) * (alpha * scale * input_scale)
+    )
+)
 
 
 @elementwise(grad="Celu", refuses="c")
@@ -271,8 +277,10 @@ softmax.derivative(x=lambda xp, g, out, axis: xp.softmax_gradient(g, out, axis))
 softmax.tangent(lambda xp, t_x, out, axis: xp.softmax_gradient(t_x, out, axis))
 softmax_gradient.derivative(
     grad=lambda xp, g, result, axis: xp.softmax_gradient(g, result, axis),
-    result=lambda xp, g, grad, result, axis: (g * (grad - total(xp, grad * result, axis))
-                                              - grad * total(xp, g * result, axis)))
+    result=lambda xp, g, grad, result, axis: (
+        g * (grad - total(xp, grad * result, axis)) - grad * total(xp, g * result, axis)
+    ),
+)
 
 
 @primitive(axes="axis")
@@ -291,4 +299,5 @@ log_softmax.derivative(x=lambda xp, g, out, axis: xp.log_softmax_gradient(g, out
 log_softmax.tangent(lambda xp, t_x, out, axis: t_x - total(xp, xp.exp(out) * t_x, axis))
 log_softmax_gradient.derivative(
     grad=lambda xp, g, result, axis: g - total(xp, xp.exp(result) * g, axis),
-    result=lambda xp, g, grad, result, axis: -g * xp.exp(result) * total(xp, grad, axis))
+    result=lambda xp, g, grad, result, axis: -g * xp.exp(result) * total(xp, grad, axis),
+)

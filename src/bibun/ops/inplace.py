@@ -34,9 +34,7 @@ def copy_into(xp, x, source):
 
 
 copy_into.grad_name = "CopyBackwards"
-copy_into.derivative(
-    x=lambda xp, g: xp.zeros_like(g),
-    source=lambda xp, g, source_shape, source_dtype: g)
+copy_into.derivative(x=lambda xp, g: xp.zeros_like(g), source=lambda xp, g, source_shape, source_dtype: g)
 copy_into.tangent(lambda xp, t_source, x_shape: None if t_source is None else xp.broadcast_to(t_source, x_shape))
 
 

@@ -48,7 +48,7 @@ class Rule:
 
     def __init__(self, call: Callable[..., Any]):
         code = call.__code__
-        names = code.co_varnames[:code.co_argcount]
+        names = code.co_varnames[: code.co_argcount]
         self.takes_xp = bool(names) and names[0] == "xp"
         self.needs: tuple[str, ...] = names[1:] if self.takes_xp else names
         self.plain = call
@@ -77,9 +77,23 @@ class Primitive:
         tangent_kind: ``elementwise``, ``linear``, ``multilinear``, ``rule`` or ``derived`` (from the derivative).
     """
 
-    def __init__(self, run: Callable[..., Any], *, name: str | None = None, grad: str | None = None, family: str = "primitive",
-                 kind: str | None = None, variadic: bool = False, outputs: Iterable[str] = ("out",), several: bool = False,
-                 nondiff: Iterable[str] = (), tangent: str = "derived", axes: str = "", shapes: str = "", refuses: str = ""):
+    def __init__(
+        self,
+        run: Callable[..., Any],
+        *,
+        name: str | None = None,
+        grad: str | None = None,
+        family: str = "primitive",
+        kind: str | None = None,
+        variadic: bool = False,
+        outputs: Iterable[str] = ("out",),
+        several: bool = False,
+        nondiff: Iterable[str] = (),
+        tangent: str = "derived",
+        axes: str = "",
+        shapes: str = "",
+        refuses: str = "",
+    ):
         self.run = run
         self.name = name or run.__name__.rstrip("_")
         self.grad_name = (grad or camel(self.name)) + ("" if grad and grad[-1].isdigit() else "Backward0")
@@ -91,13 +105,13 @@ class Primitive:
         self.nondiff = frozenset(nondiff.split() if isinstance(nondiff, str) else nondiff)
         self.refuses = refuses
         self.doc = run.__doc__
-        code = run.__code__     # read directly: `inspect` costs more to import than all entries together
-        names = code.co_varnames[1:code.co_argcount]
+        code = run.__code__  # read directly: `inspect` costs more to import than all entries together
+        names = code.co_varnames[1 : code.co_argcount]
         count = code.co_posonlyargcount - 1 if code.co_posonlyargcount else len(names)
         self.arrays = names[:count]
         self.static = names[count:]
         values = run.__defaults__ or ()
-        self.defaults = dict(zip(names[len(names) - len(values):], values))
+        self.defaults = dict(zip(names[len(names) - len(values) :], values))
         self.derivatives: dict[str, Rule] = {}
         self.tangent_kind = tangent
         self.tangent_rule: Rule | None = None
@@ -106,7 +120,7 @@ class Primitive:
         self.batch_shapes = tuple(shapes.split())
         self.native_form: Callable[..., Any] | None = None
         self.domain: tuple[Any, ...] = ()
-        self.node_class: Any = None          # made by the floor above when the first node is recorded
+        self.node_class: Any = None  # made by the floor above when the first node is recorded
 
     # the rules
 
@@ -169,8 +183,8 @@ class Primitive:
         n = len(self.arrays)
         arrays, static = args[:n], args[n:]
         if len(arrays) < n:
-            arrays += tuple(kwargs.pop(name) for name in self.arrays[len(arrays):])
-        for name in self.static[len(static):]:
+            arrays += tuple(kwargs.pop(name) for name in self.arrays[len(arrays) :])
+        for name in self.static[len(static) :]:
             static += (kwargs.pop(name) if name in kwargs else self.defaults[name],)
         if kwargs:
             raise TypeError(f"{self.name} got unknown arguments {sorted(kwargs)}")
@@ -192,6 +206,7 @@ def declare(**options: Any) -> Callable[[Callable[..., Any]], Primitive]:
             raise TypeError(f"a primitive named {made.name} is declared twice")
         REGISTRY[made.name] = made
         return made
+
     return make
 
 
