@@ -613,6 +613,8 @@ class Tensor:
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not (getattr(func, "__module__", None) or "").startswith("bibun"):
+            return NotImplemented  # another library's function was handed our tensors
         return func(*args, **(kwargs or {}))
 
 
