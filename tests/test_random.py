@@ -152,7 +152,7 @@ def test_threads_share_one_stream(g):
     assert np.array_equal(np.sort(np.concatenate(parts)), expected)
 
 
-@pytest.mark.parametrize("n", [2, 10, 1499, 1500, 5000, 65535, 65537, 200000])
+@pytest.mark.parametrize("n", [2, 10, 699, 700, 5000, 65535, 65537, 200000])
 def test_permutations_are_swaps_in_turn(g, n):
     """The way without a loop gives what the loop gives."""
     from bibun.random.uniform import _inside_out, _swapped
@@ -161,7 +161,7 @@ def test_permutations_are_swaps_in_turn(g, n):
     order = list(range(n))
     for i, k in enumerate(targets.tolist()):
         order[i], order[k] = order[k], order[i]
-    assert _swapped(targets.astype(np.uint32), n).tolist() == order
+    assert _swapped(targets, n).tolist() == order
 
     # from 2^32/20 elements on: held against torch.randperm(214748364) by hand, which takes ten gigabytes
     targets = np.random.default_rng(n).integers(0, np.arange(1, n + 1))
@@ -416,7 +416,7 @@ def test_random_ranges_of_floats_drawn():
 
 
 @oracle
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 10, 16, 17, 100, 1499, 1500, 1501, 60000, 65536, 65537, 300001])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 10, 16, 17, 100, 699, 700, 701, 60000, 65536, 65537, 300001])
 def test_randperm(n):
     both(n)
     for _ in range(2):

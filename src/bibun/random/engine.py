@@ -75,6 +75,7 @@ class Generator:
     __slots__ = (
         "device",
         "lock",
+        "scratch",  # kept by a sampler from one call to the next
         "cached_normal",  # the second of a pair of normal numbers, of which the first is spent; None: there is none
         "_seed",
         "_bits",  # numpy.random.MT19937
@@ -86,6 +87,7 @@ class Generator:
 
     device: _device
     cached_normal: float | None
+    scratch: Any
     _raw: Callable[..., Any]
     _integers: Callable[..., Any]
 
@@ -95,6 +97,7 @@ class Generator:
         self.device = _device("cpu")
         self.lock = threading.RLock()
         self.cached_normal = None
+        self.scratch = None
         self._seed = DEFAULT_SEED
 
     def __getattr__(self, name: str) -> Any:

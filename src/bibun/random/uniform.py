@@ -149,11 +149,8 @@ def _float32(generator: Generator, flat: np.ndarray, low: float, high: float) ->
                 products = part.astype(float64)
                 products *= step
                 add_to_float32(products, a, exact, part)
-    if span:
-        top = np.empty(1, float32)
-        add_to_float32(np.array([(2**24 - 1) * step]), a, exact, top)
-        if top[0] >= np.float32(b):
-            flat[flat >= np.float32(b)] = a
+    if span and (not exact or np.float32((2**24 - 1) * step + a) >= b):
+        flat[flat >= np.float32(b)] = a
 
 
 def _float64(generator: Generator, flat: np.ndarray, low: float, high: float) -> None:
@@ -175,22 +172,20 @@ def _float64(generator: Generator, flat: np.ndarray, low: float, high: float) ->
 _FLOAT_DIGITS = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
 
 
-def _limits(dtype: np.dtype) -> tuple[float | int, float | int]:
-    if dtype.kind == "b":
-        return 0, 1
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        return int(info.min), int(info.max)
-    return -_LARGEST[dtype], _LARGEST[dtype]
+_LIMITS: dict[np.dtype, tuple[float, float]] = {np.dtype(np.bool_): (0, 1)}
+for _name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"):
+    _LIMITS[np.dtype(_name)] = int(np.iinfo(_name).min), int(np.iinfo(_name).max)
+for _dtype, _most in _LARGEST.items():
+    _LIMITS[_dtype] = -_most, _most
 
 
 def _check_bounds(dtype: np.dtype, low: int, last: int, say_last: str) -> None:
-    if dtype.kind not in "biu" and dtype not in _LARGEST:
+    if dtype not in _LIMITS:
         raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
-    least, most = _limits(dtype)
-    for value, what in ((low, "from"), (last, say_last)):
-        if not least <= value <= most:
-            raise RuntimeError(f"{what} is out of bounds for {C_TYPE[dtype.name]}")
+    least, most = _LIMITS[dtype]
+    if not (least <= low and last <= most):
+        what = say_last if least <= low <= most else "from"
+        raise RuntimeError(f"{what} is out of bounds for {C_TYPE[dtype.name]}")
     digits = _FLOAT_DIGITS.get(dtype)
     if digits is not None:
         for value, what in ((low, "from"), (last, say_last)):
@@ -250,7 +245,7 @@ def random_(
             last = min(2 ** _FLOAT_DIGITS[dtype], 2**63 - 1)
             low = _representable(dtype, low, low + 1)[0]
         elif dtype.kind in "biu":
-            last = min(int(_limits(dtype)[1]), last)
+            last = min(int(_LIMITS[dtype][1]), last)
         _check_bounds(dtype, low, low, "from")
         span = last - low + 1
     return fill(out, lambda flat: _below(generator, flat, span, low if span < 2**64 else 0))
@@ -278,6 +273,11 @@ def _representable(dtype: np.dtype, low: int, high: int) -> tuple[int, int]:
 def _below(generator: Generator, flat: np.ndarray, span: int, base: int) -> None:
     """base + (a word mod span): a 64-bit word from spans of 2^28 on."""
     n = flat.size
+    if n < 32 and span < 2**28:
+        words = generator._raw(n)
+        words %= np.uint64(span)
+        flat[...] = words if base == 0 else words.astype(np.int64) + base
+        return
     if span < 2**28:
         words = generator.words(n)
         _remainder(words, span)
@@ -315,7 +315,7 @@ def _random_all(generator: Generator, out: np.ndarray) -> np.ndarray:
     elif dtype in _FLOAT_DIGITS:
         span = 2 ** _FLOAT_DIGITS[dtype] + 1
     elif dtype.kind == "i" or dtype == np.uint8:
-        span = int(_limits(dtype)[1]) + 1
+        span = int(_LIMITS[dtype][1]) + 1
     else:
         raise not_implemented("random_kernel_cpu", dtype)
 
@@ -362,37 +362,41 @@ def randperm(generator: Generator | None, n: int, dtype: np.dtype = int64) -> np
         return _permute_many(generator, n).astype(dtype, copy=False)
     targets = generator.words(n - 1)
     targets %= np.arange(n, 1, -1, dtype=np.uint32)
-    if n < 1500:
+    targets += np.arange(n - 1, dtype=np.uint32)
+    if n < 700:
         order = list(range(n))
         for i, k in enumerate(targets.tolist()):
-            k += i
             order[i], order[k] = order[k], order[i]
         return np.array(order, dtype)
-    targets += np.arange(n - 1, dtype=np.uint32)
-    return _swapped(targets, n).astype(dtype, copy=False)
+    return _swapped(targets.astype(np.int64), n).astype(dtype, copy=False)
 
 
 # From here on (2^32 / 20) PyTorch takes 64-bit words.
 _MANY = (2**32 - 1) // 20
 
 
-def _by_target(targets: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The steps, ordered by their targets and, among those with one target, by time; and the targets in that order."""
-    width = n.bit_length()
-    key: Any = targets.astype(np.uint32 if 2 * width <= 32 else np.uint64)
-    key <<= key.dtype.type(width)
-    key |= np.arange(len(targets), dtype=key.dtype)
-    key.sort()
-    index = np.int32 if n < 2**31 else np.int64
-    steps = (key & key.dtype.type((1 << width) - 1)).astype(index)
-    key >>= key.dtype.type(width)
-    return steps, key.astype(index)
+def _previous(targets: np.ndarray, n: int) -> np.ndarray:
+    """For each step the latest step before it with the same target, or itself if there is none."""
+    step = np.arange(len(targets))
+    previous = step.copy()
+    step = step[::-1]  # backwards, so that of an assignment to one place the first step stays
+    target = targets[::-1]
+    seen = np.empty(n, np.int64)
+    # Round r finds each target's r-th step. What is left halves from round to round.
+    while True:
+        seen[target] = step
+        first = seen.take(target)
+        rest = np.flatnonzero(first != step)
+        if not len(rest):
+            return previous
+        step, target = step.take(rest), target.take(rest)
+        previous[step] = first.take(rest)
 
 
 def _roots(parent: np.ndarray) -> np.ndarray:
     """Where following `parent` ends: at elements that are their own."""
     while True:
-        further = parent[parent]
+        further = parent.take(parent)
         if np.array_equal(further, parent):
             return parent
         parent = further
@@ -406,23 +410,22 @@ def _swapped(targets: np.ndarray, n: int) -> np.ndarray:
     Call V(k) what lies at place k as step k begins: k, if nothing was put there, else V(m) for the last m < k with
     target k. So V follows a chain of such m to its root, in about log log n doublings, and so does the answer.
     """
-    steps, place = _by_target(targets, n)
-    again = np.flatnonzero(place[1:] == place[:-1])  # positions of a step that is followed by one with its target
-    later, earlier = steps[again + 1], steps[again]
-    parent = np.arange(n, dtype=steps.dtype)
-    moved = steps != place
-    parent[place[moved]] = steps[moved]  # of several the last stays, which is the latest
+    previous = _previous(targets, n)
+    parent = np.arange(n)
+    again = np.flatnonzero(previous != parent[:-1])
+    moved = np.flatnonzero(targets != parent[:-1])
+    parent[targets.take(moved)] = moved  # of several the last stays, which is the latest
     found = _roots(parent)
     order = np.empty(n, np.int64)
     order[:-1] = targets
-    order[later] = found[earlier]
+    order[again] = found.take(previous.take(again))
     order[-1] = found[-1]
     return order
 
 
 def _permute_many(generator: Generator, n: int) -> np.ndarray:
     """Fisher and Yates from the inside out: step i = 0, 1, … puts at place i what lies at t ≤ i, and i at place t."""
-    targets = np.empty(n, np.int32 if n < 2**31 else np.int64)
+    targets = np.empty(n, np.int64)
     for start in range(0, n, 1 << 20):
         stop = min(start + (1 << 20), n)
         targets[start:stop] = generator.long_words(stop - start) % np.arange(start + 1, stop + 1, dtype=np.uint64)
@@ -431,18 +434,14 @@ def _permute_many(generator: Generator, n: int) -> np.ndarray:
 
 def _inside_out(targets: np.ndarray) -> np.ndarray:
     n = len(targets)
-    steps, place = _by_target(targets, n)
     # What step k finds at its target t: the step before it with that target; else, if t is k, itself; else what step t
     # found, and so on.
-    order = np.arange(n, dtype=steps.dtype)
-    parent = targets.astype(steps.dtype)
-    again = np.flatnonzero(place[1:] == place[:-1])
-    later, earlier = steps[again + 1], steps[again]
-    order[later] = earlier
-    parent[later] = later
+    order = _previous(targets, n)
+    steps = np.arange(n)
+    parent = np.where(order == steps, targets, steps)
     order = order[_roots(parent)]
-    order[place] = steps  # of several the last stays, which is the latest
-    return order.astype(np.int64, copy=False)
+    order[targets] = steps  # of several the last stays, which is the latest
+    return order
 
 
 # -------------------------------------------------------------------------------------------------------- coin flips
