@@ -1,15 +1,24 @@
-"""Helpers around training: data loading, checkpointing, hooks."""
+"""What does not fit elsewhere, under PyTorch's name for it: ``data``, ``checkpoint``, ``hooks`` and others, each loaded
+when first touched."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-_LAZY = frozenset("data checkpoint hooks tensorboard model_zoo _pytree dlpack".split())
+_SUBMODULES = frozenset(("checkpoint", "data", "hooks", "tensorboard"))
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        import importlib
-
-        return importlib.import_module(f"{__name__}.{name}")
+    if name in _SUBMODULES or not name.startswith("_"):
+        full = f"{__name__}.{name}"
+        try:
+            return import_module(full)
+        except ModuleNotFoundError as error:
+            if error.name != full:
+                raise
     raise AttributeError(f"module 'torch.utils' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBMODULES})

@@ -1,104 +1,143 @@
-"""Datasets: collections of samples by index, or streams of them."""
+"""Datasets: what samples come from, by index (`Dataset`) or as a stream (`IterableDataset`), and datasets made of others.
+
+In come tensors or other datasets; out come samples, usually tuples, which a `DataLoader` gathers into batches.
+"""
 
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
+from ... import random as stream
+
+__all__ = [
+    "ChainDataset",
+    "ConcatDataset",
+    "Dataset",
+    "IterableDataset",
+    "StackDataset",
+    "Subset",
+    "TensorDataset",
+    "random_split",
+]
+
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class Dataset(Generic[T_co]):
-    """Samples by index: subclasses give ``__getitem__``, and most ``__len__``."""
+    """Samples by index: subclasses define ``__getitem__``, usually ``__len__``, and for speed ``__getitems__``, which
+    takes a list of indices and returns a list of samples."""
 
     def __getitem__(self, index: Any) -> T_co:
         raise NotImplementedError("Subclasses of Dataset should implement __getitem__.")
 
-    def __add__(self, other: Dataset[T_co]) -> ConcatDataset:
+    def __add__(self, other: Dataset[T_co]) -> ConcatDataset[T_co]:
         return ConcatDataset([self, other])
 
 
-class IterableDataset(Dataset[T_co]):
-    """Samples as a stream: subclasses give ``__iter__``."""
-
-    def __iter__(self) -> Iterator[T_co]:
-        raise NotImplementedError("Subclasses of IterableDataset should implement __iter__.")
+class IterableDataset(Dataset[T_co], Iterable[T_co]):
+    """Samples as a stream: subclasses define ``__iter__``. In worker processes each has its own copy, which
+    `get_worker_info` tells which part to give."""
 
     def __add__(self, other: Dataset[T_co]) -> Any:
         return ChainDataset([self, other])
 
 
 class TensorDataset(Dataset[tuple[Any, ...]]):
-    """Sample i is the i-th slice of each tensor.
+    """Sample i is the tuple of the i-th rows of the tensors.
 
     >>> import bibun as torch
-    >>> from bibun.utils.data import TensorDataset
-    >>> TensorDataset(torch.arange(3), torch.arange(3) * 2)[1]
-    (tensor(1), tensor(2))
+    >>> torch.utils.data.TensorDataset(torch.ones(3, 2), torch.arange(3))[1]
+    (tensor([1., 1.]), tensor(1))
     """
 
     def __init__(self, *tensors: Any) -> None:
-        assert all(tensors[0].size(0) == t.size(0) for t in tensors), "Size mismatch between tensors"
+        if any(tensors[0].size(0) != tensor.size(0) for tensor in tensors):
+            raise AssertionError("Size mismatch between tensors")
         self.tensors = tensors
 
     def __getitem__(self, index: Any) -> tuple[Any, ...]:
-        return tuple(t[index] for t in self.tensors)
+        return tuple([tensor[index] for tensor in self.tensors])
 
     def __len__(self) -> int:
         return self.tensors[0].size(0)
 
 
 class StackDataset(Dataset[Any]):
-    """Sample i holds sample i of each dataset, as a tuple or (given by name) a dictionary."""
+    """Sample i is the tuple (the dict, for datasets given by name) of the datasets' i-th samples."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if args:
-            if kwargs:
-                raise ValueError(
-                    "Supported either ``tuple``- (via ``args``) or``dict``- (via ``kwargs``) like input/output, "
-                    "but both types are given."
-                )
-            self.datasets: Any = args
-        elif kwargs:
-            self.datasets = kwargs
-        else:
+    datasets: Any
+
+    def __init__(self, *args: Dataset[Any], **kwargs: Dataset[Any]) -> None:
+        if args and kwargs:
+            raise ValueError(
+                "Supported either ``tuple``- (via ``args``) or``dict``- (via ``kwargs``) like input/output, but both "
+                "types are given."
+            )
+        if not args and not kwargs:
             raise ValueError("At least one dataset should be passed")
-        parts = list(self.datasets.values()) if kwargs else list(args)
-        self._length = len(parts[0])
-        if any(self._length != len(d) for d in parts):
+        every: list[Any] = list(args or kwargs.values())
+        self._length = len(every[0])
+        if any(len(each) != self._length for each in every):
             raise ValueError("Size mismatch between datasets")
+        self.datasets = args or kwargs
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(self.datasets, dict):
-            return {k: d[index] for k, d in self.datasets.items()}
-        return tuple(d[index] for d in self.datasets)
+            return {name: dataset[index] for name, dataset in self.datasets.items()}
+        return tuple([dataset[index] for dataset in self.datasets])
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        named = isinstance(self.datasets, dict)
+        columns = []
+        for dataset in self.datasets.values() if named else self.datasets:
+            several = getattr(dataset, "__getitems__", None)
+            column = several(indices) if callable(several) else [dataset[i] for i in indices]
+            if len(column) != len(indices):
+                raise ValueError(
+                    f"Nested dataset's output size mismatch. Expected {len(indices)}, got {len(column)}"
+                )
+            columns.append(column)
+        rows = zip(*columns)
+        return [dict(zip(self.datasets, row)) for row in rows] if named else list(rows)
 
     def __len__(self) -> int:
         return self._length
 
 
-class ConcatDataset(Dataset[Any]):
-    """Datasets one after another."""
+class ConcatDataset(Dataset[T_co]):
+    """The samples of several datasets, one after the other."""
+
+    datasets: list[Any]
+    cumulative_sizes: list[int]
 
     @staticmethod
-    def cumsum(sequence: Sequence[Any]) -> list[int]:
-        return list(itertools.accumulate(len(e) for e in sequence))
+    def cumsum(sequence: Iterable[Any]) -> list[int]:
+        """The lengths, added up."""
+        total, sums = 0, []
+        for each in sequence:
+            total += len(each)
+            sums.append(total)
+        return sums
 
     def __init__(self, datasets: Iterable[Any]) -> None:
         self.datasets = list(datasets)
-        assert len(self.datasets) > 0, "datasets should not be an empty iterable"
-        for d in self.datasets:
-            assert not isinstance(d, IterableDataset), "ConcatDataset does not support IterableDataset"
+        if not self.datasets:
+            raise AssertionError("datasets should not be an empty iterable")
+        if any(isinstance(each, IterableDataset) for each in self.datasets):
+            raise AssertionError("ConcatDataset does not support IterableDataset")
         self.cumulative_sizes = self.cumsum(self.datasets)
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
 
-    def __getitem__(self, idx: int) -> Any:
+    def __getitem__(self, idx: int) -> T_co:
         if idx < 0:
             if -idx > len(self):
                 raise ValueError("absolute value of index should not exceed dataset length")
@@ -108,68 +147,91 @@ class ConcatDataset(Dataset[Any]):
 
     @property
     def cummulative_sizes(self) -> list[int]:
-        warnings.warn("cummulative_sizes attribute is renamed to cumulative_sizes", DeprecationWarning, stacklevel=2)
+        """PyTorch's old spelling of `cumulative_sizes`."""
+        warnings.warn(
+            "cummulative_sizes attribute is renamed to cumulative_sizes", DeprecationWarning, stacklevel=2
+        )
         return self.cumulative_sizes
 
 
 class ChainDataset(IterableDataset[Any]):
-    """Streams one after another."""
+    """The samples of several iterable datasets, one after the other."""
 
     def __init__(self, datasets: Iterable[Any]) -> None:
         self.datasets = datasets
 
+    def _each(self) -> Iterator[Any]:
+        for each in self.datasets:
+            if not isinstance(each, IterableDataset):
+                raise AssertionError("ChainDataset only supports IterableDataset")
+            yield each
+
     def __iter__(self) -> Iterator[Any]:
-        for d in self.datasets:
-            assert isinstance(d, IterableDataset), "ChainDataset only supports IterableDataset"
-            yield from d
+        for each in self._each():
+            yield from each
 
     def __len__(self) -> int:
-        return sum(len(d) for d in self.datasets)
+        return sum(len(each) for each in self._each())
 
 
 class Subset(Dataset[T_co]):
-    """The samples of a dataset at some indices."""
+    """The samples of a dataset at the given indices."""
+
+    dataset: Any
+    indices: Sequence[int]
 
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
-        self.dataset, self.indices = dataset, indices
+        self.dataset = dataset
+        self.indices = indices
 
-    def __getitem__(self, idx: Any) -> T_co:
+    def __getitem__(self, idx: Any) -> Any:
         if isinstance(idx, list):
             return self.dataset[[self.indices[i] for i in idx]]
         return self.dataset[self.indices[idx]]
 
-    def __getitems__(self, indices: list[int]) -> list[Any]:
-        get = getattr(self.dataset, "__getitems__", None)
-        if callable(get):
-            return get([self.indices[i] for i in indices])
+    def __getitems__(self, indices: list[int]) -> list[T_co]:
+        several = getattr(self.dataset, "__getitems__", None)
+        if callable(several):
+            return several([self.indices[i] for i in indices])
         return [self.dataset[self.indices[i]] for i in indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
-def random_split(dataset: Any, lengths: Sequence[int | float], generator: Any = None) -> list[Subset[Any]]:
-    """Split a dataset at random into parts of the given lengths, or shares that sum to 1.
+def random_split(
+    dataset: Any, lengths: Sequence[int | float], generator: Any = stream.default_generator
+) -> list[Subset[Any]]:
+    """Disjoint subsets of the given lengths, of samples drawn at random.
+
+    Lengths are counts that add up to the dataset's length, or fractions that add up to 1; what rounding leaves over
+    goes one by one to the first subsets.
+
+    >>> import bibun as torch
+    >>> parts = torch.utils.data.random_split(range(10), [0.7, 0.3])
+    >>> [len(part) for part in parts]
+    [7, 3]
 
     Raises:
-        ValueError: where the lengths do not sum to the dataset's.
+        ValueError: for lengths that do not add up, and fractions outside 0 to 1.
     """
-    import bibun
-
+    counts: list[Any] = list(lengths)
     if math.isclose(sum(lengths), 1) and sum(lengths) <= 1:
-        sizes: list[int] = []
-        for i, share in enumerate(lengths):
-            if share < 0 or share > 1:
+        counts = []
+        for i, fraction in enumerate(lengths):
+            if not 0 <= fraction <= 1:
                 raise ValueError(f"Fraction at index {i} is not between 0 and 1")
-            sizes.append(math.floor(len(dataset) * share))
-        for i in range(len(dataset) - sum(sizes)):
-            sizes[i % len(sizes)] += 1
-        lengths = sizes
-        for i, size in enumerate(sizes):
-            if size == 0:
-                warnings.warn(f"Length of split at index {i} is 0. This might result in an empty dataset.", stacklevel=2)
-    if sum(lengths) != len(dataset):
+            counts.append(math.floor(len(dataset) * fraction))
+        for i in range(len(dataset) - sum(counts)):
+            counts[i % len(counts)] += 1
+        for i, count in enumerate(counts):
+            if not count:
+                warnings.warn(f"Length of split at index {i} is 0. This might result in an empty dataset.")
+    if sum(counts) != len(dataset):
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
-    order = bibun.randperm(int(sum(lengths)), generator=generator).tolist()
-    ends = itertools.accumulate(int(n) for n in lengths)
-    return [Subset(dataset, order[end - int(n) : end]) for end, n in zip(ends, lengths)]
+    order = stream.randperm(generator, int(sum(counts)), np.dtype(np.int64)).tolist()
+    parts, start = [], 0
+    for count in counts:
+        parts.append(Subset(dataset, order[start : start + count]))
+        start += count
+    return parts

@@ -1,149 +1,252 @@
-"""What runs in a loader's worker process, and how batches travel back.
+"""What runs in a worker process: requests in, batches out.
 
-In: index lists through a queue. Out: (number, batch) through another; tensors travel as arrays, errors as text that is
-raised again in the loader's process.
+`worker_loop` seeds the streams, makes the fetcher and serves requests until the program says that it is enough or is
+gone. A thread of its own reads requests, so that the program never waits to hand one over, and so that a worker whose
+program died notices.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import random
-import sys
-import traceback
+import threading
+from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ...tensor import Tensor, wrap
+from ... import random as stream
+from .errors import ExceptionWrapper
+from .fetch import IterableFetcher, map_fetcher
+from .transfer import Sender
+
+__all__ = ["WorkerInfo", "get_worker_info", "worker_loop"]
+
+CHECK_INTERVAL = 5.0  # seconds
 
 
+@dataclass(frozen=True)
 class WorkerInfo:
-    """What `get_worker_info` gives inside a worker: ``id``, ``num_workers``, ``seed``, ``dataset``."""
+    """Who a worker is: its number, how many there are, its seed, its copy of the dataset."""
 
-    def __init__(self, **values: Any) -> None:
-        self.__dict__.update(values)
-
-    def __repr__(self) -> str:
-        return f"WorkerInfo({', '.join(f'{k}={v}' for k, v in self.__dict__.items())})"
-
-
-current: list[WorkerInfo | None] = [None]
+    id: int
+    num_workers: int
+    seed: int
+    dataset: Any
+    rng: Any = None
+    worker_method: str = "multiprocessing"
 
 
-class Failure:
-    """An error of a worker, with its traceback as text."""
-
-    def __init__(self, where: str) -> None:
-        kind, value, _ = sys.exc_info()
-        self.kind, self.text, self.where = kind, traceback.format_exc(), where
-        self.message = str(value)
-
-    def again(self) -> BaseException:
-        """The error as it is raised in the loader's process."""
-        text = f"Caught {self.kind.__name__ if self.kind else 'an error'} {self.where}.\nOriginal {self.text}"
-        kind = self.kind or RuntimeError
-        if kind is KeyError:
-            return KeyError(_Text(text))
-        try:
-            return kind(text)
-        except Exception:
-            return RuntimeError(text)
+_info: WorkerInfo | None = None
 
 
-class _Text(str):
-    def __repr__(self) -> str:
-        return str(self)
+def get_worker_info() -> WorkerInfo | None:
+    """In a worker process of a `DataLoader`, which worker this is; None elsewhere.
+
+    An `IterableDataset` asks, to give each worker a part of its own.
+    """
+    return _info
 
 
-class _Sent:
-    """A tensor on its way between processes."""
-
-    __slots__ = ("array", "wants")
-
-    def __init__(self, t: Tensor) -> None:
-        self.array, self.wants = t._a, t.requires_grad and t.is_leaf
-
-    def __reduce__(self) -> Any:
-        return _arrived, (np.ascontiguousarray(self.array) if self.array.ndim else self.array, self.wants)
-
-
-def _arrived(array: np.ndarray, wants: bool) -> Tensor:
-    t = wrap(array)
-    return t.requires_grad_() if wants else t
-
-
-def packed(x: Any) -> Any:
-    """``x`` with the tensors in its containers made ready to travel."""
-    if isinstance(x, Tensor):
-        return _Sent(x) if type(x) is Tensor else x
-    if type(x) in (list, tuple):
-        return type(x)(packed(v) for v in x)
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*map(packed, x))
-    if type(x) is dict:
-        return {k: packed(v) for k, v in x.items()}
-    return x
-
-
+@dataclass(frozen=True)
 class StreamEnded:
-    """An iterable dataset has no more samples in this worker."""
+    """Sent in a batch's place: the worker's iterable dataset has no more."""
+
+    worker_id: int
 
 
-def work(
-    dataset: Any,
-    indices: Any,
-    results: Any,
-    fetch: Any,
-    base_seed: int,
-    worker_id: int,
-    num_workers: int,
-    init: Any,
-    parent: int,
-) -> None:
-    """A worker's life: seed, initialise, fetch until None comes."""
-    import queue
+@dataclass(frozen=True)
+class Resumed:
+    """Sent when a worker that is kept has begun another pass."""
 
-    import bibun
+    seed: Any = None
 
+
+@dataclass
+class Job:
+    """All that a worker needs to know, made by the program."""
+
+    iterable: bool
+    dataset: Any
+    batched: bool
+    collate: Any
+    drop_last: bool
+    base_seed: int
+    init: Any
+    worker_id: int
+    num_workers: int
+    window: int  # how many requests may be under way
+    resume: dict[str, Any] | None = None
+
+
+# ----------------------------------------------------------------------------------------------------------- streams
+
+
+def seed_streams(base_seed: int, worker_id: int) -> int:
+    """Seed Python's, NumPy's and our own random streams as PyTorch seeds a worker's; gives the seed."""
     seed = base_seed + worker_id
     random.seed(seed)
-    bibun.manual_seed(seed)
-    words = np.random.SeedSequence([worker_id, base_seed & 0xFFFFFFFF, base_seed >> 32, 0]).generate_state(4)
-    np.random.seed(words)
-    current[0] = WorkerInfo(id=worker_id, num_workers=num_workers, seed=seed, dataset=dataset)
-    failed = None
-    fetcher = None
+    stream.default_generator.manual_seed(seed)
+    words = [worker_id, base_seed & 0xFFFFFFFF, base_seed >> 32 & 0xFFFFFFFF, 0]
+    np.random.seed(np.random.SeedSequence(words).generate_state(4))
+    return seed
+
+
+def capture_streams() -> tuple[Any, ...]:
+    """The states of the three streams, as they are."""
+    return bytes(stream.default_generator.state_bytes()), random.getstate(), np.random.get_state()
+
+
+def plain_streams(captured: tuple[Any, ...]) -> dict[str, Any]:
+    """Captured states as plain values, which a checkpoint can hold."""
+    (version, words, gauss), (name, keys, position, has_gauss, cached) = captured[1:]
+    return {
+        "torch": captured[0],
+        "python": [version, list(words), gauss],
+        "numpy": [name, [int(k) for k in keys], int(position), int(has_gauss), float(cached)],
+    }
+
+
+def set_streams_state(state: dict[str, Any]) -> None:
+    """Put the three streams into the states that `plain_streams` gave."""
+    stream.default_generator.set_state_bytes(np.frombuffer(bytes(state["torch"]), np.uint8))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, np.uint32), *rest))
+
+
+# -------------------------------------------------------------------------------------------------------------- the loop
+
+
+def worker_loop(job: Job, connection: Any, parent_pid: int, close: list[Any]) -> None:
+    """Serve requests from `connection`. `close` are ends of other workers' pipes that a fork handed down."""
+    for each in close:
+        each.close()
     try:
-        if init is not None:
-            init(worker_id)
-        fetcher = fetch(dataset)
-    except Exception:
-        failed = Failure(f"in DataLoader worker process {worker_id}")
-    try:
+        _Worker(job, connection, parent_pid).run()
+    except (KeyboardInterrupt, BrokenPipeError, ConnectionResetError, EOFError):
+        pass  # the program raises the interrupt too, or is gone
+
+
+class _Worker:
+    def __init__(self, job: Job, connection: Any, parent_pid: int) -> None:
+        self.job = job
+        self.connection = connection
+        self.parent_pid = parent_pid
+        self.sender = Sender(connection, parent_pid, job.window + 2)
+        self.requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.failed: ExceptionWrapper | None = None
+        self.fetch: Any = None
+        self.ended = False
+        self.served = 0
+        self.history: deque[tuple[int, int, Any, Any]] = deque(maxlen=job.window + 2)
+
+    def run(self) -> None:
+        global _info
+        job = self.job
+        _info = WorkerInfo(
+            job.worker_id, job.num_workers, seed_streams(job.base_seed, job.worker_id), job.dataset
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+        try:
+            if job.init is not None:
+                job.init(job.worker_id)
+            self._open(job.resume)
+        except Exception:
+            self.failed = ExceptionWrapper(where=f"in DataLoader worker process {job.worker_id}")
         while True:
-            try:
-                job = indices.get(timeout=5)
-            except queue.Empty:
-                if os.getppid() != parent:
-                    return
-                continue
-            if job is None:
+            request = self.requests.get()
+            if request is None:
                 return
-            number, wanted = job
-            if wanted == "resume":
-                fetcher = fetch(dataset)
-                results.put((number, "resumed"))
-                continue
-            if failed is not None:
-                results.put((number, failed))
-                failed = None
-                continue
+            kind, *arguments = request
+            if kind == "fetch":
+                self._serve(*arguments)
+            elif kind == "resume":
+                self.ended, self.served = False, 0
+                self.history.clear()
+                try:
+                    self._open(None)
+                except Exception:
+                    self.failed = ExceptionWrapper(where=f"in DataLoader worker process {job.worker_id}")
+                self.sender.send((-1, Resumed()))
+            elif kind == "state":
+                self.sender.send((-2, self._state(*arguments)))
+
+    def _read(self) -> None:
+        """The reading thread: requests into the queue, None when the program is gone."""
+        try:
+            while True:
+                while not self.connection.poll(CHECK_INTERVAL):
+                    if os.getppid() != self.parent_pid:
+                        os._exit(1)  # it cannot even close the pipe, as somebody else holds its end
+                self.requests.put(self.connection.recv())
+        except (EOFError, OSError):
+            self.requests.put(None)
+
+    def _open(self, resume: dict[str, Any] | None) -> None:
+        """A fetcher at the dataset's start, or where `resume` says."""
+        job = self.job
+        resume = resume or {}
+        state = resume.get("dataset")
+        if state is not None:
+            job.dataset.load_state_dict(state)
+        if job.iterable:
+            self.fetch = IterableFetcher(job.dataset, job.batched, job.collate, job.drop_last)
+            self.served = resume.get("samples", 0)
+            if state is None:
+                self.fetch.skip(self.served)
+        else:
+            self.fetch = map_fetcher(job.dataset, job.batched, job.collate)
+        if resume.get("streams"):
+            set_streams_state(resume["streams"])
+        self._remember(-1)
+
+    def _remember(self, number: int) -> None:
+        keep = getattr(self.job.dataset, "state_dict", None)
+        state = keep() if callable(keep) and hasattr(self.job.dataset, "load_state_dict") else None
+        self.history.append((number, self.served, capture_streams(), state))
+
+    def _state(self, before: int) -> dict[str, Any]:
+        """Where the worker stood after the last request numbered below `before`."""
+        found = None
+        for entry in self.history:
+            if entry[0] < before:
+                found = entry
+        if found is None:
+            return {}
+        _, served, streams, dataset = found
+        return {"samples": served, "streams": plain_streams(streams), "dataset": dataset}
+
+    def _serve(self, number: int, indices: Any, freed: list[int]) -> None:
+        self.sender.freed(freed)
+        if self.ended:
+            return  # requests made before the program knew
+        worker_id = self.job.worker_id
+        data: Any
+        if self.failed is not None:
+            data, self.failed = self.failed, None
+        else:
             try:
-                assert fetcher is not None
-                results.put((number, packed(fetcher(wanted))))
-            except StopIteration:
-                results.put((number, StreamEnded()))
-            except Exception:
-                results.put((number, Failure(f"in DataLoader worker process {worker_id}")))
-    except KeyboardInterrupt:
-        return
+                data = self.fetch(indices)
+                self.served += len(indices) if self.job.batched else 1
+            except Exception as error:
+                if self.job.iterable and isinstance(error, StopIteration):
+                    data = StreamEnded(worker_id)
+                    self.ended = True
+                else:
+                    data = ExceptionWrapper(where=f"in DataLoader worker process {worker_id}")
+        self._remember(number)
+        try:
+            self.sender.send((number, data))
+        except OSError:
+            raise
+        except Exception:  # it cannot be pickled
+            wrapper = ExceptionWrapper(where=f"in DataLoader worker process {worker_id}, sending a batch")
+            if isinstance(data, ExceptionWrapper):  # a class of the error's that only this process knows
+                wrapper.exc_type, wrapper.exc_msg = RuntimeError, data.exc_msg
+            elif not issubclass(wrapper.exc_type or Exception, (TypeError, AttributeError, RuntimeError)):
+                wrapper.exc_type = RuntimeError
+            self.sender.send((number, wrapper))
