@@ -60,7 +60,8 @@ def test_second_backward_is_refused_and_retain_graph_allows_it():
     assert x.grad.item() == 12.0
     with pytest.raises(RuntimeError, match="backward through the graph a second time") as error:
         y.backward(ones(1))
-    assert "y = x * x" in str(error.value)
+    assert "y = x * x" in str(error.value)  # the line that made the node, and the line that used it up
+    assert "y.backward(ones(1))" in str(error.value)
     z = x + x  # nothing was saved, nothing is missed
     z.backward(ones(1))
     z.backward(ones(1))

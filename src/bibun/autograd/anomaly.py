@@ -56,7 +56,7 @@ def is_anomaly_check_nan_enabled() -> bool:
     return mode[0] == 2
 
 
-def check(node: Any, g: Any, grads: Any) -> None:
+def check(node: Any, g: Any, grads: Any, kept: Any) -> None:
     """Raise if the node gave a NaN."""
     from .complaints import at
     for i, r in enumerate(grads):
@@ -64,7 +64,7 @@ def check(node: Any, g: Any, grads: Any) -> None:
         if a is None or not isinstance(a, (np.ndarray, np.generic)) or a.dtype.kind not in "fc" or not np.isnan(a).any():
             continue
         given = ", ".join(summary(x) for x in (g if g.__class__ is list else [g]))
-        saved = "; ".join(summary(v) for values in (node.saved or ()) for v in values if isinstance(v, np.ndarray))
+        saved = "; ".join(summary(v) for values in kept for v in values if isinstance(v, np.ndarray))
         where = np.argwhere(np.isnan(a))
         raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.\n"
                            f"The operation was made at {at(node.code, node.lasti)}\n"

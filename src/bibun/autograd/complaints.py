@@ -35,7 +35,9 @@ def second_backward(node: Any) -> RuntimeError:
         "Trying to backward through the graph a second time (or directly access saved tensors after they have already been freed). "
         "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify retain_graph=True if "
         "you need to backward through the graph a second time or if you need to access saved tensors after calling backward.\n"
-        f"The operation whose values are gone is {node.name()}, made at {at(node.code, node.lasti)}"
+        f"The first backward ran at {at(node.saved.code, node.saved.lasti)}\n"
+        f"and used up the values of {node.name()}, made at {at(node.code, node.lasti)}: both graphs pass through its result. "
+        "If that is a state carried from one step to the next, detach() it there."
     )
 
 

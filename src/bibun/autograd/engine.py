@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from . import anomaly, versions
+from .dispatch import user_frame
 from .fp import IGNORE, quiet, restore
-from .node import Output, fit
+from .node import Freed, Output, fit
 from .versions import last_write
 
 #: How many hooks on several gradients there are: only then are runs told apart.
@@ -118,6 +119,11 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     node: Any = None
     g: Any = None
     waiting = waiting_g = None
+    if retain:
+        freed = None
+    else:
+        f = user_frame(2)
+        freed = Freed(f.f_code, f.f_lasti)
     checking = anomaly.mode[0] == 2
     told_apart = multi_hooks[0]
     if told_apart:
@@ -147,7 +153,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 if k not in wanted.runs:
                     continue
             saved = node.saved
-            if saved is None:
+            if saved.__class__ is Freed:
                 from .complaints import second_backward
 
                 raise second_backward(node)
@@ -156,12 +162,12 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             if last_write[0] > k and keeps:
                 check_saved(node)
             if not retain and keeps:
-                node.saved = None
+                node.saved = freed
             direct = plan.direct
             if saved.__class__ is not tuple and hasattr(saved, "unpack") and direct is not None:
                 packed, saved = saved, saved.unpack(node)
-                node.saved = saved
-                if retain or not keeps:
+                if retain:
+                    node.saved = saved
                     unpacked_nodes.append((node, packed))
             try:
                 if direct is not None and not create and node.fix is None:
@@ -193,7 +199,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                         node.saved = saved
                     grads = node.apply(g, xp, create)
                     if not retain and keeps:
-                        node.saved = None
+                        node.saved = freed
             except Exception as error:
                 node.saved = saved
                 from .complaints import locate
@@ -201,7 +207,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 locate(error, node)
                 raise
             if checking:
-                anomaly.check(node, g, grads)
+                anomaly.check(node, g, grads, saved)
             if hooks is not None and hooks.post:
                 grads = hooks.after(node, grads, g, xp)
             for target, r in zip(node.next, grads):

@@ -15,7 +15,7 @@ from ..backends import cpu
 from . import dispatch, versions
 from .dispatch import user_frame, wrap
 from .modes import state
-from .node import LEAF, Node, Output, fit
+from .node import Freed, LEAF, Node, Output, fit
 from .versions import tick
 
 __all__ = ["Function", "FunctionCtx", "InplaceFunction", "NestedIOFunction", "once_differentiable"]
@@ -75,7 +75,7 @@ class FunctionCtx(Node):
     def saved_tensors(self) -> tuple[Any, ...]:
         """What ``save_for_backward`` was given."""
         saved = self.saved
-        if saved is None:
+        if saved.__class__ is Freed:
             from .complaints import second_backward
             raise second_backward(self)
         if saved.__class__ is not _Saved:

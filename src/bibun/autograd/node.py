@@ -32,6 +32,15 @@ class _Leaf:
 LEAF = _Leaf()
 
 
+class Freed:
+    """Stands in nodes whose saved values a backward has used up; knows the line that ran it."""
+
+    __slots__ = ("code", "lasti")
+
+    def __init__(self, code: Any, lasti: int):
+        self.code, self.lasti = code, lasti
+
+
 class NarrowFix(tuple):
     """The fix of a node on narrow floats (float16, bfloat16): its rules run in float32 and are rounded once, at the end."""
 
@@ -74,7 +83,7 @@ class Node:
 
     Attributes:
         next: targets, one for each array input of the primitive.
-        saved: for each needed rule of the plan, a tuple of what it takes; None once freed; () where nothing is needed.
+        saved: for each needed rule of the plan, a tuple of what it takes; a `Freed` once used up; () where nothing is needed.
         plan: which inputs want a gradient, by which rules.
         fix: (shape, dtype) for each input, where gradients may come in another; None where they cannot.
         hooks: None, or a `bibun.autograd.hooks.Hooks`.

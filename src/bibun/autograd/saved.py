@@ -12,7 +12,7 @@ import numpy as np
 
 from ..ops.primitive import REGISTRY
 from . import dispatch
-from .node import LEAF, Output
+from .node import Freed, LEAF, Output
 
 
 def _tensor(value: Any, target: Any) -> Any:
@@ -101,7 +101,7 @@ def saved_attribute(node: Any, name: str) -> Any:
     """``node._saved_<name>``."""
     if getattr(node, "primitive", None) is None or not hasattr(type(node), "plans"):
         raise AttributeError(f"{type(node).__name__!r} object has no attribute '_saved_{name}'")
-    if node.saved is None:
+    if node.saved.__class__ is Freed:
         from .complaints import second_backward
 
         raise second_backward(node)

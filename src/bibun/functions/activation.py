@@ -257,6 +257,8 @@ def _softmax_input(input: Any, dtype: Any, name: str) -> Any:
     if dtype is not None:
         return input.to(dtype)
     if input._a.dtype.kind in "biu":
+        if not input._a.size:
+            return input
         raise NotImplementedError(f"\"{name}_lastdim_kernel_impl\" not implemented for '{input.dtype.scalar_name}'")
     return input
 
