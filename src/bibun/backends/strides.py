@@ -108,11 +108,12 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 def expand_dims(x: Any, axis: int) -> Any:
     """A new dimension of size 1 at ``axis``."""
-    shape = x.shape
+    shape, strides = x.shape, x.strides
+    step = shape[axis] * strides[axis] if axis < len(shape) else x.itemsize
     made = x.reshape((*shape[:axis], 1, *shape[axis:]))       # never a copy: the other dimensions stay as they are
-    if axis == len(shape) and shape and x.strides[-1] != x.itemsize:
-        return strided(x, made.shape, (*x.strides, x.itemsize))
-    return made
+    wanted = (*strides[:axis], step, *strides[axis:])
+    # NumPy is free with the strides of dimensions of size 1, PyTorch is not.
+    return made if made.strides == wanted or not x.size else strided(x, made.shape, wanted)
 
 
 def squeeze(x: Any, axis: tuple[int, ...] | int | None = None) -> Any:

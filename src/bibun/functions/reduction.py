@@ -101,7 +101,7 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     elif a.dtype.kind in "biu":
         target = I64
     if dim is None:
-        return _sum_all(input, None, False, target)
+        return _sum_all(input, None, False, target) if not keepdim else _sum(input, None, True, target)
     axes = axes_of(dim, a.ndim, "sum")
     return _sum(input, axes, bool(keepdim), target)
 
@@ -125,7 +125,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
         raise RuntimeError(f"mean(): could not infer output dtype. {what} must be either a floating point or complex dtype. Got: "
                            f"{input.dtype.scalar_name}")
     if dim is None:
-        return _mean_all(input, None, False, None)
+        return _mean_all(input, None, False, None) if not keepdim else _mean(input, None, True, None)
     axes = axes_of(dim, a.ndim, "mean")
     return _mean(input, axes, bool(keepdim), None)
 
