@@ -155,7 +155,7 @@ def test_threads_share_one_stream(g):
 @pytest.mark.parametrize("n", [2, 10, 699, 700, 5000, 65535, 65537, 200000])
 def test_permutations_are_swaps_in_turn(g, n):
     """The way without a loop gives what the loop gives."""
-    from bibun.random.uniform import _inside_out, _swapped
+    from bibun.random.permutation import _inside_out, _swapped
 
     targets = np.arange(n - 1) + np.random.default_rng(n).integers(0, np.arange(n, 1, -1))
     order = list(range(n))

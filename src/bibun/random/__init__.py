@@ -40,8 +40,9 @@ from typing import Any
 from .categories import multinomial
 from .engine import DEFAULT_SEED, Generator, default_generator, present_states_as
 from .normal import normal_, normal_of, randn
+from .permutation import randperm
 from .shaped import cauchy_, exponential_, geometric_, log_normal_
-from .uniform import bernoulli, bernoulli_, keep_mask, rand, randint, random_, randperm, uniform_
+from .uniform import bernoulli, bernoulli_, keep_mask, rand, randint, random_, uniform_
 
 __all__ = [
     "DEFAULT_SEED", "Generator", "bernoulli", "bernoulli_", "binomial", "cauchy_", "default_generator", "dirichlet",

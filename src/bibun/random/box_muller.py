@@ -58,7 +58,7 @@ class Scratch:
         self.size = size
         x, z, e, narrow, cosine, sine = floats = np.empty((6, size), float32)
         wide, x64, wide_cosine, wide_sine = doubles = np.empty((4, size))
-        k, j, t = integers = np.empty((3, size), np.int32)
+        k, j, t = np.empty((3, size), np.int32)
         both = floats[4:]
         self.floats = x, z, e, narrow
         self.doubles = wide, x64

@@ -1,4 +1,4 @@
-"""Numbers spread evenly: uniform floats, integers of a range, permutations, coin flips.
+"""Numbers spread evenly: uniform floats, integers of a range, coin flips.
 
 In come a generator (None: the default one), the array to fill or a shape, and the parameters; out comes that array.
 float32 takes 24 bits of one 32-bit word, float64 53 bits of two, the 16-bit types a float32 rounded.
@@ -32,6 +32,8 @@ _BITS24 = np.uint64(2**24 - 1)
 _BITS24_TWICE = np.uint64(0x00FFFFFF00FFFFFF)
 _BITS53 = np.uint64(2**53 - 1)
 _STEP24 = np.float32(2.0**-24)
+_HALF24 = np.float32(2.0**23)
+_LEAST = 2.0**-126  # the smallest float32 that has all its bits
 _LARGEST = {
     float16: 65504.0,
     bfloat16: 3.3895313892515355e38,
@@ -101,54 +103,52 @@ def uniform_(generator: Generator | None, out: np.ndarray, low: float = 0.0, hig
 
 
 def _unit_float32(generator: Generator, flat: np.ndarray) -> None:
+    _words24(generator, flat)
+    flat *= _STEP24
+
+
+def _words24(generator: Generator, flat: np.ndarray) -> None:
+    """Fill a float32 vector with the low 24 bits of a word each, as they are."""
     n = flat.size
     if n < 4096:
         words = generator._raw(n)
         words &= _BITS24
         flat[...] = words
-        flat *= _STEP24
         return
+    even = n & ~1
     with generator.lock:
-        _words24(generator, flat, _STEP24)
-
-
-def _words24(generator: Generator, flat: np.ndarray, step: np.float32) -> None:
-    """Fill a float32 vector with step·k for k of 24 bits; a word each."""
-    even = flat.size & ~1
-    for start in range(0, even, _BLOCK):
-        part = flat[start : min(start + _BLOCK, even)]
-        pairs = generator._integers(0, 0xFFFFFFFFFFFFFFFF, part.size >> 1, np.uint64, True)
-        pairs &= _BITS24_TWICE
-        words = pairs.view(np.int32)  # signed: processors turn those into floats faster
-        part[::2] = words[FIRST::2]
-        part[1::2] = words[SECOND::2]
-        part *= step
-    if even < flat.size:
-        flat[even] = np.float32(generator._raw() & 0xFFFFFF) * step
+        for start in range(0, even, _BLOCK):
+            part = flat[start : min(start + _BLOCK, even)]
+            pairs = generator._integers(0, 0xFFFFFFFFFFFFFFFF, part.size >> 1, np.uint64, True)
+            pairs &= _BITS24_TWICE
+            integers = pairs.view(np.int32)  # signed: processors turn those into floats faster
+            part[::2] = integers[FIRST::2]
+            part[1::2] = integers[SECOND::2]
+        if even < n:
+            flat[even] = generator._raw() & 0xFFFFFF
 
 
 def _float32(generator: Generator, flat: np.ndarray, low: float, high: float) -> None:
-    """x·(high - low) + low, rounded once, then `low` for what was rounded up to `high`."""
+    """k·2^-24·(high - low) + low for k of 24 bits, rounded once; then `low` for what was rounded up to `high`."""
     a = float(np.float32(low))
     b = float(np.float32(high))
     span = float(np.float32(b - a))
-    # k·span·2^-24 fits in a double; so does its sum with `a`, but for spans much smaller or larger than `a`
-    exact = sum_is_exact(math.ldexp(1.0, math.frexp(span)[1] - 48), span, a) if span else True
     step = span * 2.0**-24
-    with generator.lock:
-        if flat.size < 4096:
-            words = generator._raw(flat.size)
-            words &= _BITS24
-            products = words.astype(float64)
-            products *= step
-            add_to_float32(products, a, exact, flat)
-        else:
-            _words24(generator, flat, np.float32(1))
-            for start in range(0, flat.size, 16384):
-                part = flat[start : start + 16384]
-                products = part.astype(float64)
-                products *= step
-                add_to_float32(products, a, exact, part)
+    _words24(generator, flat)
+    if a == -0.5 * span and step >= _LEAST:
+        # as for initial weights: (k - 2^23)·step, a single product, which float32 can round by itself
+        for start in range(0, flat.size, _BLOCK):
+            part = flat[start : start + _BLOCK]
+            part -= _HALF24
+            part *= np.float32(step)
+        return
+    # k·step fits in a double; so does its sum with `a`, but for spans much smaller or larger than that
+    exact = sum_is_exact(math.ldexp(1.0, math.frexp(span)[1] - 48), span, a) if span else True
+    for start in range(0, flat.size, 16384):
+        part = flat[start : start + 16384]
+        products = part.astype(float64)
+        products *= step
+        add_to_float32(products, a, exact, part)
     if span and (not exact or np.float32((2**24 - 1) * step + a) >= b):
         flat[flat >= np.float32(b)] = a
 
@@ -328,120 +328,6 @@ def _random_all(generator: Generator, out: np.ndarray) -> np.ndarray:
         flat[...] = words
 
     return fill(out, draw)
-
-
-# ------------------------------------------------------------------------------------------------------ permutation
-
-_PERMUTED_MOST = {float16: ("Half", 2049, "2049"), bfloat16: ("BFloat16", 257, "257"),
-                  float32: ("Float", 2**24 + 1, "2^24+1"), float64: ("Double", 2**53 + 1, "2^53+1")}  # fmt: skip
-_SHORT_TYPE = {"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int", "int64": "int64_t"}
-
-
-def randperm(generator: Generator | None, n: int, dtype: np.dtype = int64) -> np.ndarray:
-    """0, 1, …, n - 1 in random order (Fisher and Yates, forward).
-
-    Raises:
-        RuntimeError: n is negative, or more than the dtype can count.
-        NotImplementedError: a dtype PyTorch leaves out.
-    """
-    generator = default_generator if generator is None else generator
-    if n < 0:
-        raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
-    if dtype.name in _SHORT_TYPE:
-        if n > int(np.iinfo(dtype).max) + 1:
-            raise RuntimeError(f"value cannot be converted to type {_SHORT_TYPE[dtype.name]} without overflow")
-    elif dtype in _PERMUTED_MOST:
-        name, most, said = _PERMUTED_MOST[dtype]
-        if n > most:
-            raise RuntimeError(f"n cannot be greater than {said} for {name} type.")
-    else:
-        raise not_implemented("randperm", dtype)
-    if n < 2:
-        return np.zeros(n, dtype)
-    if n >= _MANY:
-        return _permute_many(generator, n).astype(dtype, copy=False)
-    targets = generator.words(n - 1)
-    targets %= np.arange(n, 1, -1, dtype=np.uint32)
-    targets += np.arange(n - 1, dtype=np.uint32)
-    if n < 700:
-        order = list(range(n))
-        for i, k in enumerate(targets.tolist()):
-            order[i], order[k] = order[k], order[i]
-        return np.array(order, dtype)
-    return _swapped(targets.astype(np.int64), n).astype(dtype, copy=False)
-
-
-# From here on (2^32 / 20) PyTorch takes 64-bit words.
-_MANY = (2**32 - 1) // 20
-
-
-def _previous(targets: np.ndarray, n: int) -> np.ndarray:
-    """For each step the latest step before it with the same target, or itself if there is none."""
-    step = np.arange(len(targets))
-    previous = step.copy()
-    step = step[::-1]  # backwards, so that of an assignment to one place the first step stays
-    target = targets[::-1]
-    seen = np.empty(n, np.int64)
-    # Round r finds each target's r-th step. What is left halves from round to round.
-    while True:
-        seen[target] = step
-        first = seen.take(target)
-        rest = np.flatnonzero(first != step)
-        if not len(rest):
-            return previous
-        step, target = step.take(rest), target.take(rest)
-        previous[step] = first.take(rest)
-
-
-def _roots(parent: np.ndarray) -> np.ndarray:
-    """Where following `parent` ends: at elements that are their own."""
-    while True:
-        further = parent.take(parent)
-        if np.array_equal(further, parent):
-            return parent
-        parent = further
-
-
-def _swapped(targets: np.ndarray, n: int) -> np.ndarray:
-    """What is left of 0 … n - 1 after swapping i with targets[i] ≥ i for i = 0, 1, …, without a loop over i.
-
-    Place t is read by every step i whose target is t. The first of them finds t itself there (unless t is i: then what
-    was put there before); each later one finds what the step before it put there: that step's own element at the time.
-    Call V(k) what lies at place k as step k begins: k, if nothing was put there, else V(m) for the last m < k with
-    target k. So V follows a chain of such m to its root, in about log log n doublings, and so does the answer.
-    """
-    previous = _previous(targets, n)
-    parent = np.arange(n)
-    again = np.flatnonzero(previous != parent[:-1])
-    moved = np.flatnonzero(targets != parent[:-1])
-    parent[targets.take(moved)] = moved  # of several the last stays, which is the latest
-    found = _roots(parent)
-    order = np.empty(n, np.int64)
-    order[:-1] = targets
-    order[again] = found.take(previous.take(again))
-    order[-1] = found[-1]
-    return order
-
-
-def _permute_many(generator: Generator, n: int) -> np.ndarray:
-    """Fisher and Yates from the inside out: step i = 0, 1, … puts at place i what lies at t ≤ i, and i at place t."""
-    targets = np.empty(n, np.int64)
-    for start in range(0, n, 1 << 20):
-        stop = min(start + (1 << 20), n)
-        targets[start:stop] = generator.long_words(stop - start) % np.arange(start + 1, stop + 1, dtype=np.uint64)
-    return _inside_out(targets)
-
-
-def _inside_out(targets: np.ndarray) -> np.ndarray:
-    n = len(targets)
-    # What step k finds at its target t: the step before it with that target; else, if t is k, itself; else what step t
-    # found, and so on.
-    order = _previous(targets, n)
-    steps = np.arange(n)
-    parent = np.where(order == steps, targets, steps)
-    order = order[_roots(parent)]
-    order[targets] = steps  # of several the last stays, which is the latest
-    return order
 
 
 # -------------------------------------------------------------------------------------------------------- coin flips
