@@ -228,6 +228,9 @@ class Generator:
     def set_offset(self, offset: int) -> Generator:
         raise RuntimeError("CPU Generator does not use offset")
 
+    def __repr__(self) -> str:
+        return f"<torch._C.Generator object at {id(self):#x}>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.device,), (self._seed, None, self.get_state())
 
