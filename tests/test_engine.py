@@ -362,3 +362,39 @@ def test_errors_in_backward_name_the_forward_line():
     with pytest.raises(ValueError, match="broken") as error:
         y.backward(ones(1))
     assert any("made here" in note for note in error.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: torch.where(x > 0, x.sqrt(), x),
+        lambda x: torch.where(x > 0, 1 / x, x),
+        lambda x: torch.where(x > 0, x.log(), x),
+        lambda x: torch.where(x > 0, x**0.5, x),
+        lambda x: torch.where(x > 0, x.norm() / x, x),
+    ],
+)
+def test_strict_zero(f):
+    x = torch.tensor([0.0], requires_grad=True)
+    with torch.autograd.strict_zero():
+        f(x).sum().backward()
+    assert x.grad.tolist() == [1.0]
+    x.grad = None
+    with torch.autograd.strict_zero():
+        (g,) = torch.autograd.grad(f(x).sum(), x, create_graph=True)
+        assert g.tolist() == [1.0]
+
+
+def test_inplace_policy():
+    x = torch.tensor(3.0, requires_grad=True)
+    with torch.autograd.inplace_policy("clone"):
+        y = x * 2
+        z = y * y
+        y += 1
+    z.backward()
+    assert x.grad.item() == 24.0
+
+
+def test_coverage_names_every_primitive():
+    table = torch.autograd.coverage()
+    assert "multiply" in table and "matmul" in table

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-
 #: 0: off, 1: on, 2: on with NaN checks.
 mode = [0]
 
 
-class detect_anomaly:  # noqa: N801
+class detect_anomaly:
     """Have backward stop at the first NaN it meets, and say which line of the forward program it comes from."""
 
     def __init__(self, check_nan: bool = True):
@@ -31,7 +30,7 @@ class detect_anomaly:  # noqa: N801
         mode[0] = self.before
 
 
-class set_detect_anomaly(detect_anomaly):  # noqa: N801
+class set_detect_anomaly(detect_anomaly):
     """Switch anomaly detection on or off, at once or for a ``with`` block."""
 
     def __init__(self, mode_on: bool, check_nan: bool = True):

@@ -26,15 +26,19 @@ __all__ = ["make_many", "make_one", "make_two", "make_view"]
 ndarray = np.ndarray
 
 
+def _one_of(place: int) -> Callable[[Any], Any]:
+    return lambda env: (env[place],)
+
+
 def _getters(takes: Any, first: dict[str, int], static: int) -> tuple[Callable[[Any], Any], ...]:
     """For each rule of a plan, what picks the values it takes from a flat tuple; ``first`` says where each category starts."""
-    made = []
+    made: list[Callable[[Any], Any]] = []
     for row in takes:
         places = [first[category] + i if category != "s" else static + i for category, i in row]
         if not places:
             made.append(lambda env: ())
         elif len(places) == 1:
-            made.append(lambda env, p=places[0]: (env[p],))
+            made.append(_one_of(places[0]))
         else:
             made.append(itemgetter(*places))
     return tuple(made)
@@ -47,7 +51,7 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
     if plan.keeps or prim.several or len(prim.arrays) != 1:
         raise TypeError(f"{prim.name} is not a view of one array whose rule saves no array")
     pick = _getters(plan.takes, {"h": 0, "d": 1}, 2)[0]
-    Tensor = dispatch.Tensor  # noqa: N806
+    Tensor = dispatch.Tensor
 
     def call(input: Any, *static: Any) -> Any:
         if busy[0]:
@@ -94,7 +98,7 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
     plan = plan_of(prim, (True,))
     keeps = plan.keeps
     pick = _getters(plan.takes, {"i": 0, "o": 1, "h": 2, "d": 3}, 4)[0]
-    Tensor = dispatch.Tensor  # noqa: N806
+    Tensor = dispatch.Tensor
 
     def call(input: Any, *static: Any) -> Any:
         try:
@@ -154,7 +158,7 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
     picks = {wanted: _getters(plan.takes, first, 7) for wanted, plan in plans.items()}
     plan_a, plan_b, plan_ab = plans[True, False], plans[False, True], plans[True, True]
     (pick_a,), (pick_b,), (pick_1, pick_2) = picks[True, False], picks[False, True], picks[True, True]
-    Tensor = dispatch.Tensor  # noqa: N806
+    Tensor = dispatch.Tensor
 
     def call(x: Any, y: Any, *static: Any) -> Any:
         a, b = x._a, y._a
@@ -223,7 +227,7 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
     differentiable_outputs = tuple([i for i, name in enumerate(prim.outputs) if name not in prim.nondiff])
     able = tuple([name in prim.derivatives for name in prim.arrays])
     plans: dict[tuple[bool, ...], Any] = {}
-    Tensor = dispatch.Tensor  # noqa: N806
+    Tensor = dispatch.Tensor
 
     def call(arrays: Any, static: tuple[Any, ...]) -> Any:
         d = arrays[0]._a.dtype
@@ -301,7 +305,7 @@ def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any,
     """`make_two` where only the first array is differentiable, and the second of any dtype."""
     plan = plan_of(prim, (True, False))
     pick = _getters(plan.takes, first, 7)[0]
-    Tensor = dispatch.Tensor  # noqa: N806
+    Tensor = dispatch.Tensor
 
     def call(x: Any, y: Any, *static: Any) -> Any:
         a, b = x._a, y._a

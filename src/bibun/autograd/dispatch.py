@@ -385,7 +385,7 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
     """The call of an elementwise primitive of one operand; ``noisy`` operations may raise floating-point warnings."""
     cls = make_node_class(prim)
     plan: Any = plan_of(prim, (True,)) if prim.derivatives else None
-    takes = plan.takes[0] if plan else ()
+    takes: Any = plan.takes[0] if plan else ()
     single = takes[0][0] if len(takes) == 1 else "" if not takes else "?"  # what the rule takes, in the common cases
     differentiable = plan is not None
 
@@ -475,6 +475,9 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
             if name in prim.derivatives:
                 one = plan_of(prim, (i == 0, i == 1))
                 codes[i] = _code_of(one.takes[0])
+    plan_a: Any
+    plan_b: Any
+    plan_ab: Any
     plan_a, plan_b, plan_ab = plans.get((True, False)), plans.get((False, True)), plans.get((True, True))
     code_a, code_b = codes
     direct = differentiable and len(prim.derivatives) == 2 and code_a >= 0 and code_b >= 0

@@ -20,6 +20,7 @@ import numpy as np
 from . import anomaly, versions
 from .dispatch import user_frame
 from .fp import IGNORE, quiet, restore
+from .modes import state
 from .node import Freed, Output, fit
 from .versions import last_write
 
@@ -124,6 +125,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     else:
         f = user_frame(2)
         freed = Freed(f.f_code, f.f_lasti)
+    strict = state.strict
     checking = anomaly.mode[0] == 2
     told_apart = multi_hooks[0]
     if told_apart:
@@ -170,7 +172,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                     node.saved = saved
                     unpacked_nodes.append((node, packed))
             try:
-                if direct is not None and not create and node.fix is None:
+                if direct is not None and not create and node.fix is None and not strict:
                     # Most nodes: each rule takes the gradient and gives that of one input.
                     nexts = node.next
                     if len(direct) == 1:

@@ -15,7 +15,7 @@ from ..backends import cpu
 from . import dispatch, versions
 from .dispatch import user_frame, wrap
 from .modes import state
-from .node import Freed, LEAF, Node, Output, fit
+from .node import LEAF, Freed, Node, Output, fit
 from .versions import tick
 
 __all__ = ["Function", "FunctionCtx", "InplaceFunction", "NestedIOFunction", "once_differentiable"]

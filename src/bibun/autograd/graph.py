@@ -103,7 +103,7 @@ def pack_saved(node: Any) -> None:
     node.saved = PackedSaved(rows)
 
 
-class saved_tensors_hooks:  # noqa: N801
+class saved_tensors_hooks:
     """Have every tensor saved for backward packed by one function, and unpacked by another when backward needs it."""
 
     def __init__(self, pack_hook: Callable[[Any], Any], unpack_hook: Callable[[Any], Any]):
@@ -122,14 +122,14 @@ class saved_tensors_hooks:  # noqa: N801
         dispatch.busy[0] -= 1
 
 
-class save_on_cpu(saved_tensors_hooks):  # noqa: N801
+class save_on_cpu(saved_tensors_hooks):
     """Keep saved tensors on the processor, where they are already: copies are made, as in PyTorch."""
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda"):
         super().__init__(lambda t: t.detach().clone(), lambda t: t)
 
 
-class disable_saved_tensors_hooks:  # noqa: N801
+class disable_saved_tensors_hooks:
     """Have the use of `saved_tensors_hooks` inside raise an error with the given message."""
 
     def __init__(self, error_message: str):

@@ -47,6 +47,8 @@ def off(depth: int = 2) -> Off:
 class _State(threading.local):
     grad: Any = True
     inference = False
+    #: Whether zero gradients stay zero through infinite derivatives (`bibun.autograd.strict_zero`).
+    strict = False
 
 
 state = _State()

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backends import cpu
 from ..ops.primitive import Primitive
+from .modes import state
 
 __all__ = ["LEAF", "NarrowFix", "Node", "Output", "Plan", "make_node_class", "plan_of"]
 
@@ -78,6 +79,18 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, xp: Any) -> Any:
     return g
 
 
+def zero_kept(g: Any, r: Any, xp: Any, elementwise: bool) -> Any:
+    """``r`` with zeros where the gradient ``g`` that it comes from is exactly zero."""
+    if r is None or g.__class__ is list:
+        return r
+    if r.__class__ in (list, tuple):
+        return [zero_kept(g, x, xp, elementwise) for x in r]
+    if elementwise and r.shape == g.shape:
+        return xp.where(g == 0, xp.zeros_like(r), r)
+    values = getattr(g, "_a", g)
+    return r if np.any(values) else xp.zeros_like(r)
+
+
 class Node:
     """One recorded operation.
 
@@ -127,6 +140,8 @@ class Node:
         out: Any = [None] * len(self.next)
         for (i, rule, chosen), values in zip(plan.rules, saved):
             r = rule(xp, g, *values) if chosen is None else rule(xp, *[g[k] for k in chosen], *values)
+            if state.strict:
+                r = zero_kept(g, r, xp, prim.family == "elementwise")
             if prim.variadic:
                 out = [None if t is None else x for x, t in zip(r, self.next)]
             else:
@@ -215,7 +230,9 @@ class Plan:
 
     def __init__(self, prim: Primitive, wanted: tuple[bool, ...]):
         self.wanted = wanted
-        rules, takes, direct = [], [], []
+        rules: list[Any] = []
+        takes: list[Any] = []
+        direct: list[Any] = []
         names = prim.arrays
         for i, name in enumerate(names):
             if (not prim.variadic and not wanted[i]) or name not in prim.derivatives:

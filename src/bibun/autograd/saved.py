@@ -12,7 +12,7 @@ import numpy as np
 
 from ..ops.primitive import REGISTRY
 from . import dispatch
-from .node import Freed, LEAF, Output
+from .node import LEAF, Freed, Output
 
 
 def _tensor(value: Any, target: Any) -> Any:

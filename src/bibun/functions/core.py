@@ -18,7 +18,7 @@ from ..dtypes import BY_NUMPY, check_device, check_dtype
 from ..errors import expand_error
 from ..ops import inplace as ops
 from ..ops.primitive import REGISTRY
-from .register import METHODS, function, method
+from .register import FUNCTIONS, METHODS, function, method
 
 ndarray = np.ndarray
 
@@ -307,10 +307,7 @@ def zero_(input: Any) -> Any:
     return input.zero_()
 
 
-@function(out=False, method=False, name="fill_")
-def fill_(input: Any, value: Any) -> Any:  # noqa: F811
-    """Overwrite every element of ``input`` with ``value``."""
-    return input.fill_(value)
+FUNCTIONS["fill_"] = METHODS["fill_"]
 
 
 @function(out=False, method=False)

@@ -74,7 +74,7 @@ def _even(a: Any, low: float, high: float, bins: int) -> Any:
 
 
 @function()
-def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:  # noqa: A002
+def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:
     """How many elements fall into each of ``bins`` intervals between ``min`` and ``max`` (those of the data where equal).
 
     >>> import bibun as torch
@@ -97,7 +97,7 @@ def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:  # no
 
 
 @function(out=True)
-def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:  # noqa: A002
+def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     """A histogram of all elements and the edges of its bins: so many of one width, or those between given edges."""
     a = only_tensor(input, "histogram")._a
     if a.dtype.kind != "f" or a.itemsize < 4:
@@ -134,7 +134,7 @@ def edges_between(low: float, high: float, bins: int, dtype: Any) -> Any:
 
 
 @function(method=False, out=False)
-def histogramdd(input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:  # noqa: A002
+def histogramdd(input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     """A histogram of points (the last dimension of ``input``) in as many dimensions, and the edges of its bins."""
     a = only_tensor(input, "histogramdd")._a
     n = a.shape[-1]
@@ -203,7 +203,7 @@ def _answer(values: Any, inverse: Any, counts: Any, return_inverse: bool, return
 
 
 @function(out=False)
-def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:  # noqa: A002
+def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
     """The distinct elements in order (or distinct slices along a dimension), each one's number, and how often each occurs.
 
     >>> import bibun as torch

@@ -6,7 +6,8 @@ In go tensors (or sequences of them) and PyTorch's arguments; out come new tenso
 from __future__ import annotations
 
 import operator
-from itertools import combinations as _combinations, combinations_with_replacement as _with_replacement
+from itertools import combinations as _combinations
+from itertools import combinations_with_replacement as _with_replacement
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from .. import dtypes
 from ..autograd import dispatch
 from ..autograd.dispatch import apply, wrap
 from ..errors import normalize_dim, normalize_dims, unsupported_dtype
-from ..ops import joining as ops, shape as views
+from ..ops import joining as ops
+from ..ops import shape as views
 from ..ops.primitive import REGISTRY
 from .register import METHODS, function, method
 from .shape import only_tensor, sizes_of, tensors_of
@@ -502,7 +504,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
 
 
 @function(method=False)
-def vander(x: Any, N: int | None = None, *, increasing: bool = False) -> Any:  # noqa: N803
+def vander(x: Any, N: int | None = None, *, increasing: bool = False) -> Any:
     """The Vandermonde matrix of a vector: its powers as columns, falling unless ``increasing``."""
     if only_tensor(x, "vander", "x")._a.ndim != 1:
         raise RuntimeError("x must be a one-dimensional tensor.")

@@ -82,7 +82,7 @@ def mh(x: Any) -> Any:
 
 
 @_plain("inv_ex")
-def inv_ex(A: Any, *, check_errors: bool = False) -> Any:  # noqa: N803
+def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
     """(inverse, info) of square matrices; nothing raises where one is singular, unless asked to."""
     inverse, info = apply(ops.inv, (square(A, "linalg.inv"),))
     if check_errors:
@@ -95,7 +95,7 @@ def _check_inverse(info: Any) -> None:
                        "matrix is singular."))
 
 
-def inv(A: Any) -> Any:  # noqa: N803
+def inv(A: Any) -> Any:
     """The inverse of square matrices.
 
     >>> import bibun as torch
@@ -117,7 +117,7 @@ def inverse(input: Any) -> Any:
     return inv(input)
 
 
-def det(A: Any) -> Any:  # noqa: N803
+def det(A: Any) -> Any:
     """The determinant of square matrices."""
     return apply(ops.det, (square(A, "linalg.det"),))
 
@@ -132,7 +132,7 @@ def det_(input: Any) -> Any:
 
 
 @_plain("slogdet")
-def linalg_slogdet(A: Any) -> Any:  # noqa: N803
+def linalg_slogdet(A: Any) -> Any:
     """(sign, log of the magnitude) of determinants."""
     return return_types.linalg_slogdet(apply(ops.slogdet, (square(A, "linalg.slogdet"),)))
 
@@ -161,7 +161,7 @@ def _is_vector(a: Any, b: Any) -> bool:
     return b.ndim == 1 or a.ndim - 1 == b.ndim and b.shape == a.shape[:-1]
 
 
-def _solved(A: Any, B: Any, left: bool, name: str) -> Any:  # noqa: N803
+def _solved(A: Any, B: Any, left: bool, name: str) -> Any:
     square(A, name)
     floating(B, name)
     a, b = A._a, B._a
@@ -196,7 +196,7 @@ def _check_solution(info: Any) -> None:
     _raise_info(info, ("torch.linalg.solve: ", lambda k: "The solver failed because the input matrix is singular."))
 
 
-def solve(A: Any, B: Any, *, left: bool = True) -> Any:  # noqa: N803
+def solve(A: Any, B: Any, *, left: bool = True) -> Any:
     """The solution X of ``A @ X = B`` (or, with ``left=False``, of ``X @ A = B``).
 
     >>> import bibun as torch
@@ -212,7 +212,7 @@ _plain("solve")(solve)
 
 
 @_plain("solve_ex")
-def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:  # noqa: N803
+def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
     """(solution, info): nothing raises where a matrix is singular, unless asked to."""
     made, info = _solved(A, B, left, "linalg.solve")
     if check_errors:
@@ -221,7 +221,7 @@ def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -
 
 
 @_plain("solve_triangular")
-def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:  # noqa: N803
+def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:
     """The solution X of ``A @ X = B`` (or ``X @ A = B``) for triangular ``A``; its other triangle is not looked at."""
     name = "linalg.solve_triangular"
     square(A, name)
@@ -236,7 +236,7 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
 
 
 @function()
-def triangular_solve(input: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:  # noqa: N803
+def triangular_solve(input: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:
     """(solution of ``A @ X = input``, A) for triangular ``A``: the old form of `torch.linalg.solve_triangular`."""
     name = "triangular_solve"
     for x in (input, A):
@@ -256,7 +256,7 @@ def triangular_solve(input: Any, A: Any, upper: bool = True, transpose: bool = F
 # Cholesky
 
 
-def _factor(A: Any, upper: bool, name: str) -> tuple[Any, Any]:  # noqa: N803
+def _factor(A: Any, upper: bool, name: str) -> tuple[Any, Any]:
     square(A, name)
     return apply(ops.cholesky, (A,), (bool(upper),))
 
@@ -267,7 +267,7 @@ def _check_factor(info: Any, name: str = "linalg.cholesky") -> None:
 
 
 @_plain("cholesky_ex")
-def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:  # noqa: N803
+def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:
     """(factor, info): nothing raises where a matrix is not positive definite, unless asked to."""
     made, info = _factor(A, upper, "linalg.cholesky")
     if check_errors:
@@ -276,7 +276,7 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> A
 
 
 @_plain("cholesky")
-def linalg_cholesky(A: Any, *, upper: bool = False) -> Any:  # noqa: N803
+def linalg_cholesky(A: Any, *, upper: bool = False) -> Any:
     """The lower triangular L with A = L Lᴴ, of symmetric or Hermitian positive definite matrices.
 
     >>> import bibun as torch
@@ -298,7 +298,7 @@ def cholesky(input: Any, upper: bool = False) -> Any:
 
 
 @function()
-def cholesky_solve(input: Any, L: Any, upper: bool = False) -> Any:  # noqa: N803
+def cholesky_solve(input: Any, L: Any, upper: bool = False) -> Any:
     """The solution of ``A @ X = input`` from the Cholesky factor of A."""
     matrices(input, "cholesky_solve")
     square(L, "cholesky_solve")
@@ -320,7 +320,7 @@ def cholesky_inverse(input: Any, upper: bool = False) -> Any:
 # QR
 
 
-def _qr(A: Any, mode: str, name: str) -> Any:  # noqa: N803
+def _qr(A: Any, mode: str, name: str) -> Any:
     matrices(A, name)
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
@@ -328,7 +328,7 @@ def _qr(A: Any, mode: str, name: str) -> Any:  # noqa: N803
 
 
 @_plain("qr")
-def linalg_qr(A: Any, mode: str = "reduced") -> Any:  # noqa: N803
+def linalg_qr(A: Any, mode: str = "reduced") -> Any:
     """(Q, R): A = Q R with orthonormal columns in Q and R upper triangular."""
     return return_types.linalg_qr(_qr(A, mode, "linalg.qr"))
 
@@ -346,7 +346,7 @@ def geqrf(input: Any) -> Any:
 
 
 @_plain("householder_product")
-def householder_product(A: Any, tau: Any) -> Any:  # noqa: N803
+def householder_product(A: Any, tau: Any) -> Any:
     """The first columns of a product of reflections I - τ v vᴴ, as `torch.geqrf` gives them."""
     name = "torch.linalg.householder_product"
     if only_tensor(A, name, "A")._a.ndim < 2:
@@ -362,7 +362,7 @@ def householder_product(A: Any, tau: Any) -> Any:  # noqa: N803
     return _reflections(A, tau, n)
 
 
-def _reflections(A: Any, tau: Any, columns: int) -> Any:  # noqa: N803
+def _reflections(A: Any, tau: Any, columns: int) -> Any:
     """The first columns of the product, one reflection after another from the last."""
     m = A._a.shape[-2]
     lead = A._a.shape[:-2]
@@ -402,26 +402,26 @@ def ormqr(input: Any, tau: Any, other: Any, left: bool = True, transpose: bool =
 # Eigenvalues and singular values
 
 
-def _triangle(UPLO: str, name: str) -> bool:  # noqa: N803
+def _triangle(UPLO: str, name: str) -> bool:
     if not UPLO or UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
     return UPLO.upper() == "L"
 
 
 @_plain("eigh")
-def eigh(A: Any, UPLO: str = "L") -> Any:  # noqa: N803
+def eigh(A: Any, UPLO: str = "L") -> Any:
     """(eigenvalues ascending, eigenvectors as columns) of symmetric or Hermitian matrices; one triangle is read."""
     return return_types.linalg_eigh(apply(ops.eigh, (square(A, "linalg.eigh"),), (_triangle(UPLO, "eigh"),)))
 
 
 @_plain("eigvalsh")
-def eigvalsh(A: Any, UPLO: str = "L") -> Any:  # noqa: N803
+def eigvalsh(A: Any, UPLO: str = "L") -> Any:
     """The eigenvalues of symmetric or Hermitian matrices, ascending."""
     return apply(ops.eigvalsh, (square(A, "linalg.eigvalsh"),), (_triangle(UPLO, "eigvalsh"),))
 
 
 @_plain("eig")
-def eig(A: Any) -> Any:  # noqa: N803
+def eig(A: Any) -> Any:
     """(eigenvalues, eigenvectors as columns) of square matrices: complex."""
     square(A, "linalg.eig")
     if not np.isfinite(A._a).all():
@@ -430,7 +430,7 @@ def eig(A: Any) -> Any:  # noqa: N803
 
 
 @_plain("eigvals")
-def eigvals(A: Any) -> Any:  # noqa: N803
+def eigvals(A: Any) -> Any:
     """The eigenvalues of square matrices: complex."""
     square(A, "linalg.eigvals")
     if not np.isfinite(A._a).all():
@@ -439,7 +439,7 @@ def eigvals(A: Any) -> Any:  # noqa: N803
 
 
 @_plain("svd")
-def linalg_svd(A: Any, full_matrices: bool = True, *, driver: Any = None) -> Any:  # noqa: N803
+def linalg_svd(A: Any, full_matrices: bool = True, *, driver: Any = None) -> Any:
     """(U, S, Vᴴ): A = U diag(S) Vᴴ with orthonormal U and V and singular values descending."""
     if driver is not None:
         raise RuntimeError("torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
@@ -447,7 +447,7 @@ def linalg_svd(A: Any, full_matrices: bool = True, *, driver: Any = None) -> Any
 
 
 @_plain("svdvals")
-def svdvals(A: Any, *, driver: Any = None) -> Any:  # noqa: N803
+def svdvals(A: Any, *, driver: Any = None) -> Any:
     """The singular values, descending."""
     return apply(ops.svdvals, (matrices(A, "linalg.svd"),))
 
@@ -482,7 +482,7 @@ def _tolerance(x: Any, d: Any, atol: Any, rtol: Any, name: str) -> tuple[Any, An
 
 
 @_plain("matrix_rank")
-def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:  # noqa: N803
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:
     """How many singular values (or, of Hermitian matrices, eigenvalues) exceed max(atol, rtol · the largest)."""
     name = "matrix_rank"
     if isinstance(tol, bool):
@@ -501,7 +501,7 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any =
 
 
 @_plain("pinv")
-def pinv(A: Any, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:  # noqa: N803
+def pinv(A: Any, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:
     """The Moore–Penrose pseudo-inverse; singular values up to max(atol, rtol · the largest) count as zero."""
     if isinstance(rcond, bool):
         rcond, hermitian = None, rcond
@@ -524,7 +524,7 @@ def pinverse(input: Any, rcond: float = 1e-15) -> Any:
 # Norms
 
 
-def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002, N803
+def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None) -> Any:
     """A norm of matrices: ``fro``, ``nuc``, 1 and -1 (column sums), inf and -inf (row sums), 2 and -2 (singular values).
 
     >>> import bibun as torch
@@ -545,7 +545,7 @@ def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = F
             return vector_norm(A, 2, dims, keepdim, dtype=dtype)
     elif abs(ord) not in (1, 2, math.inf):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord:g} not supported.")
-    A = as_dtype(A, dtype)  # noqa: N806
+    A = as_dtype(A, dtype)
     if ord == "nuc" or abs(ord) == 2:
         s = apply(ops.svdvals, (METHODS["movedim"](A, (rows, columns), (-2, -1)),))
         made = METHODS["sum"](s, -1) if ord == "nuc" else METHODS["amax" if ord > 0 else "amin"](s, -1)
@@ -564,7 +564,7 @@ _plain("matrix_norm")(matrix_norm)
 
 
 @_plain("norm")
-def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002, N803
+def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """A vector or matrix norm: by ``ord`` and the number of dimensions.
 
     >>> import bibun as torch
@@ -589,7 +589,7 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dty
 
 
 @_plain("cond")
-def cond(A: Any, p: Any = None) -> Any:  # noqa: N803
+def cond(A: Any, p: Any = None) -> Any:
     """The condition number in a matrix norm (2 unless given): the norm times that of the inverse."""
     matrices(A, "linalg.cond")
     if p is None or p in (2, -2):
@@ -615,7 +615,7 @@ def cond(A: Any, p: Any = None) -> Any:  # noqa: N803
 # Powers, exponentials
 
 
-def matrix_power(A: Any, n: int) -> Any:  # noqa: N803
+def matrix_power(A: Any, n: int) -> Any:
     """The ``n``-th power of square matrices; negative powers are those of the inverse."""
     only_tensor(A, "linalg_matrix_power", "A")
     a = A._a
@@ -626,7 +626,7 @@ def matrix_power(A: Any, n: int) -> Any:  # noqa: N803
     if n == 0:
         return A.clone().copy_(wrap(np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape)))
     if n < 0:
-        A, n = inv(A), -n  # noqa: N806
+        A, n = inv(A), -n
     if n == 1:
         return A.clone() if A._a is a else A
     made, base = None, A
@@ -648,7 +648,7 @@ def matrix_power_(input: Any, n: int) -> Any:
     return matrix_power(input, n)
 
 
-def matrix_exp(A: Any) -> Any:  # noqa: N803
+def matrix_exp(A: Any) -> Any:
     """The exponential of square matrices.
 
     Formula: Higham, "The Scaling and Squaring Method for the Matrix Exponential Revisited" (2005).
@@ -669,7 +669,7 @@ def matrix_exp_(input: Any) -> Any:
 
 
 @_plain("lu_factor_ex")
-def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False) -> Any:  # noqa: N803
+def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False) -> Any:
     """(packed L and U, pivots, info) of the LU factorization with row exchanges."""
     matrices(A, "torch.lu_factor")
     if not pivot:
@@ -689,7 +689,7 @@ def _check_lu(info: Any) -> None:
 
 
 @_plain("lu_factor")
-def lu_factor(A: Any, *, pivot: bool = True) -> Any:  # noqa: N803
+def lu_factor(A: Any, *, pivot: bool = True) -> Any:
     """(packed L and U, pivots) of the LU factorization with row exchanges."""
     made = lu_factor_ex(A, pivot=pivot)
     _check_lu(made[2])
@@ -697,7 +697,7 @@ def lu_factor(A: Any, *, pivot: bool = True) -> Any:  # noqa: N803
 
 
 @_plain("lu")
-def linalg_lu(A: Any, *, pivot: bool = True) -> Any:  # noqa: N803
+def linalg_lu(A: Any, *, pivot: bool = True) -> Any:
     """(P, L, U): A = P L U."""
     matrices(A, "linalg.lu")
     if not pivot:
@@ -715,7 +715,7 @@ def lu(input: Any, pivot: bool = True, get_infos: bool = False) -> Any:
     return made[0], made[1]
 
 
-def _unpacked(LU: Any, pivots: Any) -> tuple[Any, Any, Any]:  # noqa: N803
+def _unpacked(LU: Any, pivots: Any) -> tuple[Any, Any, Any]:
     m, n = LU._a.shape[-2:]
     k = min(m, n)
     p = apply(ops.permutation, (pivots,), (m,)).to(LU.dtype)
@@ -724,7 +724,7 @@ def _unpacked(LU: Any, pivots: Any) -> tuple[Any, Any, Any]:  # noqa: N803
 
 
 @function(method=False)
-def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:  # noqa: N803
+def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
     """(P, L, U) from packed factors and pivots."""
     if LU_pivots._a.dtype != np.int32:
         raise RuntimeError("torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\nNote: this function is intended to "
@@ -736,7 +736,7 @@ def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_piv
     return return_types.lu_unpack((p if unpack_pivots else empty, lower, upper))
 
 
-def _lu_solved(LU: Any, pivots: Any, B: Any, left: bool, adjoint: bool) -> Any:  # noqa: N803
+def _lu_solved(LU: Any, pivots: Any, B: Any, left: bool, adjoint: bool) -> Any:
     p, lower, upper = _unpacked(LU, pivots)
     if not left:                            # X A = B is Aᴴ Xᴴ = Bᴴ
         return mh(_lu_solved(LU, pivots, mh(B), True, not adjoint))
@@ -748,7 +748,7 @@ def _lu_solved(LU: Any, pivots: Any, B: Any, left: bool, adjoint: bool) -> Any: 
 
 
 @_plain("lu_solve")
-def linalg_lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False) -> Any:  # noqa: N803
+def linalg_lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False) -> Any:
     """The solution of ``A @ X = B`` from the factors of A; of ``X @ A = B``, or with the adjoint of A, where asked."""
     square(LU, "linalg.lu_solve")
     matrices(B, "linalg.lu_solve", letter="B")
@@ -762,7 +762,7 @@ def linalg_lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint:
 
 
 @function()
-def lu_solve(input: Any, LU_data: Any, LU_pivots: Any) -> Any:  # noqa: N803
+def lu_solve(input: Any, LU_data: Any, LU_pivots: Any) -> Any:
     """`torch.linalg.lu_solve` by its old name."""
     return _lu_solved(LU_data, LU_pivots, input, True, False)
 
@@ -771,7 +771,7 @@ def lu_solve(input: Any, LU_data: Any, LU_pivots: Any) -> Any:  # noqa: N803
 
 
 @_plain("lstsq")
-def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> Any:  # noqa: N803
+def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> Any:
     """(solution, residuals, rank, singular values) of least squares problems: X with the least ‖A X - B‖, itself least."""
     matrices(A, "torch.linalg.lstsq")
     if only_tensor(B, "linalg_lstsq", "B")._a.ndim < 1:
@@ -806,7 +806,7 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> An
 
 
 @_plain("tensorinv")
-def tensorinv(A: Any, ind: int = 2) -> Any:  # noqa: N803
+def tensorinv(A: Any, ind: int = 2) -> Any:
     """The inverse of a tensor as a linear map between its first ``ind`` dimensions and the others."""
     shape = only_tensor(A, "linalg_tensorinv", "A")._a.shape
     if ind <= 0:
@@ -822,12 +822,12 @@ def tensorinv(A: Any, ind: int = 2) -> Any:  # noqa: N803
 
 
 @_plain("tensorsolve")
-def tensorsolve(A: Any, B: Any, dims: Any = None) -> Any:  # noqa: N803
+def tensorsolve(A: Any, B: Any, dims: Any = None) -> Any:
     """The solution X of ``tensordot(A, X, X.ndim) = B``."""
     n = only_tensor(A, "linalg_tensorsolve", "A")._a.ndim
     if dims is not None:
         moved = normalize_dims(list(dims), n)
-        A = METHODS["movedim"](A, moved, tuple(range(n - len(moved), n)))  # noqa: N806
+        A = METHODS["movedim"](A, moved, tuple(range(n - len(moved), n)))
     shape = A._a.shape[B._a.ndim:]
     if math.prod(shape) != math.prod(A._a.shape[:B._a.ndim]):
         raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got "
@@ -836,13 +836,13 @@ def tensorsolve(A: Any, B: Any, dims: Any = None) -> Any:  # noqa: N803
 
 
 @_plain("diagonal", out=False)
-def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:  # noqa: N803
+def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     """The diagonal of the last two dimensions."""
     return METHODS["diagonal"](A, offset, dim1, dim2)
 
 
 @_plain("vander", out=False)
-def vander(x: Any, *, N: int | None = None) -> Any:  # noqa: N803
+def vander(x: Any, *, N: int | None = None) -> Any:
     """Vandermonde matrices: the rising powers of the elements of the last dimension, in a new last dimension."""
     if only_tensor(x, "linalg_vander", "x")._a.dtype.kind == "b":
         raise RuntimeError("linalg.vander: bool is not supported")
@@ -864,7 +864,7 @@ def _scipy(name: str) -> Any:
 
 
 @_plain("ldl_factor_ex")
-def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False) -> Any:  # noqa: N803
+def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False) -> Any:
     """(packed L and D, pivots, info) of A = L D Lᵀ (or Lᴴ), for symmetric or Hermitian matrices, definite or not."""
     square(A, "torch.linalg.ldl_factor_ex")
     a = A._a
@@ -883,7 +883,7 @@ def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False
 
 
 @_plain("ldl_factor")
-def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:  # noqa: N803
+def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:
     """(packed L and D, pivots) of A = L D Lᵀ (or Lᴴ)."""
     made = FUNCTIONS["linalg.ldl_factor_ex"](A, hermitian=hermitian)
     if made[2]._a.any():
@@ -892,7 +892,7 @@ def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:  # noqa: N803
 
 
 @_plain("ldl_solve")
-def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False) -> Any:  # noqa: N803
+def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False) -> Any:
     """The solution of ``A @ X = B`` from the factors of `torch.linalg.ldl_factor`."""
     square(LD, "torch.linalg.ldl_solve")
     a = LD._a
@@ -943,7 +943,7 @@ def _ldl_substitute(ld: Any, pivots: Any, b: Any, hermitian: bool) -> Any:
 # Low rank
 
 
-def _basis(A: Any, q: int, niter: int) -> Any:  # noqa: N803
+def _basis(A: Any, q: int, niter: int) -> Any:
     """Orthonormal columns that span about what A spans.
 
     Formula: Halko, Martinsson and Tropp, "Finding Structure with Randomness" (2011), algorithm 4.4.
@@ -957,13 +957,13 @@ def _basis(A: Any, q: int, niter: int) -> Any:  # noqa: N803
 
 
 @function(method=False, out=False)
-def svd_lowrank(A: Any, q: int = 6, niter: int = 2, M: Any = None) -> Any:  # noqa: N803
+def svd_lowrank(A: Any, q: int = 6, niter: int = 2, M: Any = None) -> Any:
     """(U, S, V) of a matrix of rank about ``q``, from a random sketch of it (less ``M``, where given)."""
     if M is not None:
-        A = A - M.expand(A._a.shape)  # noqa: N806
+        A = A - M.expand(A._a.shape)
     m, n = A._a.shape[-2:]
     if m < n:
-        A = mh(A)  # noqa: N806
+        A = mh(A)
     basis = _basis(A, 6 if q is None else q, niter)
     u, s, vh = apply(ops.svd, (mh(basis) @ A,), (False,))
     u, v = basis @ u, mh(vh)
@@ -971,7 +971,7 @@ def svd_lowrank(A: Any, q: int = 6, niter: int = 2, M: Any = None) -> Any:  # no
 
 
 @function(method=False, out=False)
-def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 2) -> Any:  # noqa: N803
+def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 2) -> Any:
     """(U, S, V) of the principal components of a matrix's rows, from a random sketch."""
     m, n = A._a.shape[-2:]
     if q is None:

@@ -60,9 +60,9 @@ def _from_inside(input: Any, pad: tuple[int, ...], mode: str) -> Any:
         if mode == "reflect" and (before >= m or after >= m):
             raise RuntimeError(f"Argument #{4 + 2 * (len(shape) - 1 - dim)}: Padding size should be less than the corresponding input dimension, "
                                f"but got: padding ({before}, {after}) at dimension {dim} of input {list(shape)}")
-        if mode == "circular" and (before > m or after > m):
+        if mode == "circular" and max(before, after) > m + min(before, 0) + min(after, 0):
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        if m + before + after < (0 if mode == "circular" else 1):
+        if m + before + after < 0 or mode != "circular" and all(k + sum(p) < 1 for k, p in list(zip(shape, pairs))[-n:]):
             raise RuntimeError(f"input (dimension {dim} of size {m}) is too small: with padding ({before}, {after}) the calculated output size is "
                                f"{m + before + after}")
     return apply(ops.PADDING.get((mode, n), ops.pad_from_inside), (input,), (pairs, mode))

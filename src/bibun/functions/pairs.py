@@ -76,7 +76,7 @@ def nuclear_norm(input: Any, dim: Any = (-2, -1), keepdim: bool = False) -> Any:
 
 
 @function(method=False, out=False)
-def norm_except_dim(v: Any, pow: int = 2, dim: int = 0) -> Any:  # noqa: A002
+def norm_except_dim(v: Any, pow: int = 2, dim: int = 0) -> Any:
     """The norm over all dimensions but one, which are kept."""
     if dim == -1:
         return METHODS["norm"](v, pow)
@@ -100,7 +100,7 @@ def sum_to_size(self: Any, *size: Any) -> Any:
 
 
 @method
-def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Any:  # noqa: F811
+def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Any:
     """Overwrite the main diagonal (every so often again, below, in a tall matrix, if ``wrap``)."""
     shape = self._a.shape
     if len(shape) < 2:

@@ -16,7 +16,8 @@ from ..autograd.direct import make_two
 from ..autograd.dispatch import apply
 from ..backends import cpu
 from ..errors import broadcast_error, normalize_dim, unsupported_dtype
-from ..ops import products as ops, shape as views
+from ..ops import products as ops
+from ..ops import shape as views
 from .register import METHODS, function
 from .shape import _broadcast, _expand_dims, _permute, _reshaped, only_tensor, sizes_of
 

@@ -194,7 +194,7 @@ def _refuse_complex(x: Any, name: str) -> None:
         raise unsupported_dtype(f"{name}_cpu", x.dtype)
 
 
-def _picker(name: str, prim: Any, whole: Any, other_name: str | None, complain: bool = True) -> None:
+def _picker(name: str, prim: Any, whole: Any, other_name: str | None, complain: bool = True) -> Any:
     kind = getattr(return_types, name)
 
     def pick(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
@@ -483,7 +483,7 @@ _running_extreme("cummin", ops.cumulative_min)
 # Norms
 
 
-def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002
+def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The norm of the elements taken as one vector, or along dimensions.
 
     Formula: (Σ |x|^ord)^(1/ord); the largest magnitude for ``inf``, the smallest for ``-inf``, the number of elements that

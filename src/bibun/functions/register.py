@@ -23,7 +23,7 @@ from ..ops.primitive import Primitive
 __all__ = ["FUNCTIONS", "METHODS", "apply", "binary", "function", "inplace_of", "method", "prop", "unary", "write_out"]
 
 #: ``torch.<name>``; a dotted name belongs to a submodule (``special.erf``).
-FUNCTIONS: dict[str, Callable[..., Any]] = {}
+FUNCTIONS: dict[str, Any] = {}
 #: ``Tensor.<name>``: functions and properties.
 METHODS: dict[str, Any] = {}
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd import dispatch
+from ..autograd.direct import make_view
 from ..autograd.dispatch import apply
 from ..autograd.inplace import check_writable
-from ..autograd.direct import make_view
 from ..backends import cpu
 from ..backends.cpu import NotAView
 from ..errors import combination_error, dim_error, expand_error, normalize_dim, normalize_dims, reshape_error
@@ -27,6 +27,7 @@ index = operator.index
 
 # The calls of the views, without the generality of `apply`.
 _view = make_view(ops.view_, cpu.view)
+_reshape_alias = make_view(ops.reshape_alias, cpu.view)
 _broadcast = make_view(ops.broadcast_to, cpu.broadcast_to)
 _permute = make_view(ops.permute_dims, cpu.permute_dims)
 _transpose = make_view(ops.transpose, cpu.permute_dims)
@@ -179,7 +180,7 @@ def _view_dtype(x: Any, dtype: Any) -> Any:
 def _reshaped(x: Any, shape: tuple[int, ...]) -> Any:
     """A view of a checked shape, or the view of a copy."""
     try:
-        return _view(x, shape)
+        return _view(x, shape) if x._a.flags.c_contiguous else _reshape_alias(x, shape)
     except NotAView:
         return apply(ops.reshape, (apply(ops.rowmajor, (x,)),), (shape,))
 
@@ -323,7 +324,7 @@ def t(input: Any) -> Any:
 
 
 @prop
-def T(self: Any) -> Any:  # noqa: N802
+def T(self: Any) -> Any:
     """The dimensions in reverse order."""
     return _permute(self, tuple(range(self._a.ndim - 1, -1, -1)))
 
@@ -338,13 +339,13 @@ def _last_two(x: Any, name: str) -> Any:
 
 
 @prop
-def mT(self: Any) -> Any:  # noqa: N802
+def mT(self: Any) -> Any:
     """The last two dimensions exchanged."""
     return _last_two(self, "tensor.mT")
 
 
 @prop
-def H(self: Any) -> Any:  # noqa: N802
+def H(self: Any) -> Any:
     """The conjugate transpose of a matrix."""
     if self._a.ndim not in (0, 2):
         raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self._a.ndim}-D tensor."
@@ -353,7 +354,7 @@ def H(self: Any) -> Any:  # noqa: N802
 
 
 @prop
-def mH(self: Any) -> Any:  # noqa: N802
+def mH(self: Any) -> Any:
     """The last two dimensions exchanged, conjugated."""
     return _conjugated(_last_two(self, "tensor.mH"))
 

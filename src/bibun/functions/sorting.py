@@ -50,7 +50,7 @@ def msort(input: Any) -> Any:
 
 
 @function()
-def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:  # noqa: A002
+def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The ``k`` largest (or smallest) elements along a dimension, in order, and where they stand.
 
     >>> import bibun as torch
