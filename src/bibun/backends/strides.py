@@ -86,9 +86,38 @@ def reshape(x: Any, shape: tuple[int, ...]) -> Any:
 def view(x: Any, shape: tuple[int, ...]) -> Any:
     """``x`` in another shape, never copied."""
     try:
-        return x.reshape(shape, copy=False)
+        made = x.reshape(shape, copy=False)
     except ValueError:
         raise NotAView from None
+    if 1 in x.shape and x.size:             # whose strides NumPy forgets, PyTorch does not
+        wanted = _view_strides(x.shape, x.strides, made.shape)
+        if made.strides != wanted:
+            return strided(x, made.shape, wanted)
+    return made
+
+
+def _view_strides(shape: tuple[int, ...], strides: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a view in another shape, which is known to be possible.
+
+    From the last dimension on, the old dimensions are taken together as long as they lie evenly in memory (one of size 1
+    always does); each such block, whose step is that of its last dimension, is dealt out to new dimensions.
+    """
+    out: list[int] = []
+    at = len(wanted) - 1
+    block = done = 1
+    step = strides[-1] if strides else 0
+    for i in range(len(shape) - 1, -1, -1):
+        block *= shape[i]
+        if i and (shape[i - 1] == 1 or strides[i - 1] == block * step):
+            continue
+        while at >= 0 and (done < block or wanted[at] == 1):
+            out.append(done * step)
+            done *= wanted[at]
+            at -= 1
+        if i:
+            block = done = 1
+            step = strides[i - 1]
+    return tuple(out[::-1])
 
 
 def view_dtype(x: Any, dtype: Any) -> Any:

@@ -65,6 +65,8 @@ def view_(xp, x, /, shape):
 
 
 view_.derivative(x=lambda xp, g, x_shape: xp.reshape(g, x_shape))
+#: `reshape` of what is not contiguous and can be a view all the same.
+reshape_alias = view_.named("ReshapeAliasBackward0")
 
 
 @linear(grad="UnsafeView", shapes="shape")
@@ -166,8 +168,16 @@ def diagonal(xp, x, /, offset=0, axis1=0, axis2=1):
 
 
 diagonal.derivative(x=lambda xp, g, x_shape, offset, axis1, axis2: xp.diagonal_backward(g, x_shape, offset, axis1, axis2))
-#: `torch.diag` of a matrix: PyTorch's copying form.
-diagonal_copy = diagonal.named("DiagonalBackward0_copy")
+
+
+@linear(grad="DiagonalBackward0_copy0", axes="axis1 axis2")
+def diagonal_copy(xp, x, /, offset=0, axis1=0, axis2=1):
+    """A copy of the diagonal of two dimensions: `torch.diag` of a matrix."""
+    return xp.rowmajor(xp.diagonal(x, offset, axis1, axis2))
+
+
+diagonal_copy.grad_name = "DiagonalBackward0_copy"
+diagonal_copy.derivative(x=lambda xp, g, x_shape, offset, axis1, axis2: xp.diagonal_backward(g, x_shape, offset, axis1, axis2))
 
 
 @linear(shapes="shape", axes="axis1 axis2")
