@@ -24,7 +24,7 @@ NARROW = frozenset(
     np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2,
                           ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2fnuz))
 _add, _multiply = np.add.reduce, np.multiply.reduce
-_BLOCK = 1024
+_BLOCK = 64
 
 
 def count(shape: tuple[int, ...], axis: Any) -> int:
@@ -46,10 +46,9 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> 
     if (d is F32 or d is F64) and dtype is None:
         if axis == 0 or axis == (0,):
             n = x.shape[0]
-            if n > 2 * _BLOCK and d is F32 and x.ndim > 1 and x.flags.c_contiguous:
+            if n > 4 * _BLOCK and d is F32 and x.ndim > 1 and x.flags.c_contiguous:
                 whole = n - n % _BLOCK
-                parts = _add(x[:whole].reshape((n // _BLOCK, _BLOCK) + x.shape[1:]), 1)
-                total = _add(parts, 0, None, None, keepdims)
+                total = sum(_add(x[:whole].reshape((n // _BLOCK, _BLOCK) + x.shape[1:]), 1), axis, keepdims)
                 return total if whole == n else total + _add(x[whole:], 0, None, None, keepdims)
         return _add(x, axis, None, None, keepdims)
     if d in NARROW:
@@ -116,7 +115,7 @@ def logsumexp(x: Any, axis: Any, keepdims: bool = False) -> Any:
     return out if wide is x else out.astype(x.dtype)
 
 
-def vector_norm(x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+def vector_norm(x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:
     """The ``ord``-norm of the elements taken together; of complex numbers, that of their magnitudes."""
     wide = _wide(x)
     if ord == 2:
@@ -315,6 +314,9 @@ def mode(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
     n = ranked.shape[-1]
     fresh = np.ones(ranked.shape, bool)
     np.not_equal(ranked[..., 1:], ranked[..., :-1], out=fresh[..., 1:])
+    if x.dtype.kind not in "biu":           # NaNs count as equal
+        bad = ranked != ranked
+        fresh[..., 1:] &= ~(bad[..., 1:] & bad[..., :-1])
     place = np.arange(n)
     start = np.maximum.accumulate(np.where(fresh, place, 0), -1)
     best = np.argmax(place - start, -1, keepdims=True)          # the first end of a longest run

@@ -57,8 +57,10 @@ def axes_of(dim: Any, ndim: int, name: str) -> Any:
 
 def _nothing(dims: Any) -> tuple[int, ...]:
     """Dims of a 0-d tensor: checked; reducing over none of its axes leaves it."""
-    for d in dims:
+    for i, d in enumerate(dims):
         normalize_dim(d, 0)
+        if i:
+            raise RuntimeError("dim 0 appears multiple times in the list of dims")
     return ()
 
 
@@ -208,7 +210,8 @@ def _picker(name: str, prim: Any, whole: Any, other_name: str | None, complain: 
             dim = axis
         if keepdims is not None:
             keepdim = keepdims
-        _refuse_complex(input, name)
+        if input._a.dtype.kind == "c":
+            raise RuntimeError(f"{name}(): does not support complex input") if dim is not None else unsupported_dtype(f"{name}_all", input.dtype)
         if dim is None:
             if complain:
                 _empty_reduction(name, input)
@@ -292,9 +295,8 @@ def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
 def _position(name: str, prim: Any) -> Any:
     def place(input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
         only_tensor(input, name)
-        _refuse_complex(input, name)
-        if input._a.dtype.kind == "b":
-            raise unsupported_dtype(f"{name}_cpu", input.dtype)
+        if input._a.dtype.kind in "bc":
+            raise RuntimeError(f"{name}(): does not support {'bool' if input._a.dtype.kind == 'b' else 'complex'} input")
         dim = axis if dim is None else dim
         keep = bool(keepdim if keepdims is None else keepdims)
         if dim is None:
