@@ -8,11 +8,13 @@ saved tensors) goes to `apply`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
+from ..backends import cpu
 from ..ops.primitive import Primitive
 from . import dispatch
 from .dispatch import F32, F64, apply, busy, frame_at, internal, new, saved_hooks
@@ -21,7 +23,7 @@ from .modes import state
 from .node import LEAF, Output, make_node_class, plan_of
 from .versions import tick
 
-__all__ = ["make_many", "make_one", "make_two", "make_view"]
+__all__ = ["direct", "make_joint", "make_many", "make_one", "make_two", "make_view", "make_views"]
 
 ndarray = np.ndarray
 
@@ -341,5 +343,117 @@ def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any,
         node._seq = tick()
         t._node = node
         return t
+    call.__name__ = call.__qualname__ = prim.name
+    return call
+
+
+def direct(prim: Primitive) -> Callable[..., Any]:
+    """The direct call ``call(*tensors, *static)`` of a primitive that runs as its entry says."""
+    run = partial(prim.run, cpu)
+    if len(prim.arrays) == 1 and not prim.several:
+        return make_one(prim, run)
+    many, n = make_many(prim, run), len(prim.arrays)
+    if n == 1:
+        return lambda x, *static: many((x,), static)
+    return lambda *args: many(args[:n], args[n:])
+
+
+def make_joint(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
+    """The call of a primitive of a sequence of arrays of one dtype: ``call(tensors, *static)``."""
+    cls = make_node_class(prim)
+    plan = plan_of(prim, ())
+    if plan.keeps:
+        raise TypeError(f"the rule of {prim.name} keeps arrays")
+    pick = _getters(plan.takes, {"h": 0, "d": 1}, 2)[0]
+    Tensor = dispatch.Tensor
+
+    def call(tensors: Any, *static: Any) -> Any:
+        raw = [t._a for t in tensors]
+        d = raw[0].dtype
+        if d is not F32 and d is not F64 or busy[0]:
+            return apply(prim, tensors, static)
+        t = new(Tensor)
+        t._a = array_function(raw, *static)
+        t._grad = t._view = t._node = None
+        if not state.grad:
+            return t
+        targets: list[Any] = []
+        some = False
+        for x in tensors:
+            if x._view is not None:
+                dispatch.refresh(x)
+            n = x._node
+            if n is not None:
+                some = True
+                if n is LEAF:
+                    n = x
+            targets.append(n)
+        if not some:
+            return t
+        node = new(cls)
+        node.plan = plan
+        node.fix = node.hooks = None
+        node.next = tuple(targets)
+        node.saved = (pick((tuple([a.shape for a in raw]), (d,) * len(raw), *static)),)
+        f = frame_at(1)
+        c = f.f_code
+        while internal[c.co_filename] and f.f_back is not None:
+            f = f.f_back
+            c = f.f_code
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        t._node = node
+        return t
+    call.__name__ = call.__qualname__ = prim.name
+    return call
+
+
+def make_views(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
+    """The call of a primitive that gives several views of one array: ``call(input, *static)``."""
+    cls = make_node_class(prim)
+    plan = plan_of(prim, (True,))
+    if plan.keeps:
+        raise TypeError(f"the rule of {prim.name} keeps arrays")
+    pick = _getters(plan.takes, {"h": 0, "d": 1}, 2)[0]
+    Tensor = dispatch.Tensor
+
+    def call(input: Any, *static: Any) -> Any:
+        if busy[0]:
+            return apply(prim, (input,), static)
+        a = input._a
+        if input._view is not None:
+            dispatch.refresh(input)
+            base, history, steps = input._view
+        else:
+            base, history, steps = input, input._node, ()
+        outs = []
+        for i, part in enumerate(array_function(a, *static)):
+            t = new(Tensor)
+            t._a = part
+            t._grad = t._node = None
+            t._view = (base, history, (*steps, (prim, static, i)))
+            outs.append(t)
+        n = input._node
+        if n is None or not state.grad:
+            return tuple(outs)
+        node = new(cls)
+        node.plan = plan
+        node.fix = node.hooks = None
+        node.next = (input if n is LEAF else n,)
+        node.saved = (pick((a.shape, a.dtype, *static)),)
+        f = frame_at(1)
+        c = f.f_code
+        while internal[c.co_filename] and f.f_back is not None:
+            f = f.f_back
+            c = f.f_code
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        d = a.dtype
+        node.outs = [(t._a.shape, d) for t in outs]
+        for i, t in enumerate(outs):
+            t._node = Output(node, i)
+        return tuple(outs)
     call.__name__ = call.__qualname__ = prim.name
     return call

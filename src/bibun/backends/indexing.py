@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from .reduce import F32, NARROW
-from .strides import _LEADING
 
 __all__ = [
     "add_at", "broadcast_shape", "index_add", "index_added", "index_copy", "index_fill", "index_get", "index_put", "index_reduce", "masked_put", "masked_scatter", "positions",

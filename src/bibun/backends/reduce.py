@@ -125,7 +125,7 @@ def vector_norm(x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False
             square = wide * wide
         out = np.sqrt(np.asarray(sum(square, axis, keepdims)))
         # Squares that leave the range of the dtype: scale first.
-        if not np.isfinite(out).all() or (out == 0).any():
+        if not (0 < out < np.inf if out.size == 1 else np.isfinite(out).all() and out.all()):
             size = np.abs(wide)
             top = np.max(size, axis=axis, keepdims=True, initial=0)
             safe = np.where((top == 0) | ~np.isfinite(top), np.ones((), top.dtype), top)

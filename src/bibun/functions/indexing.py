@@ -6,13 +6,14 @@ the tensor written to).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import indexing
 from ..autograd import dispatch
-from ..autograd.direct import make_two
+from ..autograd.direct import direct, make_two
 from ..autograd.dispatch import apply, wrap
 from ..backends import cpu
 from ..errors import normalize_dim
@@ -27,7 +28,9 @@ METHODS["__getitem__"] = indexing.get_item
 METHODS["__setitem__"] = indexing.set_item
 
 _take_along = make_two(ops.take_along_axis, cpu.take_along_axis)
-_index_select = make_two(ops.index_select, ops.index_select.run.__get__(cpu))
+_masked_fill = make_two(ops.masked_fill, partial(ops.masked_fill.run, cpu))
+_scatter_add, _index_add = direct(ops.scatter_add), direct(ops.index_add)
+_index_select = make_two(ops.index_select, partial(ops.index_select.run, cpu))
 
 
 # Arguments
@@ -154,7 +157,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     dim = normalize_dim(dim, only_tensor(input, "scatter_add")._a.ndim)
     _same_dtype(input, only_tensor(src, "scatter_add", "src", 4), "scatter", "{name}(): Expected self.dtype to be equal to src.dtype")
     _check_scatter(input, index, src, dim, "scatter_add")
-    return _bounded(lambda: apply(ops.scatter_add, (input, index, src), (dim,)), index, input, dim)
+    return _bounded(lambda: _scatter_add(input, index, src, dim), index, input, dim)
 
 
 _KINDS = ("sum", "prod", "mean", "amax", "amin")
@@ -277,7 +280,7 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
     _check_range(index, _wrapped(input._a)[dim], IndexError, "index out of range in self")
     if not (alpha.__class__ is int and alpha == 1):
         source = source * alpha if source._a.dtype.kind != "b" or alpha not in (True, False) else source & bool(alpha)
-    return apply(ops.index_add, (input, index, source), (dim,))
+    return _index_add(input, index, source, dim)
 
 
 @function(inplace=True)
@@ -460,7 +463,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if not isinstance(value, dispatch.OPERANDS):
         raise TypeError(f"masked_fill() received an invalid combination of arguments - got (Tensor, {type(value).__name__}), but expected one of:\n"
                         " * (Tensor mask, Tensor value)\n * (Tensor mask, Number value)\n")
-    return apply(ops.masked_fill, (input, mask), (value,))
+    return _masked_fill(input, mask, value)
 
 
 @function()

@@ -14,7 +14,9 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd import dispatch
+from ..autograd.direct import direct, make_joint
 from ..autograd.dispatch import apply, wrap
+from ..backends import cpu
 from ..errors import normalize_dim, normalize_dims, unsupported_dtype
 from ..ops import joining as ops
 from ..ops import shape as views
@@ -23,6 +25,9 @@ from .register import METHODS, function, method
 from .shape import only_tensor, sizes_of, tensors_of
 
 ndarray = np.ndarray
+_concat = make_joint(ops.concat, cpu.concat)
+_stack = make_joint(ops.stack, cpu.stack)
+_tile = direct(ops.tile)
 
 
 def promoted(tensors: Any) -> Any:
@@ -84,7 +89,7 @@ def cat(tensors: Any, dim: Any = 0, *, axis: Any = None) -> Any:
             n = max(n, x._a.ndim)
     dim = normalize_dim(dim, n)
     try:
-        return apply(ops.concat, promoted(tensors), (dim,))
+        return _concat(promoted(tensors), dim)
     except (ValueError, IndexError):
         _check_joint(tensors, dim)
         raise
@@ -106,7 +111,7 @@ def stack(tensors: Any, dim: Any = 0, *, axis: Any = None) -> Any:
     for i, x in enumerate(tensors):
         if x._a.shape != shape:
             raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(x._a.shape)} at entry {i}")
-    return apply(ops.stack, promoted(tensors), (normalize_dim(dim if axis is None else axis, len(shape) + 1),))
+    return _stack(promoted(tensors), normalize_dim(dim if axis is None else axis, len(shape) + 1))
 
 
 def _each(tensors: Any, change: Any, name: str) -> Any:
@@ -288,7 +293,7 @@ def repeat(self: Any, *repeats: Any, **kwargs: Any) -> Any:
     if any(n < 0 for n in times):
         sizes = [n * m for n, m in zip(times, (1,) * (len(times) - len(shape)) + shape)]
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(sizes)}: {sizes}")
-    return apply(ops.tile, (self,), (times,))
+    return _tile(self, times)
 
 
 @function(method=False, out=False)
@@ -360,10 +365,12 @@ def _counts(x: Any) -> Any:
 
 
 def _triangle(name: str, prim: Any) -> None:
+    call = direct(prim)
+
     def part(input: Any, diagonal: int = 0, *, k: int | None = None) -> Any:
         if only_tensor(input, name)._a.ndim < 2:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-        return apply(prim, (input,), (operator.index(diagonal if k is None else k),))
+        return call(input, operator.index(diagonal if k is None else k))
     part.__name__ = part.__qualname__ = name
     part.__doc__ = f"""The {'lower' if name == 'tril' else 'upper'} triangle of the last two dimensions; zeros elsewhere.
 

@@ -6,13 +6,14 @@ it, so graphs look the same: two matrices make an ``MmBackward0``, batches an ex
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..autograd import dispatch
-from ..autograd.direct import make_two
+from ..autograd.direct import make_many, make_two
 from ..autograd.dispatch import apply
 from ..backends import cpu
 from ..errors import broadcast_error, normalize_dim, unsupported_dtype
@@ -303,6 +304,7 @@ def _legacy(args: tuple[Any, ...], beta: Any, alpha: Any, count: int) -> tuple[A
 
 def _adder(name: str, prim: Any, shape_of: Any, doc: str, words: tuple[str, str]) -> None:
     first, second = words
+    call = make_many(prim, partial(prim.run, cpu))
 
     def add(input: Any, *args: Any, beta: Any = 1, alpha: Any = 1, **kwargs: Any) -> Any:
         (x, *rest), beta, alpha = _legacy((input, *args), beta, alpha, 3)
@@ -316,7 +318,7 @@ def _adder(name: str, prim: Any, shape_of: Any, doc: str, words: tuple[str, str]
         shape = shape_of(a, b)
         _check_factors(x, a, b, name)
         _expands(x, shape)
-        return apply(prim, (x, a, b), (_scale(beta, x, name, "beta"), _scale(alpha, x, name, "alpha")))
+        return call((x, a, b), (_scale(beta, x, name, "beta"), _scale(alpha, x, name, "alpha")))
     add.__name__ = add.__qualname__ = name
     add.__doc__ = doc
     function(add, inplace=True)

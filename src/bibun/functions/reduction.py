@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dtypes, return_types
 from ..autograd import dispatch
-from ..autograd.direct import make_one
+from ..autograd.direct import direct, make_one
 from ..autograd.dispatch import apply
 from ..backends import cpu
 from ..errors import normalize_dim, unsupported_dtype
@@ -29,6 +29,7 @@ _sum = make_one(ops.sum, cpu.sum)
 _sum_all = make_one(ops.sum_all, cpu.sum)
 _mean = make_one(ops.mean, cpu.mean)
 _mean_all = make_one(ops.mean_all, cpu.mean)
+_logsumexp, _cumulative_sum, _vector_norm = direct(ops.logsumexp), direct(ops.cumulative_sum), direct(ops.vector_norm)
 
 
 def axes_of(dim: Any, ndim: int, name: str) -> Any:
@@ -198,6 +199,7 @@ def _refuse_complex(x: Any, name: str) -> None:
 
 def _picker(name: str, prim: Any, whole: Any, other_name: str | None, complain: bool = True) -> Any:
     kind = getattr(return_types, name)
+    of_all, of_each = direct(whole), direct(prim)
 
     def pick(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
         only_tensor(input, name)
@@ -217,14 +219,14 @@ def _picker(name: str, prim: Any, whole: Any, other_name: str | None, complain: 
                 _empty_reduction(name, input)
             elif not input._a.size:
                 return input.new_full((), math.nan) if input._a.dtype.kind not in "iub" else input.new_full((), np.iinfo(input._a.dtype).min)
-            return apply(whole, (input,))
+            return of_all(input)
         if not hasattr(dim, "__index__") or isinstance(dim, bool):
             raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(dim).__name__}), but expected one of:\n"
                             f" * (Tensor input, *, Tensor out = None)\n * (Tensor input, int dim, bool keepdim = False, *, tuple of Tensors out)\n")
         check_flag(keepdim, name)
         dim = normalize_dim(dim, input._a.ndim)
         _empty_reduction(name, input, dim)
-        return kind(apply(prim, (input,), (dim, bool(keepdim))))
+        return kind(of_each(input, dim, bool(keepdim)))
     pick.__name__ = pick.__qualname__ = name
     return pick
 
@@ -252,6 +254,8 @@ for _f in (max, min, median, nanmedian):
 
 
 def _several_extremes(name: str, prim: Any) -> Any:
+    call = direct(prim)
+
     def extreme(input: Any, dim: Any = (), keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
         only_tensor(input, name)
         _refuse_complex(input, name)
@@ -261,7 +265,7 @@ def _several_extremes(name: str, prim: Any) -> Any:
         else:
             for a in axes:
                 _empty_reduction(name, input, a)
-        return apply(prim, (input,), (axes, bool(keepdim if keepdims is None else keepdims)))
+        return call(input, axes, bool(keepdim if keepdims is None else keepdims))
     extreme.__name__ = extreme.__qualname__ = name
     return extreme
 
@@ -375,6 +379,8 @@ def _freedom(name: str, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, 
 
 
 def _moment(name: str, prim: Any, pair: bool) -> Any:
+    call = direct(prim)
+
     def moment(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, axis: Any = None,
                keepdims: Any = None) -> Any:
         dim, free = _freedom(name, axis if dim is None else dim, unbiased, correction)
@@ -388,7 +394,7 @@ def _moment(name: str, prim: Any, pair: bool) -> Any:
             import warnings
             warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel "
                           "divided by output numel).", UserWarning, stacklevel=3)
-        return apply(prim, (input,), (axes, free, bool(keepdim if keepdims is None else keepdims)))
+        return call(input, axes, free, bool(keepdim if keepdims is None else keepdims))
     moment.__name__ = moment.__qualname__ = name
     return moment
 
@@ -427,7 +433,7 @@ def logsumexp(input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any =
     if dim is None:
         raise TypeError('logsumexp() missing 1 required positional arguments: "dim"')
     x = input.to(dtypes.default) if only_tensor(input, "logsumexp")._a.dtype.kind in "biu" else input
-    return apply(ops.logsumexp, (x,), (axes_of(dim, x._a.ndim, "logsumexp"), bool(keepdim)))
+    return _logsumexp(x, axes_of(dim, x._a.ndim, "logsumexp"), bool(keepdim))
 
 
 function(logsumexp.__wrapped__, name="logsumexp")
@@ -449,7 +455,7 @@ def cumsum(input: Any, dim: Any = None, *, dtype: Any = None, axis: Any = None) 
     tensor([1, 3, 6])
     """
     x = _running_dtype(only_tensor(input, "cumsum"), dtype)
-    return apply(ops.cumulative_sum, (x,), (normalize_dim(axis if dim is None else dim, x._a.ndim), None))
+    return _cumulative_sum(x, normalize_dim(axis if dim is None else dim, x._a.ndim), None)
 
 
 @function(inplace=True)
@@ -518,7 +524,7 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
             if not shape[a]:
                 raise RuntimeError(f"linalg.vector_norm cannot compute the {name} norm on the dimension {a}because this dimension is empty and the "
                                    "operation does not have an identity")
-    return apply(ops.vector_norm, (x,), (ord, axes, bool(keepdim)))
+    return _vector_norm(x, ord, axes, bool(keepdim))
 
 
 function(vector_norm, method=False, space="linalg")

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd import dispatch
-from ..autograd.direct import make_view
+from ..autograd.direct import make_view, make_views
 from ..autograd.dispatch import apply
 from ..autograd.inplace import check_writable
 from ..backends import cpu
@@ -39,6 +39,9 @@ _squeeze_some = make_view(ops.squeeze_some, cpu.squeeze)
 _select = make_view(ops.select, cpu.select)
 _slice = make_view(ops.slice_axis, cpu.slice_axis)
 _alias = make_view(ops.alias, ndarray.view)
+_unbind = make_views(ops.unbind, cpu.unbind)
+_split_sizes = make_views(ops.split_with_sizes, cpu.split_with_sizes)
+_split_even = make_views(ops.split, cpu.split_with_sizes)
 
 
 # Arguments
@@ -732,7 +735,7 @@ def unbind(input: Any, dim: int = 0, *, axis: int | None = None) -> Any:
     dim = dim if axis is None else axis
     if not n:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    return apply(ops.unbind, (input,), (normalize_dim(dim, n),))
+    return _unbind(input, normalize_dim(dim, n))
 
 
 def _pieces(n: int, size: int) -> tuple[int, ...]:
@@ -754,13 +757,13 @@ def _split(x: Any, sizes: Any, dim: int, name: str = "split") -> Any:
         if sum(sizes) != n:
             raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), but got "
                                f"split_sizes={list(sizes)}")
-        return apply(ops.split_with_sizes, (x,), (sizes, dim))
+        return _split_sizes(x, sizes, dim)
     size = operator.index(sizes)
     if size < 0:
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
     if not size and n:
         raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
-    return apply(ops.split, (x,), (_pieces(n, size), dim))
+    return _split_even(x, _pieces(n, size), dim)
 
 
 @function(method=False, out=False)
@@ -814,8 +817,8 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> Any:
     dim = normalize_dim(dim, len(shape))
     n = shape[dim]
     if not n:
-        return apply(ops.split_with_sizes, (input,), ((0,) * chunks, dim))
-    return apply(ops.split, (input,), (_pieces(n, -(-n // chunks)), dim))
+        return _split_sizes(input, (0,) * chunks, dim)
+    return _split_even(input, _pieces(n, -(-n // chunks)), dim)
 
 
 def _cut(x: Any, bounds: list[int], dim: int) -> Any:

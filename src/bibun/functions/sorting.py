@@ -11,12 +11,16 @@ import numpy as np
 
 from .. import dtypes, return_types
 from ..autograd import dispatch
+from ..autograd.direct import direct
 from ..autograd.dispatch import apply, wrap
 from ..errors import normalize_dim, unsupported_dtype
 from ..ops import sorting as ops
 from .reduction import as_dtype
 from .register import METHODS, function
 from .shape import only_tensor
+
+
+_sort, _topk = direct(ops.sort), direct(ops.topk)
 
 
 def _real_only(x: Any, name: str) -> Any:
@@ -34,7 +38,7 @@ def sort(input: Any, dim: int = -1, descending: bool = False, stable: Any = None
     tensor([1, 2, 0])
     """
     dim = normalize_dim(dim if axis is None else axis, _real_only(input, "sort")._a.ndim)
-    return return_types.sort(apply(ops.sort, (input,), (dim, bool(descending))))
+    return return_types.sort(_sort(input, dim, bool(descending)))
 
 
 @function()
@@ -63,7 +67,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
         k = k.item()
     if not 0 <= k <= n:
         raise RuntimeError("selected index k out of range")
-    return return_types.topk(apply(ops.topk, (input,), (k, dim, bool(largest))))
+    return return_types.topk(_topk(input, k, dim, bool(largest)))
 
 
 def _bounds(name: str, right: bool, side: Any) -> bool:

@@ -235,7 +235,7 @@ def _qr_square(xp: Any, gq: Any, gr: Any, q: Any, r: Any) -> Any:
     return _h(xp, xp.solve_triangular(r, _h(xp, total), True, False))
 
 
-def _qr_back(xp, g_Q, g_R, Q, R, x_shape, mode):  # noqa: N803
+def _qr_back(xp, g_Q, g_R, Q, R, x_shape, mode):
     m, n = x_shape[-2:]
     if mode == "r":
         raise RuntimeError("The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please use linalg.qr(A, "
@@ -324,7 +324,7 @@ def svd(xp, x, /, full_matrices=True):
     return xp.svd(x, full_matrices)
 
 
-def _svd_back(xp, g_U, g_S, g_Vh, U, S, Vh, x_shape, x_dtype):  # noqa: N803
+def _svd_back(xp, g_U, g_S, g_Vh, U, S, Vh, x_shape, x_dtype):
     m, n = x_shape[-2:]
     k = min(m, n)
     axis = len(x_shape) - 1
@@ -419,7 +419,7 @@ def _lu_back(xp: Any, p: Any, lower: Any, upper: Any, gl: Any, gu: Any, shape: t
     return xp.matmul(p, inner)
 
 
-def _lu_factor_back(xp, g_LU, LU, pivots, x_shape):  # noqa: N803
+def _lu_factor_back(xp, g_LU, LU, pivots, x_shape):
     m, n = x_shape[-2:]
     k = min(m, n)
     p = xp.astype(xp.permutation(pivots, m), array_dtype(LU))

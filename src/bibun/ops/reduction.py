@@ -6,7 +6,8 @@ functions that say where (`max_at` and its kin) a pair of values and positions.
 
 from __future__ import annotations
 
-from math import inf, prod as product
+from math import inf
+from math import prod as product
 from typing import Any
 
 from .primitive import linear, primitive
@@ -533,7 +534,7 @@ def vector_norm(xp, x, /, ord=2, axis=None, keepdims=False):
     return xp.vector_norm(x, ord, axis, keepdims)
 
 
-def norm_back(xp: Any, g: Any, x: Any, out: Any, ord: float, axis: Any, keepdims: bool) -> Any:  # noqa: A002
+def norm_back(xp: Any, g: Any, x: Any, out: Any, ord: float, axis: Any, keepdims: bool) -> Any:
     """The gradient of a vector norm, with PyTorch's choices where it has none: 0 at 0, evenly among the largest for inf."""
     shape = tuple(x.shape)
     g, out = unreduced(xp, g, shape, axis, keepdims), unreduced(xp, out, shape, axis, keepdims)
