@@ -22,7 +22,9 @@ def shapes_and_keys(draw):
     shape = tuple(draw(st.lists(st.integers(0, 4), min_size=0, max_size=4)))
     items, dim, dots = [], 0, False
     while dim < len(shape) and draw(st.integers(0, 4)):
-        kind = draw(st.sampled_from(["int", "slice", "slice", "none", "ellipsis", "list", "list", "mask", "bool", "tensor0"]))
+        kind = draw(
+            st.sampled_from(["int", "slice", "slice", "none", "ellipsis", "list", "list", "mask", "bool", "tensor0"])
+        )
         n = shape[dim]
         if kind in ("int", "tensor0"):
             items.append((kind, draw(st.integers(-n - 1, n))))
@@ -39,12 +41,18 @@ def shapes_and_keys(draw):
             dim = draw(st.integers(dim, len(shape)))
         elif kind == "list":
             size = draw(st.sampled_from([(2,), (2,), (1,), (2, 2), (0,)])) if n else (0,)
-            values = draw(st.lists(st.integers(-n, n - 1) if n else st.just(0), min_size=int(np.prod(size)), max_size=int(np.prod(size))))
+            values = draw(
+                st.lists(
+                    st.integers(-n, n - 1) if n else st.just(0),
+                    min_size=int(np.prod(size)),
+                    max_size=int(np.prod(size)),
+                )
+            )
             items.append(("list", np.array(values, dtype=np.int64).reshape(size)))
             dim += 1
         elif kind == "mask":
             k = draw(st.integers(1, len(shape) - dim))
-            items.append(("mask", np.random.RandomState(draw(st.integers(0, 99))).rand(*shape[dim:dim + k]) > 0.5))
+            items.append(("mask", np.random.RandomState(draw(st.integers(0, 99))).rand(*shape[dim : dim + k]) > 0.5))
             dim += k
         elif kind == "bool":
             items.append(("bool", draw(st.booleans())))
@@ -57,8 +65,17 @@ def build(m, items, single):
     key = []
     for item in items:
         kind = item[0]
-        key.append(item[1] if kind in ("int", "bool") else slice(*item[1:]) if kind == "slice" else None if kind == "none" else
-                   Ellipsis if kind == "ellipsis" else m.tensor(item[1]))
+        key.append(
+            item[1]
+            if kind in ("int", "bool")
+            else slice(*item[1:])
+            if kind == "slice"
+            else None
+            if kind == "none"
+            else Ellipsis
+            if kind == "ellipsis"
+            else m.tensor(item[1])
+        )
     return key[0] if single and len(key) == 1 else tuple(key)
 
 
@@ -87,6 +104,7 @@ def test_getting_is_pytorchs(case):
             y = x[build(m, items, single)]
             (g,) = m.autograd.grad((y * y).sum(), x) if y.requires_grad else (None,)
             return y.detach().numpy(), y.stride(), g.numpy()
+
         out.append(outcome(run))
     (want, fault), (got, own_fault) = out
     assert (fault is None) == (own_fault is None), (items, fault, own_fault)
@@ -111,9 +129,15 @@ def test_setting_is_pytorchs(case, what):
         def run(m=m, x=x):
             key = build(m, items, single)
             part = tuple(x[key].shape)
-            given = {"number": -1.5, "full": -values(part) - 1, "row": -values(part[-1:]) - 1, "bad": np.ones((7, *part))}[what]
+            given = {
+                "number": -1.5,
+                "full": -values(part) - 1,
+                "row": -values(part[-1:]) - 1,
+                "bad": np.ones((7, *part)),
+            }[what]
             x[key] = given if what == "number" else m.tensor(given)
             return x.numpy()
+
         out.append(outcome(run))
     (want, fault), (got, own_fault) = out
     assert (fault is None) == (own_fault is None), (items, fault, own_fault)
@@ -121,18 +145,45 @@ def test_setting_is_pytorchs(case, what):
         np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("key", [
-    5, -4, (0, 0, 0, 0), slice(None, None, -1), "a", 0.5, {0}, 10 ** 20, ([0, 1], [0, 1, 2]), [0, 5], (slice(None), [True, False]),
-    np.bool_(True), slice(0.0, 1)])
+@pytest.mark.parametrize(
+    "key",
+    [
+        5,
+        -4,
+        (0, 0, 0, 0),
+        slice(None, None, -1),
+        "a",
+        0.5,
+        {0},
+        10**20,
+        ([0, 1], [0, 1, 2]),
+        [0, 5],
+        (slice(None), [True, False]),
+        np.bool_(True),
+        slice(0.0, 1),
+    ],
+)
 def test_errors_say_what_pytorchs_say(key):
     faults = [outcome(lambda m=m: m.zeros(3, 3, 4)[key])[1] for m in (torch, bibun)]
     assert type(faults[0]) is type(faults[1])
     assert str(faults[0]).split(" (Trig")[0] == str(faults[1])
 
 
-@pytest.mark.parametrize("key, name", [
-    (0, "Select"), (slice(1), "Slice"), (slice(None), "Slice"), (None, "Unsqueeze"), (Ellipsis, "Alias"), ((), "Alias"), ([0, 1], "Index"),
-    ((slice(None), 0), "Select"), ((0, Ellipsis, None), "Unsqueeze"), (True, "Index")])
+@pytest.mark.parametrize(
+    "key, name",
+    [
+        (0, "Select"),
+        (slice(1), "Slice"),
+        (slice(None), "Slice"),
+        (None, "Unsqueeze"),
+        (Ellipsis, "Alias"),
+        ((), "Alias"),
+        ([0, 1], "Index"),
+        ((slice(None), 0), "Select"),
+        ((0, Ellipsis, None), "Unsqueeze"),
+        (True, "Index"),
+    ],
+)
 def test_nodes_bear_pytorchs_names(key, name):
     x = bibun.zeros(3, 4, requires_grad=True)
     assert type(x[key].grad_fn).__name__ == name + "Backward0"
@@ -171,13 +222,21 @@ def test_writing_counts_versions():
     assert x._version == 3 and x.tolist() == [1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize("shape, index", [((5, 3), (40,)), ((7,), (30,)), ((4, 130), (90,)), ((2, 200), (500,)), ((300, 130), (600,)), ((3, 2, 2), (4, 3))])
+@pytest.mark.parametrize(
+    "shape, index",
+    [((5, 3), (40,)), ((7,), (30,)), ((4, 130), (90,)), ((2, 200), (500,)), ((300, 130), (600,)), ((3, 2, 2), (4, 3))],
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.int64])
 def test_rows_are_added_where_the_index_says(shape, index, dtype):
     from bibun.backends import cpu
+
     random = np.random.RandomState(0)
     at = random.randint(-shape[0], shape[0], index)
-    given = random.randn(*index, *shape[1:]).astype(dtype) if dtype != np.int64 else random.randint(0, 9, (*index, *shape[1:]))
+    given = (
+        random.randn(*index, *shape[1:]).astype(dtype)
+        if dtype != np.int64
+        else random.randint(0, 9, (*index, *shape[1:]))
+    )
     want = np.zeros(shape, np.complex128 if dtype == np.complex64 else np.float64)
     np.add.at(want, at, given)
     got = cpu.scatter_add_rows(shape, at, given)
@@ -187,24 +246,41 @@ def test_rows_are_added_where_the_index_says(shape, index, dtype):
 
 def test_rows_out_of_range_are_refused():
     from bibun.backends import cpu
+
     for bad in (3, -4):
         with pytest.raises(IndexError):
             cpu.scatter_add_rows((3, 2), np.array([0, bad]), np.ones((2, 2)))
 
 
-@pytest.mark.parametrize("call", [
-    lambda m, x, i: x.gather(0, i), lambda m, x, i: x.scatter(0, i, x), lambda m, x, i: x.scatter(0, i, 2.0), lambda m, x, i: x.scatter_add(0, i, x),
-    *[lambda m, x, i, r=r, s=s: x.scatter_reduce(0, i, x * 2, r, include_self=s) for r in ("sum", "prod", "mean", "amax", "amin") for s in (True, False)],
-    lambda m, x, i: x.index_select(1, i[0]), lambda m, x, i: x.index_add(0, i[0], x[:3] * 2, alpha=3), lambda m, x, i: x.index_copy(0, i[0][:1], x[:1]),
-    lambda m, x, i: x.take(i), lambda m, x, i: x.masked_fill(x > 0, 1.5), lambda m, x, i: x.masked_select(x > 0),
-    lambda m, x, i: m.take_along_dim(x, i, 1), lambda m, x, i: x.index_put((i[0], i[1]), x[0], accumulate=True)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x, i: x.gather(0, i),
+        lambda m, x, i: x.scatter(0, i, x),
+        lambda m, x, i: x.scatter(0, i, 2.0),
+        lambda m, x, i: x.scatter_add(0, i, x),
+        *[
+            lambda m, x, i, r=r, s=s: x.scatter_reduce(0, i, x * 2, r, include_self=s)
+            for r in ("sum", "prod", "mean", "amax", "amin")
+            for s in (True, False)
+        ],
+        lambda m, x, i: x.index_select(1, i[0]),
+        lambda m, x, i: x.index_add(0, i[0], x[:3] * 2, alpha=3),
+        lambda m, x, i: x.index_copy(0, i[0][:1], x[:1]),
+        lambda m, x, i: x.take(i),
+        lambda m, x, i: x.masked_fill(x > 0, 1.5),
+        lambda m, x, i: x.masked_select(x > 0),
+        lambda m, x, i: m.take_along_dim(x, i, 1),
+        lambda m, x, i: x.index_put((i[0], i[1]), x[0], accumulate=True),
+    ],
+)
 def test_values_gradients_and_second_derivatives_are_pytorchs(call):
     out = []
     for m in (torch, bibun):
         x = m.tensor(np.random.RandomState(1).randn(3, 3), requires_grad=True)
         i = m.tensor([[0, 2, 1], [1, 1, 0], [0, 0, 0]])
         y = call(m, x, i)
-        (g,) = m.autograd.grad((y ** 3).sum(), x, create_graph=True)
+        (g,) = m.autograd.grad((y**3).sum(), x, create_graph=True)
         (h,) = m.autograd.grad((g * g).sum(), x)
         out.append([v.detach().numpy() for v in (y, g, h)])
     for want, got in zip(*out):

@@ -46,8 +46,23 @@ def agree(pair, rtol=1e-7):
         np.testing.assert_allclose(got, want, rtol=rtol, atol=1e-8)
 
 
-SIZES = [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((5, 2, 3), (3,)), ((3,), (5, 3, 2)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
-         ((5, 2, 3), (5, 3, 4)), ((4, 1, 2, 3), (5, 3, 2)), ((1, 3), (3, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 2)), ((2, 1, 3), (3, 3)), ((1, 1, 3), (4, 3, 1))]
+SIZES = [
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 2)),
+    ((2, 3), (3, 4)),
+    ((5, 2, 3), (3,)),
+    ((3,), (5, 3, 2)),
+    ((5, 2, 3), (3, 4)),
+    ((2, 3), (5, 3, 4)),
+    ((5, 2, 3), (5, 3, 4)),
+    ((4, 1, 2, 3), (5, 3, 2)),
+    ((1, 3), (3, 1)),
+    ((0, 3), (3, 2)),
+    ((2, 0), (0, 2)),
+    ((2, 1, 3), (3, 3)),
+    ((1, 1, 3), (4, 3, 1)),
+]
 
 
 @pytest.mark.parametrize("a, b", SIZES)
@@ -71,20 +86,39 @@ def test_matmul_makes_pytorchs_nodes(a, b):
 def test_the_backward_of_a_product_copies_nothing():
     from bibun.backends import cpu
     from bibun.ops import products
+
     x, g = np.ones((300, 200), np.float32), np.ones((300, 100), np.float32)
     seen = []
-    spy = type("Spy", (), {"mm": staticmethod(lambda a, b: seen.append((a, b)) or a @ b), "permute_dims": staticmethod(cpu.permute_dims)})
+    spy = type(
+        "Spy",
+        (),
+        {"mm": staticmethod(lambda a, b: seen.append((a, b)) or a @ b), "permute_dims": staticmethod(cpu.permute_dims)},
+    )
     products.mm.derivatives["y"].call(spy, g, x)
     assert np.shares_memory(seen[0][0], x) and seen[0][1] is g
 
 
-@pytest.mark.parametrize("call", [
-    lambda m, x, a, b: m.addmm(x, a, b, beta=0.5, alpha=2), lambda m, x, a, b: m.addmm(x[0], a, b), lambda m, x, a, b: m.addmm(x * float("nan"), a, b, beta=0),
-    lambda m, x, a, b: m.baddbmm(x, a.expand(2, 3, 3), b.expand(2, 3, 3), alpha=3), lambda m, x, a, b: m.addbmm(x, a.expand(2, 3, 3), b.expand(2, 3, 3)),
-    lambda m, x, a, b: m.addmv(x[0], a, b[0]), lambda m, x, a, b: m.addr(x, a[0], b[0], beta=2), lambda m, x, a, b: m.outer(x[0], a[1]),
-    lambda m, x, a, b: m.inner(x, a), lambda m, x, a, b: m.tensordot(x, a, dims=([0], [1])), lambda m, x, a, b: m.kron(x, a[:2]),
-    lambda m, x, a, b: m.linalg.cross(x, a), lambda m, x, a, b: m.linalg.multi_dot([x, a, b, a[0]]), lambda m, x, a, b: m.linalg.vecdot(x, b),
-    lambda m, x, a, b: m.linalg.matrix_power(x, 3), lambda m, x, a, b: m.linalg.matrix_power(x, -2)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x, a, b: m.addmm(x, a, b, beta=0.5, alpha=2),
+        lambda m, x, a, b: m.addmm(x[0], a, b),
+        lambda m, x, a, b: m.addmm(x * float("nan"), a, b, beta=0),
+        lambda m, x, a, b: m.baddbmm(x, a.expand(2, 3, 3), b.expand(2, 3, 3), alpha=3),
+        lambda m, x, a, b: m.addbmm(x, a.expand(2, 3, 3), b.expand(2, 3, 3)),
+        lambda m, x, a, b: m.addmv(x[0], a, b[0]),
+        lambda m, x, a, b: m.addr(x, a[0], b[0], beta=2),
+        lambda m, x, a, b: m.outer(x[0], a[1]),
+        lambda m, x, a, b: m.inner(x, a),
+        lambda m, x, a, b: m.tensordot(x, a, dims=([0], [1])),
+        lambda m, x, a, b: m.kron(x, a[:2]),
+        lambda m, x, a, b: m.linalg.cross(x, a),
+        lambda m, x, a, b: m.linalg.multi_dot([x, a, b, a[0]]),
+        lambda m, x, a, b: m.linalg.vecdot(x, b),
+        lambda m, x, a, b: m.linalg.matrix_power(x, 3),
+        lambda m, x, a, b: m.linalg.matrix_power(x, -2),
+    ],
+)
 @pytest.mark.parametrize("complex_", [False, True])
 def test_products_and_their_derivatives(call, complex_):
     values = [RANDOM.randn(3, 3) + (1j * RANDOM.randn(3, 3) if complex_ else 0) for _ in range(3)]
@@ -99,7 +133,7 @@ def test_distances_of_pairs(p):
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.integers(0, 10 ** 6))
+@given(st.integers(0, 10**6))
 def test_einsum_on_random_equations(seed):
     draw = random.Random(seed)
     letters, sizes = "abcde", {c: draw.randint(1, 3) for c in "abcde"}
@@ -109,8 +143,15 @@ def test_einsum_on_random_equations(seed):
     equation = ",".join(("..." if dots else "") + t for t in terms)
     if draw.random() < 0.7:
         equation += "->" + ("..." if dots else "") + "".join(draw.sample(known, draw.randint(0, len(known))))
-    values = [np.asarray(np.random.RandomState(seed % 1000).randn(*((2,) if dots and draw.random() < 0.7 else ()),
-                                                       *[sizes[c] if draw.random() < 0.9 or t.count(c) > 1 else 1 for c in t])) for t in terms]
+    values = [
+        np.asarray(
+            np.random.RandomState(seed % 1000).randn(
+                *((2,) if dots and draw.random() < 0.7 else ()),
+                *[sizes[c] if draw.random() < 0.9 or t.count(c) > 1 else 1 for c in t],
+            )
+        )
+        for t in terms
+    ]
     out = []
     for m in (torch, bibun):
         given_ = [m.tensor(v, requires_grad=True) for v in values]
@@ -119,7 +160,7 @@ def test_einsum_on_random_equations(seed):
         except RuntimeError:
             out.append(None)
             continue
-        grads = m.autograd.grad((y ** 2).sum(), given_)
+        grads = m.autograd.grad((y**2).sum(), given_)
         out.append([y.detach().numpy(), *[g.numpy() for g in grads]])
     assert (out[0] is None) == (out[1] is None), equation
     if out[0] is not None:
@@ -135,17 +176,30 @@ def test_einsum_by_numbers():
 
 
 FACTORS = {
-    "inv": (lambda m, a: m.linalg.inv(a), [A, BATCH, COMPLEX]), "det": (lambda m, a: m.linalg.det(a), [A, BATCH, COMPLEX]),
-    "slogdet": (lambda m, a: m.linalg.slogdet(a)[1], [A, BATCH, COMPLEX]), "logdet": (lambda m, a: m.logdet(a), [SPD]),
-    "cholesky": (lambda m, a: m.linalg.cholesky(a), [SPD, HERMITIAN]), "cholesky_upper": (lambda m, a: m.linalg.cholesky(a, upper=True), [SPD]),
-    "qr": (lambda m, a: m.linalg.qr(a)[0], [A, TALL, WIDE, BATCH]), "qr_r": (lambda m, a: m.linalg.qr(a)[1].abs(), [A, TALL, WIDE, COMPLEX]),
-    "eigvalsh": (lambda m, a: m.linalg.eigvalsh(a), [SPD, HERMITIAN]), "eigh": (lambda m, a: m.linalg.eigh(a)[1].abs(), [SPD, HERMITIAN]),
-    "eig": (lambda m, a: m.linalg.eig(a)[0].abs().sort()[0], [A, COMPLEX]), "eig_vectors": (lambda m, a: m.linalg.eig(a)[1].abs().sum(), [A, COMPLEX]),
-    "svdvals": (lambda m, a: m.linalg.svdvals(a), [A, TALL, WIDE, COMPLEX]), "svd_u": (lambda m, a: m.linalg.svd(a, full_matrices=False)[0].abs(), [A, TALL, WIDE, COMPLEX]),
-    "svd_v": (lambda m, a: m.linalg.svd(a, full_matrices=False)[2].abs(), [TALL, WIDE, COMPLEX]), "pinv": (lambda m, a: m.linalg.pinv(a), [A, TALL, WIDE, COMPLEX]),
-    "lu": (lambda m, a: sum(t.abs().sum() for t in m.linalg.lu(a)), [A, TALL, WIDE, COMPLEX]), "lu_factor": (lambda m, a: m.linalg.lu_factor(a)[0], [A, TALL, WIDE]),
-    "matrix_exp": (lambda m, a: m.linalg.matrix_exp(a), [A, BATCH, COMPLEX]), "cond": (lambda m, a: m.linalg.cond(a), [A]),
-    **{f"norm_{o}": (lambda m, a, o=o: m.linalg.matrix_norm(a, o), [A, TALL]) for o in ("fro", "nuc", 1, -1, 2, -2, float("inf"))},
+    "inv": (lambda m, a: m.linalg.inv(a), [A, BATCH, COMPLEX]),
+    "det": (lambda m, a: m.linalg.det(a), [A, BATCH, COMPLEX]),
+    "slogdet": (lambda m, a: m.linalg.slogdet(a)[1], [A, BATCH, COMPLEX]),
+    "logdet": (lambda m, a: m.logdet(a), [SPD]),
+    "cholesky": (lambda m, a: m.linalg.cholesky(a), [SPD, HERMITIAN]),
+    "cholesky_upper": (lambda m, a: m.linalg.cholesky(a, upper=True), [SPD]),
+    "qr": (lambda m, a: m.linalg.qr(a)[0], [A, TALL, WIDE, BATCH]),
+    "qr_r": (lambda m, a: m.linalg.qr(a)[1].abs(), [A, TALL, WIDE, COMPLEX]),
+    "eigvalsh": (lambda m, a: m.linalg.eigvalsh(a), [SPD, HERMITIAN]),
+    "eigh": (lambda m, a: m.linalg.eigh(a)[1].abs(), [SPD, HERMITIAN]),
+    "eig": (lambda m, a: m.linalg.eig(a)[0].abs().sort()[0], [A, COMPLEX]),
+    "eig_vectors": (lambda m, a: m.linalg.eig(a)[1].abs().sum(), [A, COMPLEX]),
+    "svdvals": (lambda m, a: m.linalg.svdvals(a), [A, TALL, WIDE, COMPLEX]),
+    "svd_u": (lambda m, a: m.linalg.svd(a, full_matrices=False)[0].abs(), [A, TALL, WIDE, COMPLEX]),
+    "svd_v": (lambda m, a: m.linalg.svd(a, full_matrices=False)[2].abs(), [TALL, WIDE, COMPLEX]),
+    "pinv": (lambda m, a: m.linalg.pinv(a), [A, TALL, WIDE, COMPLEX]),
+    "lu": (lambda m, a: sum(t.abs().sum() for t in m.linalg.lu(a)), [A, TALL, WIDE, COMPLEX]),
+    "lu_factor": (lambda m, a: m.linalg.lu_factor(a)[0], [A, TALL, WIDE]),
+    "matrix_exp": (lambda m, a: m.linalg.matrix_exp(a), [A, BATCH, COMPLEX]),
+    "cond": (lambda m, a: m.linalg.cond(a), [A]),
+    **{
+        f"norm_{o}": (lambda m, a, o=o: m.linalg.matrix_norm(a, o), [A, TALL])
+        for o in ("fro", "nuc", 1, -1, 2, -2, float("inf"))
+    },
 }
 
 
@@ -156,17 +210,26 @@ def test_factorizations_and_their_derivatives(name):
         agree(both(call, value, second=name not in ("eig_vectors",)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("call", [
-    lambda m, a, b: m.linalg.solve(a, b), lambda m, a, b: m.linalg.solve(a, b[:, 0]), lambda m, a, b: m.linalg.solve(a, b.mT, left=False),
-    lambda m, a, b: m.linalg.solve_triangular(a.tril(), b, upper=False), lambda m, a, b: m.linalg.solve_triangular(a, b, upper=True, unitriangular=True),
-    lambda m, a, b: m.linalg.lstsq(a, b)[0], lambda m, a, b: m.linalg.lu_solve(*m.linalg.lu_factor(a), b), lambda m, a, b: m.cholesky_solve(b, m.linalg.cholesky(a @ a.mH))])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, a, b: m.linalg.solve(a, b),
+        lambda m, a, b: m.linalg.solve(a, b[:, 0]),
+        lambda m, a, b: m.linalg.solve(a, b.mT, left=False),
+        lambda m, a, b: m.linalg.solve_triangular(a.tril(), b, upper=False),
+        lambda m, a, b: m.linalg.solve_triangular(a, b, upper=True, unitriangular=True),
+        lambda m, a, b: m.linalg.lstsq(a, b)[0],
+        lambda m, a, b: m.linalg.lu_solve(*m.linalg.lu_factor(a), b),
+        lambda m, a, b: m.cholesky_solve(b, m.linalg.cholesky(a @ a.mH)),
+    ],
+)
 @pytest.mark.parametrize("a", [A + 3 * np.eye(3), COMPLEX + 3 * np.eye(3)])
 def test_solutions_and_their_derivatives(call, a):
     agree(both(call, a, RANDOM.randn(3, 2).astype(a.dtype)), rtol=1e-6)
 
 
 def test_the_gradient_of_a_singular_determinant():
-    a = bibun.tensor(SINGULAR + np.diag([0.0, 1.0, 0.0]), requires_grad=True)           # of rank 2: PyTorch gives zeros
+    a = bibun.tensor(SINGULAR + np.diag([0.0, 1.0, 0.0]), requires_grad=True)  # of rank 2: PyTorch gives zeros
     bibun.linalg.det(a).backward()
     np.testing.assert_allclose(a.grad.numpy(), [[6.0, 0.0, -3.0], [0.0, 0.0, 0.0], [-2.0, 0.0, 1.0]], atol=1e-9)
 
@@ -174,6 +237,7 @@ def test_the_gradient_of_a_singular_determinant():
 @pytest.mark.parametrize("n", [1, 5, 16, 17, 40, 100])
 def test_own_factors_multiply_back(n):
     from bibun.backends import cpu
+
     a = np.random.RandomState(n).randn(2, n, n)
     packed, pivots, info = cpu.lu_factor(a)
     p = cpu.permutation(pivots, n)
@@ -229,9 +293,16 @@ def test_errors_are_pytorchs(same_outcomes):
     same_outcomes(ERRORS)
 
 
-@pytest.mark.parametrize("call", [
-    lambda m: m.linalg.inv(m.zeros(3, 3)), lambda m: m.linalg.inv(m.zeros(2, 3, 3)), lambda m: m.linalg.solve(m.zeros(3, 3), m.zeros(3)),
-    lambda m: m.linalg.cholesky(-m.eye(3)), lambda m: m.linalg.cholesky(m.stack([m.eye(2), -m.eye(2)]))])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: m.linalg.inv(m.zeros(3, 3)),
+        lambda m: m.linalg.inv(m.zeros(2, 3, 3)),
+        lambda m: m.linalg.solve(m.zeros(3, 3), m.zeros(3)),
+        lambda m: m.linalg.cholesky(-m.eye(3)),
+        lambda m: m.linalg.cholesky(m.stack([m.eye(2), -m.eye(2)])),
+    ],
+)
 def test_singular_matrices_raise_linalg_errors(call):
     with pytest.raises(torch.linalg.LinAlgError) as want:
         call(torch)

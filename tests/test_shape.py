@@ -19,17 +19,48 @@ def chains(draw):
     start, steps = tuple(x.shape), []
     for _ in range(draw(st.integers(1, 4))):
         n = x.dim()
-        kind = draw(st.sampled_from(["transpose", "permute", "unsqueeze", "squeeze", "squeeze1", "expand", "select", "narrow", "slice", "diagonal",
-                                     "unfold", "reshape", "flatten", "view", "movedim", "T"]))
+        kind = draw(
+            st.sampled_from(
+                [
+                    "transpose",
+                    "permute",
+                    "unsqueeze",
+                    "squeeze",
+                    "squeeze1",
+                    "expand",
+                    "select",
+                    "narrow",
+                    "slice",
+                    "diagonal",
+                    "unfold",
+                    "reshape",
+                    "flatten",
+                    "view",
+                    "movedim",
+                    "T",
+                ]
+            )
+        )
         if not n and kind not in ("unsqueeze", "reshape"):
             continue
         d = draw(st.integers(-n, n - 1)) if n else 0
         e = draw(st.integers(-n, n - 1)) if n else 0
-        step = {"transpose": ("transpose", d, e), "permute": ("permute", draw(st.permutations(range(n)))), "unsqueeze": ("unsqueeze", draw(st.integers(-n - 1, n))),
-                "squeeze": ("squeeze",), "squeeze1": ("squeeze", d), "expand": ("expand", (2, *x.shape)), "select": ("select", d, 0),
-                "narrow": ("narrow", d, 0, max(1, x.shape[d] - 1) if n else 1), "diagonal": ("diagonal", draw(st.integers(-1, 1))),
-                "unfold": ("unfold", d, draw(st.integers(1, x.shape[d] if n else 1)), draw(st.integers(1, 2))), "reshape": ("reshape", (-1,)),
-                "flatten": ("flatten", min(d % max(n, 1), e % max(n, 1))), "view": ("view", (-1, x.shape[-1] if n else 1)), "movedim": ("movedim", d, e)}.get(kind)
+        step = {
+            "transpose": ("transpose", d, e),
+            "permute": ("permute", draw(st.permutations(range(n)))),
+            "unsqueeze": ("unsqueeze", draw(st.integers(-n - 1, n))),
+            "squeeze": ("squeeze",),
+            "squeeze1": ("squeeze", d),
+            "expand": ("expand", (2, *x.shape)),
+            "select": ("select", d, 0),
+            "narrow": ("narrow", d, 0, max(1, x.shape[d] - 1) if n else 1),
+            "diagonal": ("diagonal", draw(st.integers(-1, 1))),
+            "unfold": ("unfold", d, draw(st.integers(1, x.shape[d] if n else 1)), draw(st.integers(1, 2))),
+            "reshape": ("reshape", (-1,)),
+            "flatten": ("flatten", min(d % max(n, 1), e % max(n, 1))),
+            "view": ("view", (-1, x.shape[-1] if n else 1)),
+            "movedim": ("movedim", d, e),
+        }.get(kind)
         if kind == "slice":
             step = ("__getitem__", (slice(None),) * (d % n) + (slice(0, None, 2),))
         if kind == "T":
@@ -60,7 +91,16 @@ def test_chains_of_views_are_pytorchs(case):
             except RuntimeError as error:
                 faults.append(str(error).split(" (The tensor")[0])
         (g,) = m.autograd.grad((y * y).sum(), x)
-        out.append((faults, y.detach().numpy(), y.stride(), y.storage_offset(), g.numpy(), type(y.grad_fn).__name__ if y is not x else ""))
+        out.append(
+            (
+                faults,
+                y.detach().numpy(),
+                y.stride(),
+                y.storage_offset(),
+                g.numpy(),
+                type(y.grad_fn).__name__ if y is not x else "",
+            )
+        )
     want, got = out
     assert got[0] == want[0]
     np.testing.assert_array_equal(got[1], want[1])
@@ -71,11 +111,32 @@ def test_chains_of_views_are_pytorchs(case):
         assert got[3] == want[3], steps
 
 
-@pytest.mark.parametrize("make", [
-    lambda x: x.t(), lambda x: x.T, lambda x: x.view(4, 3), lambda x: x[0], lambda x: x.unsqueeze(1), lambda x: x.expand(2, 3, 4), lambda x: x.diagonal(),
-    lambda x: x.unfold(0, 2, 1), lambda x: x.unbind()[1], lambda x: x.split(2)[0], lambda x: x.chunk(2, 1)[1], lambda x: x.narrow(1, 1, 2),
-    lambda x: x.squeeze(), lambda x: x.as_strided((2, 2), (1, 4), 1), lambda x: x.movedim(0, 1), lambda x: x.flatten(), lambda x: x.reshape(-1),
-    lambda x: x.t().unsqueeze(2), lambda x: x[::2, ::2].expand(3, 2, 2), lambda x: bibun.view_as_complex(x.view(3, 2, 2)).real, lambda x: x.view(bibun.int32)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x.t(),
+        lambda x: x.T,
+        lambda x: x.view(4, 3),
+        lambda x: x[0],
+        lambda x: x.unsqueeze(1),
+        lambda x: x.expand(2, 3, 4),
+        lambda x: x.diagonal(),
+        lambda x: x.unfold(0, 2, 1),
+        lambda x: x.unbind()[1],
+        lambda x: x.split(2)[0],
+        lambda x: x.chunk(2, 1)[1],
+        lambda x: x.narrow(1, 1, 2),
+        lambda x: x.squeeze(),
+        lambda x: x.as_strided((2, 2), (1, 4), 1),
+        lambda x: x.movedim(0, 1),
+        lambda x: x.flatten(),
+        lambda x: x.reshape(-1),
+        lambda x: x.t().unsqueeze(2),
+        lambda x: x[::2, ::2].expand(3, 2, 2),
+        lambda x: bibun.view_as_complex(x.view(3, 2, 2)).real,
+        lambda x: x.view(bibun.int32),
+    ],
+)
 def test_views_share_memory(make):
     x = bibun.zeros(3, 4)
     y = make(x)
@@ -88,11 +149,23 @@ def test_views_share_memory(make):
 
 def test_copies_do_not_share_memory():
     x = bibun.zeros(3, 4)
-    for y in (x.t().reshape(-1), x.flip(0), x.repeat(1, 1), bibun.cat([x]), x.tril(), x.roll(0), bibun.stack([x]), x.diag(), x.t().contiguous()):
+    for y in (
+        x.t().reshape(-1),
+        x.flip(0),
+        x.repeat(1, 1),
+        bibun.cat([x]),
+        x.tril(),
+        x.roll(0),
+        bibun.stack([x]),
+        x.diag(),
+        x.t().contiguous(),
+    ):
         assert not np.shares_memory(y._a, x._a)
 
 
-@pytest.mark.parametrize("size, stride, offset", [((2, 2), (1, 1), 0), ((3,), (0,), 2), ((2, 3), (3, 1), 1), ((2, 2, 2), (1, 2, 3), 0)])
+@pytest.mark.parametrize(
+    "size, stride, offset", [((2, 2), (1, 1), 0), ((3,), (0,), 2), ((2, 3), (3, 1), 1), ((2, 2, 2), (1, 2, 3), 0)]
+)
 @pytest.mark.parametrize("overlapping", [False, True])
 def test_overlapping_strides_have_pytorchs_gradient(size, stride, offset, overlapping):
     out = []
@@ -102,8 +175,8 @@ def test_overlapping_strides_have_pytorchs_gradient(size, stride, offset, overla
         if overlapping and offset + sum((n - 1) * s for n, s in zip(size, stride)) > 8:
             return
         y = x.as_strided(size, stride, offset)
-        (g,) = m.autograd.grad((y ** 3).sum(), a, create_graph=True)
-        (h,) = m.autograd.grad((g ** 2).sum(), a)
+        (g,) = m.autograd.grad((y**3).sum(), a, create_graph=True)
+        (h,) = m.autograd.grad((g**2).sum(), a)
         out.append((y.detach().numpy(), g.detach().numpy(), h.numpy()))
     for want, got in zip(*out):
         np.testing.assert_allclose(got, want)
@@ -116,14 +189,16 @@ def test_paddings_are_pytorchs(mode, data):
     n = data.draw(st.integers(1, 3))
     shape = tuple(data.draw(st.lists(st.integers(1, 5), min_size=n + 2, max_size=n + 2)))
     pad = tuple(data.draw(st.lists(st.integers(-1, 3), min_size=2 * n, max_size=2 * n)))
-    if mode == "circular" and any(max(pad[i:i + 2]) > shape[-1 - i // 2] + min(pad[i], 0) + min(pad[i + 1], 0) for i in range(0, 2 * n, 2)):
-        return              # PyTorch reads memory that nobody set
+    if mode == "circular" and any(
+        max(pad[i : i + 2]) > shape[-1 - i // 2] + min(pad[i], 0) + min(pad[i + 1], 0) for i in range(0, 2 * n, 2)
+    ):
+        return  # PyTorch reads memory that nobody set
     out = []
     for m in (torch, bibun):
         x = m.tensor(np.random.RandomState(0).randn(*shape), requires_grad=True)
         try:
             y = m.nn.functional.pad(x, pad, mode=mode)
-            (g,) = m.autograd.grad((y ** 2).sum(), x)
+            (g,) = m.autograd.grad((y**2).sum(), x)
             out.append((y.detach().numpy(), g.numpy()))
         except (RuntimeError, NotImplementedError):
             out.append(None)

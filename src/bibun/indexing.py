@@ -47,9 +47,14 @@ def _is_nested(key: list[Any]) -> bool:
 
 def _warn_nested() -> None:
     import warnings
-    warnings.warn("Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in pytorch 2.9; use "
-                  "x[tuple(seq)] instead of x[seq]. In pytorch 2.9 this will be interpreted as tensor index, x[torch.tensor(seq)], which will "
-                  "result either in an error or a different result", UserWarning, stacklevel=4)
+
+    warnings.warn(
+        "Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in pytorch 2.9; use "
+        "x[tuple(seq)] instead of x[seq]. In pytorch 2.9 this will be interpreted as tensor index, x[torch.tensor(seq)], which will "
+        "result either in an error or a different result",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _tensor_of(key: Any) -> Any:
@@ -59,6 +64,7 @@ def _tensor_of(key: Any) -> Any:
     if isinstance(key, (list, tuple, range)) and len(key) == 0:
         return wrap(np.zeros(0, np.int64))
     from .functions.creation import tensor
+
     return tensor(key)
 
 
@@ -94,7 +100,7 @@ def _picked(x: Any, dim: int, at: int) -> Any:
     n = x._a.shape[dim]
     i = at + n if at < 0 else at
     if not 0 <= i < n:
-        if -(2 ** 63) <= at < 2 ** 63:
+        if -(2**63) <= at < 2**63:
             raise index_error(at, dim, n)
         raise ValueError("Overflow when unpacking long long")
     return _select(x, dim, i)
@@ -139,8 +145,8 @@ def parts_of(x: Any, key: Any) -> tuple[Any, dict[int, Any]]:
             dim += 1
         elif k is Ellipsis:
             dim += dims - speaks
-            if any(later is Ellipsis for later in plain[position + 1:]):
-                dims = speaks                  # a second ellipsis stands for nothing
+            if any(later is Ellipsis for later in plain[position + 1 :]):
+                dims = speaks  # a second ellipsis stands for nothing
         elif kind is bool:
             view = _flag(view, dim, k, indices)
             dim += 1
@@ -157,8 +163,12 @@ def parts_of(x: Any, key: Any) -> tuple[Any, dict[int, Any]]:
                 raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
             if a.dtype == np.uint8:
                 import warnings
-                warnings.warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.", UserWarning,
-                              stacklevel=3)
+
+                warnings.warn(
+                    "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
+                    UserWarning,
+                    stacklevel=3,
+                )
             indices[dim] = k
             dim += a.ndim if a.dtype == BOOL or a.dtype == np.uint8 else 1
         elif isinstance(k, np.integer) or hasattr(k, "__index__") and not isinstance(k, np.bool_):
@@ -180,8 +190,10 @@ def index_arrays(view: Any, indices: dict[int, Any]) -> tuple[list[Any], tuple[i
         if a.dtype == BOOL or a.dtype == np.uint8:
             for i, n in enumerate(a.shape):
                 if n != shape[dim + i]:
-                    raise IndexError(f"The shape of the mask {list(a.shape)} at index {i} does not match the shape of the indexed tensor "
-                                     f"{list(shape)} at index {dim + i}")
+                    raise IndexError(
+                        f"The shape of the mask {list(a.shape)} at index {i} does not match the shape of the indexed tensor "
+                        f"{list(shape)} at index {dim + i}"
+                    )
             for i, at in enumerate(a.nonzero()):
                 found.append(wrap(at))
                 places.append(dim + i)
@@ -194,7 +206,9 @@ def index_arrays(view: Any, indices: dict[int, Any]) -> tuple[list[Any], tuple[i
             np.broadcast_shapes(*shapes)
         except ValueError:
             listed = ", ".join(str(list(s)) for s in shapes)
-            raise IndexError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {listed}") from None
+            raise IndexError(
+                f"shape mismatch: indexing tensors could not be broadcast together with shapes {listed}"
+            ) from None
     return found, tuple(places)
 
 
@@ -232,8 +246,10 @@ def get_item(self: Any, key: Any) -> Any:
             if 0 <= key < n:
                 return _select(self, 0, key)
             return _picked(self, 0, key)
-        raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor "
-                         "to a number")
+        raise IndexError(
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor "
+            "to a number"
+        )
     if kind is slice and self._a.ndim:
         return _sliced(self, 0, key, True)
     if (kind is dispatch.Tensor or kind is dispatch.Parameter) and self._a.ndim:
@@ -243,8 +259,10 @@ def get_item(self: Any, key: Any) -> Any:
     if key is Ellipsis:
         return _alias(self)
     if not self._a.ndim and _is_position(key):
-        raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor "
-                         "to a number")
+        raise IndexError(
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor "
+            "to a number"
+        )
     view, indices = parts_of(self, key)
     if indices:
         found, places = index_arrays(view, indices)
@@ -270,8 +288,18 @@ def _number(value: Any, x: Any) -> Any:
 
 
 def _c_name(dtype: Any) -> str:
-    return {"float32": "float", "float64": "double", "int64": "int64_t", "int32": "int", "int16": "int16_t", "int8": "int8_t",
-            "uint8": "uint8_t", "bool": "bool", "float16": "at::Half", "bfloat16": "at::BFloat16"}.get(dtype.name, dtype.name)
+    return {
+        "float32": "float",
+        "float64": "double",
+        "int64": "int64_t",
+        "int32": "int",
+        "int16": "int16_t",
+        "int8": "int8_t",
+        "uint8": "uint8_t",
+        "bool": "bool",
+        "float16": "at::Half",
+        "bfloat16": "at::BFloat16",
+    }.get(dtype.name, dtype.name)
 
 
 def _source(value: Any, x: Any) -> Any:
@@ -307,7 +335,9 @@ def _copy_into(view: Any, value: Any) -> None:
 
 def _quiet(self: Any) -> bool:
     """Whether a write to ``self`` leaves no trace in a graph."""
-    return not busy[0] and (not state.grad or self._node is None and (self._view is None or self._view[0]._node is None))
+    return not busy[0] and (
+        not state.grad or self._node is None and (self._view is None or self._view[0]._node is None)
+    )
 
 
 def set_item(self: Any, key: Any, value: Any) -> None:
@@ -325,8 +355,10 @@ def set_item(self: Any, key: Any, value: Any) -> None:
     if kind is bool and not key:
         return
     if kind is int and not self._a.ndim:
-        raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor "
-                         "to a number")
+        raise IndexError(
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor "
+            "to a number"
+        )
     view, indices = parts_of(self, key)
     source = _source(value, self)
     if indices:
@@ -358,7 +390,7 @@ def _write_quietly(self: Any, key: tuple[Any, ...], value: Any) -> bool:
         part = a[(*key, ...)]
         part[...] = source
     except (ValueError, IndexError, OverflowError, TypeError):
-        return False                   # the long way words the error
+        return False  # the long way words the error
     f = user_frame(3)
     written(part, f.f_code, f.f_lasti)
     return True
@@ -367,8 +399,14 @@ def _write_quietly(self: Any, key: tuple[Any, ...], value: Any) -> bool:
 def _put_into(view: Any, indices: dict[int, Any], source: Any) -> None:
     """``view.index_put_(indices, source)`` for an assignment."""
     if len(indices) == 1:
-        (dim, k), = indices.items()
-        if not dim and k._a.dtype == BOOL and k._a.shape == view._a.shape[:k._a.ndim] and source._a.size == 1 and k._a.ndim:
+        ((dim, k),) = indices.items()
+        if (
+            not dim
+            and k._a.dtype == BOOL
+            and k._a.shape == view._a.shape[: k._a.ndim]
+            and source._a.size == 1
+            and k._a.ndim
+        ):
             mask = k
             extra = view._a.ndim - k._a.ndim
             if extra:
@@ -392,8 +430,10 @@ def put_in_place(x: Any, found: list[Any], places: tuple[int, ...], values: Any,
     a, b = x._a, values._a
     if b.dtype != a.dtype:
         if b.ndim:
-            raise RuntimeError(f"Index put requires the source and destination dtypes match, got {x.dtype.scalar_name} for the destination and "
-                               f"{values.dtype.scalar_name} for the source.")
+            raise RuntimeError(
+                f"Index put requires the source and destination dtypes match, got {x.dtype.scalar_name} for the destination and "
+                f"{values.dtype.scalar_name} for the source."
+            )
         values = values.to(x.dtype)
         b = values._a
     shape = _result_shape(a.shape, found, places)
@@ -403,8 +443,10 @@ def put_in_place(x: Any, found: list[Any], places: tuple[int, ...], values: Any,
         except ValueError:
             fits = False
         if not fits:
-            raise RuntimeError(f"shape mismatch: value tensor of shape {list(b.shape)} cannot be broadcast to indexing result of shape "
-                               f"{list(shape)}")
+            raise RuntimeError(
+                f"shape mismatch: value tensor of shape {list(b.shape)} cannot be broadcast to indexing result of shape "
+                f"{list(shape)}"
+            )
     check_writable(x)
     _check_bounds(x, found, places)
     if _quiet(x) and values._node is None and a.flags.writeable:

@@ -18,7 +18,9 @@ class _Named(tuple):
     def __new__(cls, values: Any) -> Any:
         made = tuple.__new__(cls, values)
         if len(made) != len(cls.fields):
-            raise TypeError(f"torch.return_types.{cls.__name__}() takes a {len(cls.fields)}-sequence ({len(made)}-sequence given)")
+            raise TypeError(
+                f"torch.return_types.{cls.__name__}() takes a {len(cls.fields)}-sequence ({len(made)}-sequence given)"
+            )
         return made
 
     def __repr__(self) -> str:
@@ -35,7 +37,12 @@ def _field(i: int) -> property:
 
 def _make(name: str, fields: str) -> Any:
     names = tuple(fields.split())
-    body: dict[str, Any] = {"__slots__": (), "fields": names, "__module__": "torch.return_types", "__doc__": f"({', '.join(names)})"}
+    body: dict[str, Any] = {
+        "__slots__": (),
+        "fields": names,
+        "__module__": "torch.return_types",
+        "__doc__": f"({', '.join(names)})",
+    }
     body |= {"n_fields": len(names), "n_sequence_fields": len(names), "n_unnamed_fields": 0}
     body |= {field: _field(i) for i, field in enumerate(names)}
     return type(name, (_Named,), body)

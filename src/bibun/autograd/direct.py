@@ -90,6 +90,7 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         node._seq = tick()
         t._node = node
         return t
+
     call.__name__ = call.__qualname__ = prim.name
     return call
 
@@ -143,6 +144,7 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
         node._seq = tick()
         t._node = node
         return t
+
     call.__name__ = call.__qualname__ = prim.name
     return call
 
@@ -212,6 +214,7 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
         node._seq = tick()
         t._node = node
         return t
+
     call.__name__ = call.__qualname__ = prim.name
     return call
 
@@ -278,7 +281,13 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         if found is None:
             plan = plan_of(prim, key)
             found = plans[key] = plan, _getters(plan.takes, first, takes_dtypes)
-        env = (*raw, *r, *[None if a is None else a.shape for a in raw], *[None if a is None else a.dtype for a in raw], *static)
+        env = (
+            *raw,
+            *r,
+            *[None if a is None else a.shape for a in raw],
+            *[None if a is None else a.dtype for a in raw],
+            *static,
+        )
         node = new(cls)
         node.plan = found[0]
         node.fix = node.hooks = None
@@ -299,11 +308,14 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         else:
             made._node = node
         return result
+
     call.__name__ = call.__qualname__ = prim.name
     return call
 
 
-def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any, first: dict[str, int]) -> Callable[..., Any]:
+def _make_indexed(
+    prim: Primitive, array_function: Callable[..., Any], cls: Any, first: dict[str, int]
+) -> Callable[..., Any]:
     """`make_two` where only the first array is differentiable, and the second of any dtype."""
     plan = plan_of(prim, (True, False))
     pick = _getters(plan.takes, first, 7)[0]
@@ -343,6 +355,7 @@ def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any,
         node._seq = tick()
         t._node = node
         return t
+
     call.__name__ = call.__qualname__ = prim.name
     return call
 
@@ -405,6 +418,7 @@ def make_joint(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
         node._seq = tick()
         t._node = node
         return t
+
     call.__name__ = call.__qualname__ = prim.name
     return call
 
@@ -455,5 +469,6 @@ def make_views(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
         for i, t in enumerate(outs):
             t._node = Output(node, i)
         return tuple(outs)
+
     call.__name__ = call.__qualname__ = prim.name
     return call

@@ -13,8 +13,27 @@ import numpy as np
 from .strides import _LEADING, broadcast_to, unfold
 
 __all__ = [
-    "block_diag", "concat", "constant_pad", "diag_embed", "diagonal_backward", "flip", "pad_back", "pad_from_inside", "restride",
-    "restride_backward", "roll", "rot90", "rowmajor", "select_backward", "slice_backward", "stack", "tile", "trace", "tril", "triu", "unfold_backward",
+    "block_diag",
+    "concat",
+    "constant_pad",
+    "diag_embed",
+    "diagonal_backward",
+    "flip",
+    "pad_back",
+    "pad_from_inside",
+    "restride",
+    "restride_backward",
+    "roll",
+    "rot90",
+    "rowmajor",
+    "select_backward",
+    "slice_backward",
+    "stack",
+    "tile",
+    "trace",
+    "tril",
+    "triu",
+    "unfold_backward",
 ]
 
 
@@ -39,10 +58,12 @@ def stack(arrays: Any, axis: int = 0) -> Any:
 def block_diag(arrays: Any) -> Any:
     """Matrices (rows, numbers) along the diagonal of a matrix of zeros."""
     blocks = [a if a.ndim == 2 else a.reshape(1, -1) for a in arrays]
-    out = np.zeros((sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)), np.result_type(*[b.dtype for b in blocks]))
+    out = np.zeros(
+        (sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)), np.result_type(*[b.dtype for b in blocks])
+    )
     row = column = 0
     for b in blocks:
-        out[row:row + b.shape[0], column:column + b.shape[1]] = b
+        out[row : row + b.shape[0], column : column + b.shape[1]] = b
         row, column = row + b.shape[0], column + b.shape[1]
     return out
 
@@ -99,6 +120,7 @@ def triu(x: Any, k: int = 0) -> Any:
 def trace(x: Any) -> Any:
     """The sum of the diagonal of the last two dimensions."""
     from .cpu import sum as total
+
     return total(x.diagonal(0, -2, -1), axis=-1)
 
 
@@ -108,7 +130,8 @@ def trace(x: Any) -> Any:
 def select_backward(g: Any, shape: tuple[int, ...], axis: int, index: int) -> Any:
     """Zeros with ``g`` at one position of ``axis``."""
     out = np.zeros(shape, g.dtype)
-    out[(*_LEADING[axis], index)] = g
+    key: Any = (*_LEADING[axis], index)
+    out[key] = g
     return out
 
 
@@ -146,7 +169,7 @@ def unfold_backward(g: Any, shape: tuple[int, ...], axis: int, size: int, step: 
     out = np.zeros(shape, g.dtype)
     if not shape:
         return out + g.reshape(())
-    if step >= size:                                        # no two windows meet
+    if step >= size:  # no two windows meet
         unfold(out, axis, size, step)[...] = g
         return out
     n = g.shape[axis]
@@ -221,7 +244,7 @@ def _source_positions(n: int, before: int, after: int, mode: str) -> Any:
     at = np.arange(-before, n + after)
     if mode == "replicate":
         return np.clip(at, 0, n - 1)
-    if mode == "circular":                  # what a negative margin cuts off does not come round again
+    if mode == "circular":  # what a negative margin cuts off does not come round again
         low, high = max(-before, 0), n - max(-after, 0)
         return low + (at - low) % (high - low)
     at = np.abs(at)
@@ -242,8 +265,8 @@ def pad_back(g: Any, shape: tuple[int, ...], pad: tuple[tuple[int, int], ...], m
         if not (before or after):
             continue
         n, lead = shape[axis], _LEADING[axis]
-        out = np.zeros((*g.shape[:axis], n, *g.shape[axis + 1:]), g.dtype)
-        low, high = max(-before, 0), n - max(-after, 0)              # what of the dimension was kept
+        out = np.zeros((*g.shape[:axis], n, *g.shape[axis + 1 :]), g.dtype)
+        low, high = max(-before, 0), n - max(-after, 0)  # what of the dimension was kept
         out[(*lead, slice(low, high))] = g[(*lead, slice(before + low, before + high))]
         at = _source_positions(n, before, after, mode)
         for i in (*range(max(before, 0)), *range(g.shape[axis] - max(after, 0), g.shape[axis])):

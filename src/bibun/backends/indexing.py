@@ -17,8 +17,27 @@ import numpy as np
 from .reduce import F32, NARROW
 
 __all__ = [
-    "add_at", "broadcast_shape", "index_add", "index_added", "index_copy", "index_fill", "index_get", "index_put", "index_reduce", "masked_put", "masked_scatter", "positions",
-    "put", "put_along_axis", "put_at", "scatter", "scatter_add", "scatter_add_rows", "scatter_reduce", "take_along_axis", "take_flat",
+    "add_at",
+    "broadcast_shape",
+    "index_add",
+    "index_added",
+    "index_copy",
+    "index_fill",
+    "index_get",
+    "index_put",
+    "index_reduce",
+    "masked_put",
+    "masked_scatter",
+    "positions",
+    "put",
+    "put_along_axis",
+    "put_at",
+    "scatter",
+    "scatter_add",
+    "scatter_add_rows",
+    "scatter_reduce",
+    "take_along_axis",
+    "take_flat",
 ]
 
 _ALL = slice(None)
@@ -181,7 +200,7 @@ def add_at(x: Any, key: Any, values: Any) -> Any:
 def _fitted(x: Any, shape: tuple[int, ...], axis: int) -> Any:
     """``x`` cut to ``shape`` in every dimension but ``axis``: an index may be smaller than what it indexes."""
     own = x.shape
-    if all([n == m or i == axis for i, (n, m) in enumerate(zip(own, shape))]):
+    if all(n == m or i == axis for i, (n, m) in enumerate(zip(own, shape))):
         return x
     return x[tuple([_ALL if i == axis else slice(m) for i, m in enumerate(shape)])]
 
@@ -274,7 +293,14 @@ def scatter_add(x: Any, indices: Any, values: Any, axis: int) -> Any:
     return out
 
 
-_REDUCERS = {"sum": np.add, "mean": np.add, "prod": np.multiply, "multiply": np.multiply, "amax": np.maximum, "amin": np.minimum}
+_REDUCERS = {
+    "sum": np.add,
+    "mean": np.add,
+    "prod": np.multiply,
+    "multiply": np.multiply,
+    "amax": np.maximum,
+    "amin": np.minimum,
+}
 _NEUTRAL = {"sum": 0, "mean": 0, "prod": 1}
 
 
@@ -340,7 +366,9 @@ def index_copy(x: Any, index: Any, values: Any, axis: int) -> Any:
     """A copy of ``x`` with the slices of ``values`` at positions ``index`` of ``axis``."""
     out = np.array(x)
     view = _slices_first(out, axis)
-    view[_checked(index.reshape(-1), view.shape[0], axis)] = _slices_first(values, axis) if x.ndim else values.reshape(-1)
+    view[_checked(index.reshape(-1), view.shape[0], axis)] = (
+        _slices_first(values, axis) if x.ndim else values.reshape(-1)
+    )
     return out
 
 
@@ -369,7 +397,9 @@ def take_flat(x: Any, index: Any) -> Any:
     if index.size:
         low, high = index.min(), index.max()
         if high >= n or low < -n:
-            raise IndexError(f"out of range: tried to access index {high if high >= n else low} on a tensor of {n} elements.")
+            raise IndexError(
+                f"out of range: tried to access index {high if high >= n else low} on a tensor of {n} elements."
+            )
     return x.reshape(-1).take(index)
 
 
@@ -379,7 +409,9 @@ def put(x: Any, index: Any, values: Any, accumulate: bool = False) -> Any:
     if index.size:
         low, high = index.min(), index.max()
         if high >= n or low < -n:
-            raise IndexError(f"out of range: tried to access index {high if high >= n else low} on a tensor of {n} elements.")
+            raise IndexError(
+                f"out of range: tried to access index {high if high >= n else low} on a tensor of {n} elements."
+            )
     out = np.array(x, order="C")
     flat, index, values = out.reshape(-1), index.reshape(-1), values.reshape(-1)
     if accumulate:

@@ -12,8 +12,24 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "cholesky", "cofactor", "det", "eig", "eigh", "householder_product", "inv", "lu_factor", "matrix_exp", "permutation", "pinv", "qr",
-    "qr_raw", "slogdet", "solve", "solve_triangular", "svd", "svdvals",
+    "cholesky",
+    "cofactor",
+    "det",
+    "eig",
+    "eigh",
+    "householder_product",
+    "inv",
+    "lu_factor",
+    "matrix_exp",
+    "permutation",
+    "pinv",
+    "qr",
+    "qr_raw",
+    "slogdet",
+    "solve",
+    "solve_triangular",
+    "svd",
+    "svdvals",
 ]
 
 _swap = np.matrix_transpose if hasattr(np, "matrix_transpose") else lambda x: np.swapaxes(x, -1, -2)
@@ -37,16 +53,18 @@ def _lu_one(a: Any, pivots: Any) -> int:
     for start in range(0, k, block):
         stop = min(start + block, k)
         for j in range(start, stop):
-            column = a[j:, j]               # LAPACK measures complex numbers by |re| + |im|
-            p = j + int(np.argmax(np.abs(column) if column.dtype.kind != "c" else np.abs(column.real) + np.abs(column.imag)))
+            column = a[j:, j]  # LAPACK measures complex numbers by |re| + |im|
+            p = j + int(
+                np.argmax(np.abs(column) if column.dtype.kind != "c" else np.abs(column.real) + np.abs(column.imag))
+            )
             pivots[j] = p + 1
             if p != j:
                 a[[j, p]] = a[[p, j]]
             d = a[j, j]
             if d != 0:
-                a[j + 1:, j] /= d
+                a[j + 1 :, j] /= d
                 if j + 1 < stop:
-                    a[j + 1:, j + 1:stop] -= np.outer(a[j + 1:, j], a[j, j + 1:stop])
+                    a[j + 1 :, j + 1 : stop] -= np.outer(a[j + 1 :, j], a[j, j + 1 : stop])
             elif not info:
                 info = j + 1
         if stop < n:
@@ -62,7 +80,11 @@ def lu_factor(x: Any) -> tuple[Any, Any, Any]:
     m, n = x.shape[-2:]
     pivots = np.zeros((*x.shape[:-2], min(m, n)), np.int32)
     info = np.zeros(x.shape[:-2], np.int32)
-    flat, rows, infos = _flat(out) if out.size else [], pivots.reshape(-1, min(m, n)) if pivots.size else [], info.reshape(-1)
+    flat, rows, infos = (
+        _flat(out) if out.size else [],
+        pivots.reshape(-1, min(m, n)) if pivots.size else [],
+        info.reshape(-1),
+    )
     for i, a in enumerate(flat):
         infos[i] = _lu_one(a, rows[i])
     return out, pivots, info
@@ -101,7 +123,7 @@ def _substitute(a: Any, x: Any, upper: bool, unit: bool) -> None:
             done = slice(i + 1, n) if upper else slice(0, i)
             row = x[..., i, :]
             if done.stop > done.start:
-                row = row - np.matmul(a[..., i:i + 1, done], x[..., done, :])[..., 0, :]
+                row = row - np.matmul(a[..., i : i + 1, done], x[..., done, :])[..., 0, :]
             x[..., i, :] = row if unit else row / a[..., i, i, None]
         return
     h = n // 2
@@ -161,7 +183,9 @@ def solve(a: Any, b: Any) -> tuple[Any, Any]:
         wide_a, wide_b = np.broadcast_to(a, (*shape, *a.shape[-2:])), np.broadcast_to(b, (*shape, *b.shape[-2:]))
         wide_info = np.broadcast_to(info, shape).copy()
         columns = _flat(wide_b)
-        out = _each(wide_a, wide_info, lambda m, i: np.linalg.solve(m, columns[i]), np.full(wide_b.shape, np.inf, b.dtype))
+        out = _each(
+            wide_a, wide_info, lambda m, i: np.linalg.solve(m, columns[i]), np.full(wide_b.shape, np.inf, b.dtype)
+        )
     return out, info
 
 
@@ -294,8 +318,22 @@ def householder_product(x: Any, tau: Any) -> Any:
 
 #: Coefficients of the Padé approximant of order 13, and the norm up to which it is exact to double precision.
 #: Formula: Higham, "The Scaling and Squaring Method for the Matrix Exponential Revisited" (2005).
-_PADE = (64764752532480000., 32382376266240000., 7771770303897600., 1187353796428800., 129060195264000., 10559470521600.,
-         670442572800., 33522128640., 1323241920., 40840800., 960960., 16380., 182., 1.)
+_PADE = (
+    64764752532480000.0,
+    32382376266240000.0,
+    7771770303897600.0,
+    1187353796428800.0,
+    129060195264000.0,
+    10559470521600.0,
+    670442572800.0,
+    33522128640.0,
+    1323241920.0,
+    40840800.0,
+    960960.0,
+    16380.0,
+    182.0,
+    1.0,
+)
 _THETA = 5.371920351148152
 
 
@@ -308,11 +346,13 @@ def matrix_exp(x: Any) -> Any:
     flat = _flat(x).astype(np.complex128 if d.kind == "c" else np.float64)
     out = np.empty_like(flat)
     norms = np.abs(flat).sum(-2).max(-1)
-    squarings = np.where(np.isfinite(norms), np.maximum(0, np.ceil(np.log2(np.maximum(norms, 1e-300) / _THETA))), 0).astype(int)
+    squarings = np.where(
+        np.isfinite(norms), np.maximum(0, np.ceil(np.log2(np.maximum(norms, 1e-300) / _THETA))), 0
+    ).astype(int)
     one = np.eye(n)
     for s in np.unique(squarings):
         chosen = squarings == s
-        a = flat[chosen] / 2.0 ** s
+        a = flat[chosen] / 2.0**s
         a2 = a @ a
         a4 = a2 @ a2
         a6 = a4 @ a2

@@ -86,14 +86,15 @@ def cross(x: Any, y: Any, axis: int) -> Any:
 def cdist(x: Any, y: Any, p: float = 2.0, by_product: bool = False) -> Any:
     """Distances of all pairs of rows; ``by_product`` finds Euclidean ones from |x|² + |y|² - 2 x·y, quick and less exact."""
     from .reduce import vector_norm
+
     if p == 2 and by_product:
         square = (x * x).sum(-1)[..., :, None] + (y * y).sum(-1)[..., None, :] - 2 * _matmul(x, np.swapaxes(y, -1, -2))
         return np.sqrt(np.maximum(square, 0))
     lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     rows, columns, m = x.shape[-2], y.shape[-2], x.shape[-1]
     out = np.empty((*lead, rows, columns), x.dtype)
-    step = max(1, 2 ** 21 // max(1, columns * m * prod(lead)))      # differences of some megabytes at a time
+    step = max(1, 2**21 // max(1, columns * m * prod(lead)))  # differences of some megabytes at a time
     for start in range(0, rows, step):
-        away = x[..., start:start + step, None, :] - y[..., None, :, :]
-        out[..., start:start + step, :] = vector_norm(away, p, away.ndim - 1) if m else 0
+        away = x[..., start : start + step, None, :] - y[..., None, :, :]
+        out[..., start : start + step, :] = vector_norm(away, p, away.ndim - 1) if m else 0
     return out

@@ -15,14 +15,41 @@ import numpy as np
 from .strides import _LEADING
 
 __all__ = [
-    "cumulative_logsumexp", "cumulative_max", "cumulative_min", "cumulative_prod", "cumulative_sum", "kthvalue", "logsumexp", "max", "max_at", "mean", "median_at",
-    "min", "min_at", "mode", "prod", "prod_others", "scan", "std", "sum", "var", "vector_norm",
+    "cumulative_logsumexp",
+    "cumulative_max",
+    "cumulative_min",
+    "cumulative_prod",
+    "cumulative_sum",
+    "kthvalue",
+    "logsumexp",
+    "max",
+    "max_at",
+    "mean",
+    "median_at",
+    "min",
+    "min_at",
+    "mode",
+    "prod",
+    "prod_others",
+    "scan",
+    "std",
+    "sum",
+    "var",
+    "vector_norm",
 ]
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 NARROW = frozenset(
-    np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2,
-                          ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2fnuz))
+    np.dtype(t)
+    for t in (
+        np.float16,
+        ml_dtypes.bfloat16,
+        ml_dtypes.float8_e4m3fn,
+        ml_dtypes.float8_e5m2,
+        ml_dtypes.float8_e4m3fnuz,
+        ml_dtypes.float8_e5m2fnuz,
+    )
+)
 _add, _multiply = np.add.reduce, np.multiply.reduce
 _BLOCK = 64
 
@@ -110,8 +137,13 @@ def logsumexp(x: Any, axis: Any, keepdims: bool = False) -> Any:
     top = np.where(np.isinf(top), np.zeros((), top.dtype), top)
     out = np.log(np.asarray(sum(np.exp(wide - top), axis, True))) + top
     if not keepdims:
-        out = out.reshape([n for i, n in enumerate(out.shape) if axis is not None and i != axis and not (
-            isinstance(axis, tuple) and i in axis)])
+        out = out.reshape(
+            [
+                n
+                for i, n in enumerate(out.shape)
+                if axis is not None and i != axis and not (isinstance(axis, tuple) and i in axis)
+            ]
+        )
     return out if wide is x else out.astype(x.dtype)
 
 
@@ -241,7 +273,10 @@ def _complex_logsumexp(x: Any, axis: int) -> Any:
     if len(x):
         out[0] = so_far = x[0]
         for i in range(1, len(x)):
-            large, small = np.where(so_far.real >= x[i].real, so_far, x[i]), np.where(so_far.real >= x[i].real, x[i], so_far)
+            large, small = (
+                np.where(so_far.real >= x[i].real, so_far, x[i]),
+                np.where(so_far.real >= x[i].real, x[i], so_far),
+            )
             out[i] = so_far = np.where(np.isneginf(large.real), large, large + np.log1p(np.exp(small - large)))
     return np.moveaxis(out, 0, axis)
 
@@ -314,11 +349,11 @@ def mode(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
     n = ranked.shape[-1]
     fresh = np.ones(ranked.shape, bool)
     np.not_equal(ranked[..., 1:], ranked[..., :-1], out=fresh[..., 1:])
-    if x.dtype.kind not in "biu":           # NaNs count as equal
+    if x.dtype.kind not in "biu":  # NaNs count as equal
         bad = ranked != ranked
         fresh[..., 1:] &= ~(bad[..., 1:] & bad[..., :-1])
     place = np.arange(n)
     start = np.maximum.accumulate(np.where(fresh, place, 0), -1)
-    best = np.argmax(place - start, -1, keepdims=True)          # the first end of a longest run
+    best = np.argmax(place - start, -1, keepdims=True)  # the first end of a longest run
     at = np.moveaxis(np.take_along_axis(np.moveaxis(order, axis, -1), best, -1), -1, axis)
     return _picked(x, at, axis, keepdims)

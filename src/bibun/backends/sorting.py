@@ -28,11 +28,14 @@ def argsort_stable(x: Any, axis: int, descending: bool = False) -> Any:
         order = np.argsort(back, axis, kind="stable")
         return np.ascontiguousarray((x.shape[axis] - 1 - order)[(*lead, slice(None, None, -1))])
     n = x.shape[axis]
-    if n > 4096 and x.dtype.kind == "f":        # the quick sort is several times quicker, and right where no two are equal
+    if n > 4096 and x.dtype.kind == "f":  # the quick sort is several times quicker, and right where no two are equal
         order = np.argsort(x, axis)
         ranked = np.take_along_axis(x, order, axis)
         lead = _LEADING[axis]
-        if not (ranked[(*lead, slice(1, None))] == ranked[(*lead, slice(None, -1))]).any() and not np.isnan(ranked[(*lead, n - 1)]).any():
+        if (
+            not (ranked[(*lead, slice(1, None))] == ranked[(*lead, slice(None, -1))]).any()
+            and not np.isnan(ranked[(*lead, n - 1)]).any()
+        ):
             return order
     return np.argsort(x, axis, kind="stable")
 
@@ -54,7 +57,7 @@ def topk(x: Any, k: int, axis: int, largest: bool = True) -> tuple[Any, Any]:
             some = np.argpartition(wide, k - 1, axis)[(*lead, slice(0, k))]
         else:
             some = np.argpartition(wide, n - k, axis)[(*lead, slice(n - k, n))]
-        some = np.sort(some, axis)              # equal ones in the order of their positions
+        some = np.sort(some, axis)  # equal ones in the order of their positions
         order = argsort_stable(np.take_along_axis(wide, some, axis), axis, largest)
         at = np.take_along_axis(some, order, axis)
     else:

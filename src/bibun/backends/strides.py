@@ -12,8 +12,27 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "NotAView", "as_strided", "broadcast_to", "diagonal", "element_strides", "expand_dims", "offset_in", "permute_dims", "reshape", "root",
-    "select", "slice_axis", "split_with_sizes", "squeeze", "swapaxes", "unbind", "unfold", "view", "view_as_complex", "view_as_real", "view_dtype",
+    "NotAView",
+    "as_strided",
+    "broadcast_to",
+    "diagonal",
+    "element_strides",
+    "expand_dims",
+    "offset_in",
+    "permute_dims",
+    "reshape",
+    "root",
+    "select",
+    "slice_axis",
+    "split_with_sizes",
+    "squeeze",
+    "swapaxes",
+    "unbind",
+    "unfold",
+    "view",
+    "view_as_complex",
+    "view_as_real",
+    "view_dtype",
 ]
 
 ndarray = np.ndarray
@@ -50,15 +69,21 @@ def strided(x: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: in
         x = np.asarray(x)
     dtype = dtype or x.dtype
     if offset >= 0:
-        flags = x.flags.forc        # row- or column-major: one block, which the constructor takes as a buffer
+        flags = x.flags.forc  # row- or column-major: one block, which the constructor takes as a buffer
         if flags:
             try:
                 return ndarray(shape, dtype, x if x.flags.c_contiguous else x.transpose(), offset, strides)
-            except ValueError:      # reaches beyond x, within its owner
+            except ValueError:  # reaches beyond x, within its owner
                 pass
     owner = root(x)
     if owner.flags.forc:
-        return ndarray(shape, dtype, owner if owner.flags.c_contiguous else owner.transpose(), offset_in(x, owner) + offset, strides)
+        return ndarray(
+            shape,
+            dtype,
+            owner if owner.flags.c_contiguous else owner.transpose(),
+            offset_in(x, owner) + offset,
+            strides,
+        )
     return np.asarray(_Block(x, shape, strides, offset, dtype)).view(dtype)
 
 
@@ -68,8 +93,13 @@ class _Block:
     def __init__(self, x: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, dtype: Any):
         self.owner = x
         given = x.__array_interface__
-        self.__array_interface__ = {"version": 3, "shape": shape, "strides": strides, "typestr": f"|V{dtype.itemsize}",
-                                    "data": (given["data"][0] + offset, given["data"][1])}
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": shape,
+            "strides": strides,
+            "typestr": f"|V{dtype.itemsize}",
+            "data": (given["data"][0] + offset, given["data"][1]),
+        }
 
 
 def as_strided(x: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Any:
@@ -89,7 +119,7 @@ def view(x: Any, shape: tuple[int, ...]) -> Any:
         made = x.reshape(shape, copy=False)
     except ValueError:
         raise NotAView from None
-    if 1 in x.shape and x.size:             # whose strides NumPy forgets, PyTorch does not
+    if 1 in x.shape and x.size:  # whose strides NumPy forgets, PyTorch does not
         wanted = _view_strides(x.shape, x.strides, made.shape)
         if made.strides != wanted:
             return strided(x, made.shape, wanted)
@@ -139,7 +169,7 @@ def expand_dims(x: Any, axis: int) -> Any:
     """A new dimension of size 1 at ``axis``."""
     shape, strides = x.shape, x.strides
     step = shape[axis] * strides[axis] if axis < len(shape) else x.itemsize
-    made = x.reshape((*shape[:axis], 1, *shape[axis:]))       # never a copy: the other dimensions stay as they are
+    made = x.reshape((*shape[:axis], 1, *shape[axis:]))  # never a copy: the other dimensions stay as they are
     wanted = (*strides[:axis], step, *strides[axis:])
     # NumPy is free with the strides of dimensions of size 1, PyTorch is not.
     return made if made.strides == wanted or not x.size else strided(x, made.shape, wanted)

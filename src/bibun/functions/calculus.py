@@ -117,15 +117,19 @@ def gradient(input: Any, *, spacing: Any = 1, dim: Any = None, edge_order: int =
     dims = list(range(n)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
     dims = [normalize_dim(d, n) for d in dims]
     if len(set(dims)) != len(dims):
-        raise RuntimeError(f"dim {next(d for i, d in enumerate(dims) if d in dims[:i])} appears multiple times in the list of dims")
+        raise RuntimeError(
+            f"dim {next(d for i, d in enumerate(dims) if d in dims[:i])} appears multiple times in the list of dims"
+        )
     spacing = 1 if spacing is None else spacing
     if isinstance(spacing, (int, float, complex)) or isinstance(spacing, dispatch.Tensor) and not spacing._a.ndim:
         steps = [spacing] * len(dims)
     else:
         steps = list(spacing)
         if len(steps) != len(dims):
-            raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length {len(dims)}, but got a list of "
-                               f"length {len(steps)}")
+            raise RuntimeError(
+                f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length {len(dims)}, but got a list of "
+                f"length {len(steps)}"
+            )
     if x._a.dtype.kind in "iu":
         x = x.to(dtypes.default)
     out = []
@@ -142,13 +146,18 @@ def _slope(x: Any, d: int, step: Any, edge_order: int) -> Any:
     size = x._a.shape[d]
     if isinstance(step, dispatch.Tensor) and step._a.ndim:
         if step._a.shape != (size,):
-            raise RuntimeError(f"torch.gradient expected each element of spacing to have one coordinate for each of {size} samples, but got "
-                               f"{list(step._a.shape)}")
+            raise RuntimeError(
+                f"torch.gradient expected each element of spacing to have one coordinate for each of {size} samples, but got "
+                f"{list(step._a.shape)}"
+            )
         h = (step[1:] - step[:-1]).to(x.dtype) if step._a.dtype.kind in "iu" else step[1:] - step[:-1]
         shape = (1,) * d + (-1,) + (1,) * (x._a.ndim - d - 1)
         left, right = h[:-1].reshape(shape), h[1:].reshape(shape)
-        middle = (-(right / left / (left + right)) * _part(x, d, None, -2) + ((right - left) / (left * right)) * _part(x, d, 1, -1)
-                  + (left / right / (left + right)) * _part(x, d, 2, None))
+        middle = (
+            -(right / left / (left + right)) * _part(x, d, None, -2)
+            + ((right - left) / (left * right)) * _part(x, d, 1, -1)
+            + (left / right / (left + right)) * _part(x, d, 2, None)
+        )
         first, last = (h[0], h[1] if size > 2 else None), (h[-1], h[-2] if size > 2 else None)
     else:
         middle = (_part(x, d, 2, None) - _part(x, d, None, -2)) / (2 * step)
@@ -180,7 +189,9 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     """
     n = only_tensor(input, "cov")._a.ndim
     if n > 2:
-        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {n} dimensions")
+        raise RuntimeError(
+            f"cov(): expected input to have two or fewer dimensions but got an input with {n} dimensions"
+        )
     if input._a.dtype.kind == "b":
         raise RuntimeError("cov(): bool dtype is not supported for input")
     x = input.reshape(1, -1) if n < 2 else input
@@ -188,30 +199,44 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     weights = None
     if fweights is not None:
         if fweights._a.ndim > 1:
-            raise RuntimeError(f"cov(): expected fweights to have one or fewer dimensions but got fweights with {fweights._a.ndim} dimensions")
+            raise RuntimeError(
+                f"cov(): expected fweights to have one or fewer dimensions but got fweights with {fweights._a.ndim} dimensions"
+            )
         if fweights._a.dtype.kind not in "iu":
-            raise RuntimeError(f"cov(): expected fweights to have integral dtype but got fweights with {fweights.dtype.scalar_name} dtype")
+            raise RuntimeError(
+                f"cov(): expected fweights to have integral dtype but got fweights with {fweights.dtype.scalar_name} dtype"
+            )
         if fweights._a.size != count:
-            raise RuntimeError(f"cov(): expected fweights to have the same numel as there are observations in the input but got {fweights._a.size} "
-                               f"!= {count}")
+            raise RuntimeError(
+                f"cov(): expected fweights to have the same numel as there are observations in the input but got {fweights._a.size} "
+                f"!= {count}"
+            )
         if count and fweights._a.min() < 0:
             raise RuntimeError("cov(): fweights cannot be negative")
         weights = fweights
     if aweights is not None:
         if aweights._a.ndim > 1:
-            raise RuntimeError(f"cov(): expected aweights to have one or fewer dimensions but got aweights with {aweights._a.ndim} dimensions")
+            raise RuntimeError(
+                f"cov(): expected aweights to have one or fewer dimensions but got aweights with {aweights._a.ndim} dimensions"
+            )
         if aweights._a.dtype.kind != "f":
-            raise RuntimeError(f"cov(): expected aweights to have floating point dtype but got aweights with {aweights.dtype.scalar_name} dtype")
+            raise RuntimeError(
+                f"cov(): expected aweights to have floating point dtype but got aweights with {aweights.dtype.scalar_name} dtype"
+            )
         if aweights._a.size != count:
-            raise RuntimeError(f"cov(): expected aweights to have the same numel as there are observations in the input but got {aweights._a.size} "
-                               f"!= {count}")
+            raise RuntimeError(
+                f"cov(): expected aweights to have the same numel as there are observations in the input but got {aweights._a.size} "
+                f"!= {count}"
+            )
         if count and aweights._a.min() < 0:
             raise RuntimeError("cov(): aweights cannot be negative")
         weights = aweights if weights is None else weights * aweights
     total: Any = count if weights is None else METHODS["sum"](weights)
     if weights is not None and count and float(total._a) == 0:
         raise RuntimeError("cov(): weights sum to zero, can't be normalized")
-    centre = (METHODS["sum"](x, 1) if weights is None else METHODS["sum"](x * weights, 1)) / (total if count else float("nan"))
+    centre = (METHODS["sum"](x, 1) if weights is None else METHODS["sum"](x * weights, 1)) / (
+        total if count else float("nan")
+    )
     if weights is None:
         free: Any = count - correction
     elif correction == 0:
@@ -239,7 +264,12 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
 
 def _warn_freedom() -> None:
     import warnings
-    warnings.warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of observations.", UserWarning, stacklevel=4)
+
+    warnings.warn(
+        "cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of observations.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 @function(out=False)
@@ -247,7 +277,9 @@ def corrcoef(input: Any) -> Any:
     """The matrix of Pearson's correlation coefficients of variables (rows) over observations (columns)."""
     n = only_tensor(input, "corrcoef")._a.ndim
     if n > 2:
-        raise RuntimeError(f"corrcoef(): expected input to have two or fewer dimensions but got an input with {n} dimensions")
+        raise RuntimeError(
+            f"corrcoef(): expected input to have two or fewer dimensions but got an input with {n} dimensions"
+        )
     c = cov(input)
     if not c._a.ndim:
         return c / c
@@ -255,5 +287,7 @@ def corrcoef(input: Any) -> Any:
     size = METHODS["sqrt"](FUNCTIONS["real"](d) if d._a.dtype.kind == "c" else d)
     c = c / size.view(-1, 1) / size.view(1, -1)
     if c._a.dtype.kind == "c":
-        return FUNCTIONS["complex"](METHODS["clamp"](FUNCTIONS["real"](c), -1, 1), METHODS["clamp"](FUNCTIONS["imag"](c), -1, 1))
+        return FUNCTIONS["complex"](
+            METHODS["clamp"](FUNCTIONS["real"](c), -1, 1), METHODS["clamp"](FUNCTIONS["imag"](c), -1, 1)
+        )
     return METHODS["clamp"](c, -1, 1)

@@ -91,7 +91,13 @@ def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:
     low, high = _extent(a, min, max, 1)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise RuntimeError(f"torch.histc: range of [{low:g}, {high:g}] is not finite")
-    wide = a.astype(np.float64) if a.dtype.kind in "iu" else a.astype(np.float32) if a.dtype.kind == "V" or a.itemsize < 4 else a
+    wide = (
+        a.astype(np.float64)
+        if a.dtype.kind in "iu"
+        else a.astype(np.float32)
+        if a.dtype.kind == "V" or a.itemsize < 4
+        else a
+    )
     at, _ = _even(wide, low, high, bins)
     return wrap(np.bincount(at, minlength=bins).astype(a.dtype))
 
@@ -104,8 +110,10 @@ def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, d
         raise unsupported_dtype("histogram_cpu", input.dtype)
     w = None if weight is None else weight._a
     if w is not None and w.shape != a.shape:
-        raise RuntimeError(f"torch.histogram(): if weight tensor is provided it should have the same shape as the input tensor excluding its innermost "
-                           f"dimension, but got input with shape {list(a.shape)} and weight with shape {list(w.shape)}")
+        raise RuntimeError(
+            f"torch.histogram(): if weight tensor is provided it should have the same shape as the input tensor excluding its innermost "
+            f"dimension, but got input with shape {list(a.shape)} and weight with shape {list(w.shape)}"
+        )
     if isinstance(bins, dispatch.Tensor):
         edges = bins._a
         if edges.dtype != a.dtype:
@@ -116,8 +124,12 @@ def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, d
             raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
         low, high = (0.0, 0.0) if range is None else range
         if range is not None and low > high:
-            raise RuntimeError(f"torch.histogram(): min should not exceed max, but got min {low} max {high} for dimension 0")
-        low, high = (_extent(a, low, high, 0.5) if a.size else (0.0, 1.0)) if range is None else _extent(a[:0], low, high, 0.5)
+            raise RuntimeError(
+                f"torch.histogram(): min should not exceed max, but got min {low} max {high} for dimension 0"
+            )
+        low, high = (
+            (_extent(a, low, high, 0.5) if a.size else (0.0, 1.0)) if range is None else _extent(a[:0], low, high, 0.5)
+        )
         edges = edges_between(low, high, bins, a.dtype)
         at, inside = _even(a, low, high, bins)
         counts = np.bincount(at, None if w is None else w.reshape(-1)[inside].astype(np.float64), bins)
@@ -130,6 +142,7 @@ def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, d
 def edges_between(low: float, high: float, bins: int, dtype: Any) -> Any:
     """The edges of ``bins`` intervals of one width."""
     from .register import FUNCTIONS
+
     return FUNCTIONS["linspace"](low, high, bins + 1, dtype=dtypes.BY_NUMPY[dtype])._a
 
 
@@ -141,7 +154,9 @@ def histogramdd(input: Any, bins: Any, *, range: Any = None, weight: Any = None,
     points = a.reshape(-1, n)
     given = [bins] * n if isinstance(bins, int) else list(bins)
     if len(given) != n:
-        raise RuntimeError(f"torch.histogramdd(): expected {n} sequences of bin edges for a {n}-dimensional histogram but got {len(given)}")
+        raise RuntimeError(
+            f"torch.histogramdd(): expected {n} sequences of bin edges for a {n}-dimensional histogram but got {len(given)}"
+        )
     edges, places, inside = [], [], np.ones(len(points), bool)
     for k, b in enumerate(given):
         column = points[:, k]
@@ -151,7 +166,11 @@ def histogramdd(input: Any, bins: Any, *, range: Any = None, weight: Any = None,
             at[column == e[-1]] = len(e) - 2
             inside &= (at >= 0) & (column <= e[-1])
         else:
-            low, high = _extent(column, 0, 0, 0.5) if range is None else _extent(column[:0], range[2 * k], range[2 * k + 1], 0.5)
+            low, high = (
+                _extent(column, 0, 0, 0.5)
+                if range is None
+                else _extent(column[:0], range[2 * k], range[2 * k + 1], 0.5)
+            )
             if not a.size and range is None:
                 low, high = 0.0, 1.0
             e = edges_between(low, high, b, a.dtype)
@@ -203,7 +222,9 @@ def _answer(values: Any, inverse: Any, counts: Any, return_inverse: bool, return
 
 
 @function(out=False)
-def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+def unique(
+    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None
+) -> Any:
     """The distinct elements in order (or distinct slices along a dimension), each one's number, and how often each occurs.
 
     >>> import bibun as torch
@@ -216,7 +237,12 @@ def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return
     axis = None if dim is None else normalize_dim(dim, a.ndim)
     if axis is not None and not a.ndim:
         axis = None
-    if axis is not None and not a.shape[axis] and a.size == 0 and any(n == 0 for i, n in enumerate(a.shape) if i != axis):
+    if (
+        axis is not None
+        and not a.shape[axis]
+        and a.size == 0
+        and any(n == 0 for i, n in enumerate(a.shape) if i != axis)
+    ):
         raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
     return _answer(*_distinct(a, axis), return_inverse, return_counts)
 
@@ -239,5 +265,3 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
     inverse = (np.cumsum(fresh) - 1).reshape(shape)
     counts = np.diff(np.append(np.flatnonzero(fresh), len(fresh)))
     return _answer(values, inverse, counts, return_inverse, return_counts)
-
-

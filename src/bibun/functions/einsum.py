@@ -27,7 +27,7 @@ def _letters(term: str, offset: int) -> list[str]:
         if c == " ":
             i += 1
         elif c == ".":
-            if term[i:i + 3] != ELLIPSIS:
+            if term[i : i + 3] != ELLIPSIS:
                 raise RuntimeError("einsum(): found '.' in the equation that is not part of any ellipsis ('...')")
             if ELLIPSIS in found:
                 raise RuntimeError("einsum(): found '.' in the equation for which an ellipsis was already found")
@@ -37,7 +37,9 @@ def _letters(term: str, offset: int) -> list[str]:
             found.append(c)
             i += 1
         else:
-            raise RuntimeError(f"einsum(): invalid subscript given at index {offset + i} in the equation string, subscripts must be in [a-zA-Z]")
+            raise RuntimeError(
+                f"einsum(): invalid subscript given at index {offset + i} in the equation string, subscripts must be in [a-zA-Z]"
+            )
     return found
 
 
@@ -62,13 +64,17 @@ def _named(numbers: Any) -> list[str]:
         if n is Ellipsis:
             found.append(ELLIPSIS)
         elif not 0 <= n < 52:
-            raise RuntimeError(f"einsum(): subscripts in subscript list are not within the valid range [0, 52), got {n}")
+            raise RuntimeError(
+                f"einsum(): subscripts in subscript list are not within the valid range [0, 52), got {n}"
+            )
         else:
             found.append(chr(ord("A") + n) if n < 26 else chr(ord("a") + n - 26))
     return found
 
 
-def _expanded(terms: list[list[str]], operands: list[Any], output: list[str] | None) -> tuple[list[list[str]], list[str]]:
+def _expanded(
+    terms: list[list[str]], operands: list[Any], output: list[str] | None
+) -> tuple[list[list[str]], list[str]]:
     """Subscripts with the ellipses spelled out, as ``...0``, ``...1`` counted from the end; and the output's."""
     longest, spelled = 0, []
     for k, (term, x) in enumerate(zip(terms, operands)):
@@ -76,14 +82,18 @@ def _expanded(terms: list[list[str]], operands: list[Any], output: list[str] | N
         if ELLIPSIS in term:
             extra = n - (len(term) - 1)
             if extra < 0:
-                raise RuntimeError(f"einsum(): the number of subscripts in the equation ({len(term) - 1}) is more than the number of dimensions "
-                                   f"({n}) for operand {k}")
+                raise RuntimeError(
+                    f"einsum(): the number of subscripts in the equation ({len(term) - 1}) is more than the number of dimensions "
+                    f"({n}) for operand {k}"
+                )
             longest = max(longest, extra)
             at = term.index(ELLIPSIS)
-            spelled.append(term[:at] + [f"...{i}" for i in range(extra - 1, -1, -1)] + term[at + 1:])
+            spelled.append(term[:at] + [f"...{i}" for i in range(extra - 1, -1, -1)] + term[at + 1 :])
         elif len(term) != n:
-            raise RuntimeError(f"einsum(): the number of subscripts in the equation ({len(term)}) does not match the number of dimensions ({n}) "
-                               f"for operand {k} and no ellipsis was given")
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in the equation ({len(term)}) does not match the number of dimensions ({n}) "
+                f"for operand {k} and no ellipsis was given"
+            )
         else:
             spelled.append(term)
     dots = [f"...{i}" for i in range(longest - 1, -1, -1)]
@@ -97,7 +107,7 @@ def _expanded(terms: list[list[str]], operands: list[Any], output: list[str] | N
             raise RuntimeError(f"einsum(): output subscript {s} does not appear in the equation for any input operand")
     if ELLIPSIS in output:
         at = output.index(ELLIPSIS)
-        output = output[:at] + dots + output[at + 1:]
+        output = output[:at] + dots + output[at + 1 :]
     return spelled, output
 
 
@@ -110,7 +120,9 @@ def _without_repeats(x: Any, term: list[str], k: int) -> tuple[Any, list[str]]:
             j = term.index(s, i + 1)
             n, m = x._a.shape[i], x._a.shape[j]
             if n != m:
-                raise RuntimeError(f"einsum(): subscript {s} is repeated for operand {k} but the sizes don't match, {m} != {n}")
+                raise RuntimeError(
+                    f"einsum(): subscript {s} is repeated for operand {k} but the sizes don't match, {m} != {n}"
+                )
             x = METHODS["diagonal"](x, 0, i, j)
             del term[j], term[i]
             term.append(s)
@@ -125,8 +137,10 @@ def _check_sizes(terms: list[list[str]], operands: list[Any]) -> dict[str, int]:
             if known == 1:
                 sizes[s] = n
             elif n not in (1, known):
-                raise RuntimeError(f"einsum(): subscript {s if s[0] != '.' else '...'} has size {n} for operand {k} which does not broadcast with "
-                                   f"previously seen size {known}")
+                raise RuntimeError(
+                    f"einsum(): subscript {s if s[0] != '.' else '...'} has size {n} for operand {k} which does not broadcast with "
+                    f"previously seen size {known}"
+                )
     return sizes
 
 
@@ -146,8 +160,12 @@ def _product(x: Any, a: list[str], y: Any, b: list[str], wanted: set[str]) -> tu
     """Two operands as one: the subscripts nobody else wants are summed over."""
     size_x, size_y = dict(zip(a, x._a.shape)), dict(zip(b, y._a.shape))
     # A dimension of size 1 against a larger one is broadcast; summed over, it may as well be dropped.
-    x, a = _summed(x, a, [s for s in a if s not in wanted and (s not in b or size_y[s] != size_x[s] and size_x[s] == 1)])
-    y, b = _summed(y, b, [s for s in b if s not in wanted and (s not in a or size_x[s] != size_y[s] and size_y[s] == 1)])
+    x, a = _summed(
+        x, a, [s for s in a if s not in wanted and (s not in b or size_y[s] != size_x[s] and size_x[s] == 1)]
+    )
+    y, b = _summed(
+        y, b, [s for s in b if s not in wanted and (s not in a or size_x[s] != size_y[s] and size_y[s] == 1)]
+    )
     x, a = _summed(x, a, [s for s in a if s not in wanted and s not in b])
     y, b = _summed(y, b, [s for s in b if s not in wanted and s not in a])
     shared = [s for s in a if s in b]
@@ -159,7 +177,7 @@ def _product(x: Any, a: list[str], y: Any, b: list[str], wanted: set[str]) -> tu
         p, q = _ordered(x, a, batch + left), _ordered(y, b, batch + right)
         if left and right:
             p = _reshaped(p, p._a.shape + (1,) * len(right))
-            q = _reshaped(q, q._a.shape[:len(batch)] + (1,) * len(left) + q._a.shape[len(batch):])
+            q = _reshaped(q, q._a.shape[: len(batch)] + (1,) * len(left) + q._a.shape[len(batch) :])
         elif left:
             q = _reshaped(q, q._a.shape + (1,) * len(left))
         elif right:
@@ -170,13 +188,15 @@ def _product(x: Any, a: list[str], y: Any, b: list[str], wanted: set[str]) -> tu
     ps, qs = p._a.shape, q._a.shape
     nb, nl, nc = len(batch), len(left), len(contracted)
     lead = tuple([max(m, n) if m and n else 0 for m, n in zip(ps[:nb], qs[:nb])])
-    rows, inner, columns = ps[nb:nb + nl], ps[nb + nl:], qs[nb + nc:]
+    rows, inner, columns = ps[nb : nb + nl], ps[nb + nl :], qs[nb + nc :]
     if batch:
         if ps[:nb] != lead:
             p = p.expand((*lead, *ps[nb:]))
         if qs[:nb] != lead:
             q = q.expand((*lead, *qs[nb:]))
-        made = _bmm(_reshaped(p, (prod(lead), prod(rows), prod(inner))), _reshaped(q, (prod(lead), prod(inner), prod(columns))))
+        made = _bmm(
+            _reshaped(p, (prod(lead), prod(rows), prod(inner))), _reshaped(q, (prod(lead), prod(inner), prod(columns)))
+        )
     else:
         made = _times(_reshaped(p, (prod(rows), prod(inner))), _reshaped(q, (prod(inner), prod(columns))))
     return _reshaped(made, (*lead, *rows, *columns)), batch + left + right
@@ -205,10 +225,12 @@ def einsum(*args: Any) -> Any:
     tensor([21, 43])
     """
     if len(args) < 2:
-        raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list")
+        raise ValueError(
+            "einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list"
+        )
     if isinstance(args[0], dispatch.Tensor):
-        operands = list(args[: len(args) // 2 * 2: 2])
-        terms = [_named(n) for n in args[1::2]][:len(operands)]
+        operands = list(args[: len(args) // 2 * 2 : 2])
+        terms = [_named(n) for n in args[1::2]][: len(operands)]
         output = _named(args[-1]) if len(args) % 2 else None
     else:
         operands = list(args[1:])

@@ -25,8 +25,16 @@ def _factor(A: Any, upper: bool, name: str) -> tuple[Any, Any]:
 
 
 def _check_factor(info: Any, name: str = "linalg.cholesky") -> None:
-    _raise_info(info, (f"{name}: ", lambda k: "The factorization could not be completed because the input is not positive-definite (the leading "
-                       f"minor of order {k} is not positive-definite)."))
+    _raise_info(
+        info,
+        (
+            f"{name}: ",
+            lambda k: (
+                "The factorization could not be completed because the input is not positive-definite (the leading "
+                f"minor of order {k} is not positive-definite)."
+            ),
+        ),
+    )
 
 
 @_plain("cholesky_ex")
@@ -66,8 +74,10 @@ def cholesky_solve(input: Any, L: Any, upper: bool = False) -> Any:
     matrices(input, "cholesky_solve")
     square(L, "cholesky_solve")
     if input._a.shape[-2] != L._a.shape[-1]:
-        raise RuntimeError(f"Incompatible matrix sizes for cholesky_solve: each A matrix is {L._a.shape[-1]} by {L._a.shape[-1]} but each b matrix "
-                           f"is {input._a.shape[-2]} by {input._a.shape[-1]}")
+        raise RuntimeError(
+            f"Incompatible matrix sizes for cholesky_solve: each A matrix is {L._a.shape[-1]} by {L._a.shape[-1]} but each b matrix "
+            f"is {input._a.shape[-2]} by {input._a.shape[-1]}"
+        )
     lower = mh(L) if upper else L
     middle = apply(ops.solve_triangular, (lower, input), (False, False))
     return apply(ops.solve_triangular, (mh(lower), middle), (True, False))
@@ -86,7 +96,9 @@ def cholesky_inverse(input: Any, upper: bool = False) -> Any:
 def _qr(A: Any, mode: str, name: str) -> Any:
     matrices(A, name)
     if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
     return apply(ops.qr, (A,), (mode,))
 
 
@@ -120,8 +132,10 @@ def householder_product(A: Any, tau: Any) -> Any:
     if tau._a.ndim < 1 or n < tau._a.shape[-1]:
         raise RuntimeError(f"{name}: input.shape[-1] must be greater than or equal to tau.shape[-1]")
     if A._a.ndim - tau._a.ndim != 1:
-        raise RuntimeError(f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau._a.ndim} and input.ndim is "
-                           f"equal to {A._a.ndim}")
+        raise RuntimeError(
+            f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau._a.ndim} and input.ndim is "
+            f"equal to {A._a.ndim}"
+        )
     return _reflections(A, tau, n)
 
 
@@ -130,7 +144,7 @@ def _reflections(A: Any, tau: Any, columns: int) -> Any:
     m = A._a.shape[-2]
     lead = A._a.shape[:-2]
     out = wrap(np.broadcast_to(np.eye(m, columns, dtype=A._a.dtype), (*lead, m, columns)).copy())
-    if not tau._a.shape[-1]:                # the identity, and yet in the graph
+    if not tau._a.shape[-1]:  # the identity, and yet in the graph
         return out + METHODS["tril"](A, -m) if columns == A._a.shape[-1] else out
     below = METHODS["tril"](A, -1)
     for k in range(tau._a.shape[-1] - 1, -1, -1):
@@ -205,7 +219,9 @@ def eigvals(A: Any) -> Any:
 def linalg_svd(A: Any, full_matrices: bool = True, *, driver: Any = None) -> Any:
     """(U, S, Vᴴ): A = U diag(S) Vᴴ with orthonormal U and V and singular values descending."""
     if driver is not None:
-        raise RuntimeError("torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
+        raise RuntimeError(
+            "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+        )
     return return_types.linalg_svd(apply(ops.svd, (matrices(A, "linalg.svd"),), (bool(full_matrices),)))
 
 
@@ -246,8 +262,10 @@ def _check_lu(info: Any) -> None:
     a = values_of(info)
     if a is not None and a.any():
         k = int(a.reshape(-1)[np.flatnonzero(a.reshape(-1))[0]])
-        raise RuntimeError(f"torch.linalg.lu_factor: U[{k},{k}] is zero and using it on lu_solve would result in a division by zero. If you still want "
-                           "to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)")
+        raise RuntimeError(
+            f"torch.linalg.lu_factor: U[{k},{k}] is zero and using it on lu_solve would result in a division by zero. If you still want "
+            "to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)"
+        )
 
 
 @_plain("lu_factor")
@@ -289,8 +307,10 @@ def _unpacked(LU: Any, pivots: Any) -> tuple[Any, Any, Any]:
 def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
     """(P, L, U) from packed factors and pivots."""
     if LU_pivots._a.dtype != np.int32:
-        raise RuntimeError("torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\nNote: this function is intended to "
-                           "be used with the output produced by torch.linalg.lu_factor")
+        raise RuntimeError(
+            "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\nNote: this function is intended to "
+            "be used with the output produced by torch.linalg.lu_factor"
+        )
     empty = LU_data.new_zeros((0,))
     p, lower, upper = _unpacked(LU_data, LU_pivots)
     if not unpack_data:
@@ -300,9 +320,9 @@ def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_piv
 
 def _lu_solved(LU: Any, pivots: Any, B: Any, left: bool, adjoint: bool) -> Any:
     p, lower, upper = _unpacked(LU, pivots)
-    if not left:                            # X A = B is Aᴴ Xᴴ = Bᴴ
+    if not left:  # X A = B is Aᴴ Xᴴ = Bᴴ
         return mh(_lu_solved(LU, pivots, mh(B), True, not adjoint))
-    if adjoint:                             # Uᴴ Lᴴ Pᴴ X = B
+    if adjoint:  # Uᴴ Lᴴ Pᴴ X = B
         x = apply(ops.solve_triangular, (mh(upper), B), (False, False))
         return p @ apply(ops.solve_triangular, (mh(lower), x), (True, True))
     x = apply(ops.solve_triangular, (lower, mt(p) @ B), (False, True))
@@ -318,8 +338,10 @@ def linalg_lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint:
         raise RuntimeError("linalg.lu_solve: pivots should be a Tensor of scalar type torch.int32.")
     n, m = LU._a.shape[-1], B._a.shape[-2 if left else -1]
     if n != m:
-        raise RuntimeError(f"linalg.lu_solve: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} ({n}x{n} and "
-                           f"{B._a.shape[-2]}x{B._a.shape[-1]})")
+        raise RuntimeError(
+            f"linalg.lu_solve: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} ({n}x{n} and "
+            f"{B._a.shape[-2]}x{B._a.shape[-1]})"
+        )
     return _lu_solved(LU, pivots, B, left, adjoint)
 
 
@@ -345,11 +367,16 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> An
     vector = _is_vector(a, b) and a.ndim - 1 == b.ndim
     columns = B.unsqueeze(-1) if vector else B
     if a.shape[-2] != columns._a.shape[-2]:
-        raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-2)" if not vector else
-                           "torch.linalg.lstsq: input.size(-2) should match other.size(-1)")
+        raise RuntimeError(
+            "torch.linalg.lstsq: input.size(-2) should match other.size(-2)"
+            if not vector
+            else "torch.linalg.lstsq: input.size(-2) should match other.size(-1)"
+        )
     if a.dtype != b.dtype:
-        raise RuntimeError("torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype "
-                           f"{A.dtype.scalar_name} and other's dtype {B.dtype.scalar_name}")
+        raise RuntimeError(
+            "torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype "
+            f"{A.dtype.scalar_name} and other's dtype {B.dtype.scalar_name}"
+        )
     m, n = a.shape[-2:]
     cut = np.finfo(a.dtype).eps * max(m, n) if rcond is None else float(rcond)
     solution = FUNCTIONS["linalg.pinv"](A, rtol=cut) @ columns
@@ -360,8 +387,14 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> An
         away = METHODS["matmul"](A, solution) - columns
         residuals = METHODS["sum"](METHODS["abs"](away) ** 2, -2)
     empty = wrap(np.zeros(0, np.int64))
-    return return_types.linalg_lstsq(((solution.squeeze(-1) if vector else solution), residuals, empty if driver == "gels" else wrap(rank),
-                                      wrap(s) if driver in ("gelsd", "gelss") else wrap(np.zeros(0, a.real.dtype))))
+    return return_types.linalg_lstsq(
+        (
+            (solution.squeeze(-1) if vector else solution),
+            residuals,
+            empty if driver == "gels" else wrap(rank),
+            wrap(s) if driver in ("gelsd", "gelss") else wrap(np.zeros(0, a.real.dtype)),
+        )
+    )
 
 
 # LDL
@@ -369,6 +402,7 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> An
 
 def _scipy(name: str) -> Any:
     from ..errors import require
+
     return require("scipy.linalg", "all", f"torch.linalg.{name}")
 
 
@@ -377,7 +411,9 @@ def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False
     """(packed L and D, pivots, info) of A = L D Lᵀ (or Lᴴ), for symmetric or Hermitian matrices, definite or not."""
     square(A, "torch.linalg.ldl_factor_ex")
     a = A._a
-    routine, = _scipy("ldl_factor").get_lapack_funcs(("hetrf",) if hermitian and a.dtype.kind == "c" else ("sytrf",), (a,))
+    (routine,) = _scipy("ldl_factor").get_lapack_funcs(
+        ("hetrf",) if hermitian and a.dtype.kind == "c" else ("sytrf",), (a,)
+    )
     out, pivots, info = np.empty_like(a), np.empty(a.shape[:-1], np.int32), np.zeros(a.shape[:-2], np.int32)
     n = a.shape[-1]
     if a.size:
@@ -387,7 +423,9 @@ def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False
             pivots.reshape(-1, n)[i] = at
             info.reshape(-1)[i] = code
     if check_errors and info.any():
-        raise RuntimeError("torch.linalg.ldl_factor_ex: the factorization could not be completed: the matrix is singular")
+        raise RuntimeError(
+            "torch.linalg.ldl_factor_ex: the factorization could not be completed: the matrix is singular"
+        )
     return return_types.linalg_ldl_factor_ex((wrap(out), wrap(pivots), wrap(info)))
 
 
@@ -396,7 +434,9 @@ def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:
     """(packed L and D, pivots) of A = L D Lᵀ (or Lᴴ)."""
     made = FUNCTIONS["linalg.ldl_factor_ex"](A, hermitian=hermitian)
     if made[2]._a.any():
-        raise RuntimeError("torch.linalg.ldl_factor_ex: the factorization could not be completed: the matrix is singular")
+        raise RuntimeError(
+            "torch.linalg.ldl_factor_ex: the factorization could not be completed: the matrix is singular"
+        )
     return return_types.linalg_ldl_factor(made[:2])
 
 
@@ -421,12 +461,12 @@ def _ldl_substitute(ld: Any, pivots: Any, b: Any, hermitian: bool) -> Any:
     x, n = np.array(b), len(ld)
     k = 0
     steps = []
-    while k < n:                            # P₁ L₁ P₂ L₂ … D: forward
+    while k < n:  # P₁ L₁ P₂ L₂ … D: forward
         if pivots[k] > 0:
             p = pivots[k] - 1
             if p != k:
                 x[[k, p]] = x[[p, k]]
-            x[k + 1:] -= np.outer(ld[k + 1:, k], x[k])
+            x[k + 1 :] -= np.outer(ld[k + 1 :, k], x[k])
             x[k] = x[k] / (ld[k, k].real if hermitian else ld[k, k])
             steps.append((k, 1, p))
             k += 1
@@ -434,15 +474,15 @@ def _ldl_substitute(ld: Any, pivots: Any, b: Any, hermitian: bool) -> Any:
             p = -pivots[k] - 1
             if p != k + 1:
                 x[[k + 1, p]] = x[[p, k + 1]]
-            x[k + 2:] -= ld[k + 2:, k:k + 2] @ x[k:k + 2]
+            x[k + 2 :] -= ld[k + 2 :, k : k + 2] @ x[k : k + 2]
             e = ld[k + 1, k]
             block = np.array([[ld[k, k], e.conj() if hermitian else e], [e, ld[k + 1, k + 1]]])
-            x[k:k + 2] = np.linalg.solve(block, x[k:k + 2])
+            x[k : k + 2] = np.linalg.solve(block, x[k : k + 2])
             steps.append((k, 2, p))
             k += 2
-    for k, size, p in reversed(steps):      # … L₂ᵀ P₂ L₁ᵀ P₁: backward
-        below = ld[k + size:, k:k + size]
-        x[k:k + size] -= (below.conj() if hermitian else below).T @ x[k + size:]
+    for k, size, p in reversed(steps):  # … L₂ᵀ P₂ L₁ᵀ P₁: backward
+        below = ld[k + size :, k : k + size]
+        x[k : k + size] -= (below.conj() if hermitian else below).T @ x[k + size :]
         last = k + size - 1
         if p != last:
             x[[last, p]] = x[[p, last]]

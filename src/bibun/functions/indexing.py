@@ -62,7 +62,11 @@ def _check_scatter(x: Any, index: Any, src: Any, dim: int, name: str) -> None:
     if not index._a.size:
         return
     if len(own) != len(at):
-        raise RuntimeError("Index tensor must have the same number of dimensions as " + ("input" if name == "gather" else "self") + " tensor")
+        raise RuntimeError(
+            "Index tensor must have the same number of dimensions as "
+            + ("input" if name == "gather" else "self")
+            + " tensor"
+        )
     if src is not None:
         other = _wrapped(src._a)
         if len(other) != len(at):
@@ -70,11 +74,15 @@ def _check_scatter(x: Any, index: Any, src: Any, dim: int, name: str) -> None:
     for i, m in enumerate(at):
         if name == "gather":
             if i != dim and m > own[i]:
-                raise RuntimeError(f"Size does not match at dimension {i} expected index {list(index._a.shape)} to be no larger than self "
-                                   f"{list(x._a.shape)} apart from dimension {dim}")
+                raise RuntimeError(
+                    f"Size does not match at dimension {i} expected index {list(index._a.shape)} to be no larger than self "
+                    f"{list(x._a.shape)} apart from dimension {dim}"
+                )
         elif i != dim and m > own[i] or src is not None and m > other[i]:
             tail = f" and to be no larger size than src {list(src._a.shape)}" if src is not None else ""
-            raise RuntimeError(f"Expected index {list(index._a.shape)} to be no larger than self {list(x._a.shape)} apart from dimension {dim}{tail}")
+            raise RuntimeError(
+                f"Expected index {list(index._a.shape)} to be no larger than self {list(x._a.shape)} apart from dimension {dim}{tail}"
+            )
 
 
 def _bounded(call: Any, index: Any, x: Any, dim: int) -> Any:
@@ -129,11 +137,16 @@ def _scattered(input: Any, dim: int, index: Any, src: Any, value: Any, reduce: A
         src = src.item() if hasattr(src, "item") else src
     if reduce is not None:
         if reduce not in _REDUCTIONS:
-            raise RuntimeError("reduce argument must be either add or multiply." if reduce not in ("sum", "prod") else
-                               "reduce argument must be either add or multiply.")
+            raise RuntimeError(
+                "reduce argument must be either add or multiply."
+                if reduce not in ("sum", "prod")
+                else "reduce argument must be either add or multiply."
+            )
         if not isinstance(src, dispatch.Tensor):
             src = wrap(np.full(index._a.shape, src).astype(input._a.dtype))
-        return _bounded(lambda: apply(ops.scatter_reduce, (input, index, src), (dim, _REDUCTIONS[reduce], True)), index, input, dim)
+        return _bounded(
+            lambda: apply(ops.scatter_reduce, (input, index, src), (dim, _REDUCTIONS[reduce], True)), index, input, dim
+        )
     if isinstance(src, dispatch.Tensor):
         return _bounded(lambda: apply(ops.scatter, (input, index, src), (dim,)), index, input, dim)
     return _bounded(lambda: apply(ops.scatter_fill, (input, index), (dim, src)), index, input, dim)
@@ -155,7 +168,12 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """``input`` with the values of ``src`` added at ``index`` along a dimension."""
     index = _positions(index, "scatter_add")
     dim = normalize_dim(dim, only_tensor(input, "scatter_add")._a.ndim)
-    _same_dtype(input, only_tensor(src, "scatter_add", "src", 4), "scatter", "{name}(): Expected self.dtype to be equal to src.dtype")
+    _same_dtype(
+        input,
+        only_tensor(src, "scatter_add", "src", 4),
+        "scatter",
+        "{name}(): Expected self.dtype to be equal to src.dtype",
+    )
     _check_scatter(input, index, src, dim, "scatter_add")
     return _bounded(lambda: _scatter_add(input, index, src, dim), index, input, dim)
 
@@ -175,7 +193,9 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
     dim = normalize_dim(dim, only_tensor(input, "scatter_reduce")._a.ndim)
     _same_dtype(input, src, "scatter", "{name}(): Expected self.dtype to be equal to src.dtype")
     _check_scatter(input, index, src, dim, "scatter_reduce")
-    return _bounded(lambda: apply(ops.scatter_reduce, (input, index, src), (dim, reduce, bool(include_self))), index, input, dim)
+    return _bounded(
+        lambda: apply(ops.scatter_reduce, (input, index, src), (dim, reduce, bool(include_self))), index, input, dim
+    )
 
 
 @function()
@@ -183,12 +203,16 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     """``input`` read at ``indices`` along a dimension, both broadcast in the others; without one, from the flattened tensor."""
     only_tensor(input, "take_along_dim")
     if indices._a.dtype != I64:
-        raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {indices.dtype.scalar_name}")
+        raise RuntimeError(
+            f"torch.take_along_dim(): dtype of indices should be Long but got {indices.dtype.scalar_name}"
+        )
     if dim is None:
         return METHODS["gather"](METHODS["flatten"](input), 0, METHODS["flatten"](indices))
     if input._a.ndim != indices._a.ndim:
-        raise RuntimeError(f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input._a.ndim} "
-                           f"dimensions for input, and {indices._a.ndim} dimensions for indices")
+        raise RuntimeError(
+            f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input._a.ndim} "
+            f"dimensions for input, and {indices._a.ndim} dimensions for indices"
+        )
     dim = normalize_dim(dim, input._a.ndim)
     own, at = list(input._a.shape), list(indices._a.shape)
     for i in range(len(own)):
@@ -197,6 +221,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
                 own[i] = at[i] = np.broadcast_shapes((own[i],), (at[i],))[0]
             except ValueError:
                 from ..errors import broadcast_error
+
                 raise broadcast_error(input._a.shape, indices._a.shape) from None
     wide = input if tuple(own) == input._a.shape else input.expand(own)
     n = own[dim] if own else 1
@@ -214,12 +239,18 @@ def _index_vector(index: Any, name: str) -> Any:
     only_tensor(index, name, "index", 3)
     if index._a.dtype != I64:
         if index._a.dtype != np.int32:
-            raise RuntimeError(f"{name}(): Expected dtype int32 or int64 for index" if name != "index_copy_" else
-                               f"index_copy_(): Expected a long tensor for index, but got {index.dtype.scalar_name}")
+            raise RuntimeError(
+                f"{name}(): Expected dtype int32 or int64 for index"
+                if name != "index_copy_"
+                else f"index_copy_(): Expected a long tensor for index, but got {index.dtype.scalar_name}"
+            )
         index = wrap(index._a.astype(np.int64))
     if index._a.ndim > 1:
-        raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index._a.ndim}" if name != "index_add" else
-                         f"{name}(): Index is supposed to be a vector")
+        raise IndexError(
+            f"{name}(): Index is supposed to be a vector, but got dim: {index._a.ndim}"
+            if name != "index_add"
+            else f"{name}(): Index is supposed to be a vector"
+        )
     return index if index._a.ndim else index.reshape(1)
 
 
@@ -243,26 +274,41 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     _check_range(index, n, IndexError, "index out of range in self")
     if not input._a.ndim:
         if index._a.size != 1:
-            raise RuntimeError("index_select(): Index to scalar can have only 1 value, got " + f"{index._a.size} value(s)")
+            raise RuntimeError(
+                "index_select(): Index to scalar can have only 1 value, got " + f"{index._a.size} value(s)"
+            )
         return input.clone()
     return _index_select(input, index, dim)
 
 
 def _slices_fit(input: Any, dim: int, index: Any, source: Any, name: str) -> Any:
-    _same_dtype(input, only_tensor(source, name, "source", 4), name,
-                "{name}(): self ({a}) and source ({b}) must have the same scalar type")
+    _same_dtype(
+        input,
+        only_tensor(source, name, "source", 4),
+        name,
+        "{name}(): self ({a}) and source ({b}) must have the same scalar type",
+    )
     n = _wrapped(source._a)[dim] if source._a.ndim else 1
     if index._a.size != n:
-        raise RuntimeError(f"{name}(): Number of indices ({index._a.size}) should be equal to source.size(dim): ({n}), for dim: {dim}"
-                           if name != "index_copy_" else
-                           f"index_copy_(): Number of indices ({index._a.size}) should be equal to source.size(dim) ({n})")
+        raise RuntimeError(
+            f"{name}(): Number of indices ({index._a.size}) should be equal to source.size(dim): ({n}), for dim: {dim}"
+            if name != "index_copy_"
+            else f"index_copy_(): Number of indices ({index._a.size}) should be equal to source.size(dim) ({n})"
+        )
     own, other = _wrapped(input._a), _wrapped(source._a)
-    if input._a.ndim and source._a.ndim and (len(own) != len(other) or any(a != b for i, (a, b) in enumerate(zip(own, other)) if i != dim)):
-        raise RuntimeError(f"{name}(): Source/destination tensor must have same slice shapes. Destination slice shape: "
-                           f"{[a for i, a in enumerate(own) if i != dim]} at dimension {dim} and source slice shape: "
-                           f"{[a for i, a in enumerate(other) if i != dim]} at dimension {dim}." if name == "index_copy_" else
-                           "source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = "
-                           f"{list(input._a.shape)} source.shape = {list(source._a.shape)}")
+    if (
+        input._a.ndim
+        and source._a.ndim
+        and (len(own) != len(other) or any(a != b for i, (a, b) in enumerate(zip(own, other)) if i != dim))
+    ):
+        raise RuntimeError(
+            f"{name}(): Source/destination tensor must have same slice shapes. Destination slice shape: "
+            f"{[a for i, a in enumerate(own) if i != dim]} at dimension {dim} and source slice shape: "
+            f"{[a for i, a in enumerate(other) if i != dim]} at dimension {dim}."
+            if name == "index_copy_"
+            else "source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = "
+            f"{list(input._a.shape)} source.shape = {list(source._a.shape)}"
+        )
     return source
 
 
@@ -304,10 +350,14 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     n = _wrapped(input._a)[dim]
     a = values_of(index)
     if a is not None and a.size and (a.max() >= n or a.min() < -n):
-        raise IndexError(f"index {int(a.max() if a.max() >= n else a.min())} is out of bounds for dimension {dim} with size {n}")
+        raise IndexError(
+            f"index {int(a.max() if a.max() >= n else a.min())} is out of bounds for dimension {dim} with size {n}"
+        )
     if isinstance(value, dispatch.Tensor):
         if value._a.ndim:
-            raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value._a.ndim} dimension(s).")
+            raise RuntimeError(
+                f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value._a.ndim} dimension(s)."
+            )
         if value._node is not None or value._view is not None:
             return apply(ops.index_fill_with, (input, index, value.to(input.dtype)), (dim,))
         value = value.item()
@@ -362,14 +412,21 @@ def index_put_(self: Any, indices: Any, values: Any, accumulate: bool = False) -
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
     """A copy of ``input`` with ``values`` put (or added) where a tuple of index tensors says."""
     found, places = _listed(indices, only_tensor(input, "index_put"))
-    _same_dtype(input, values, "index_put", "Index put requires the source and destination dtypes match, got {a} for the destination and {b} "
-                "for the source.")
+    _same_dtype(
+        input,
+        values,
+        "index_put",
+        "Index put requires the source and destination dtypes match, got {a} for the destination and {b} "
+        "for the source.",
+    )
     indexing._check_bounds(input, found, places)
     try:
         return apply(ops.index_put(len(found)), (input, values, *found), (places, bool(accumulate)))
     except ValueError:
-        raise RuntimeError(f"shape mismatch: value tensor of shape {list(values._a.shape)} cannot be broadcast to indexing result of shape "
-                           f"{list(indexing._result_shape(input._a.shape, found, places))}") from None
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(values._a.shape)} cannot be broadcast to indexing result of shape "
+            f"{list(indexing._result_shape(input._a.shape, found, places))}"
+        ) from None
 
 
 FUNCTIONS["index_put_"] = METHODS["index_put_"]
@@ -410,10 +467,17 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     """A copy of ``input`` with the elements of ``source`` put (or added) at positions of its flattening."""
     if only_tensor(index, "put_", "index", 2)._a.dtype != I64:
         raise RuntimeError(f"put_(): Expected a long tensor for index, but got {index.dtype.scalar_name}")
-    _same_dtype(input, source, "put_", "{name}(): self and source expected to have the same dtype, but got self.dtype = {a} and source.dtype = {b}")
+    _same_dtype(
+        input,
+        source,
+        "put_",
+        "{name}(): self and source expected to have the same dtype, but got self.dtype = {a} and source.dtype = {b}",
+    )
     if index._a.size != source._a.size:
-        raise RuntimeError(f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source._a.size}, "
-                           f"index.numel() = {index._a.size}")
+        raise RuntimeError(
+            f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source._a.size}, "
+            f"index.numel() = {index._a.size}"
+        )
     if not input._a.size and index._a.size:
         raise IndexError("put_(): cannot put elements into an empty tensor")
     return apply(ops.put, (input, index, source), (bool(accumulate),))
@@ -426,9 +490,14 @@ def _mask(mask: Any, name: str) -> Any:
     only_tensor(mask, name, "mask", 2)
     if mask._a.dtype != bool:
         if name == "masked_fill_":
-            raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype.scalar_name.lower()}")
-        raise RuntimeError(f"{name}: expected BoolTensor for mask" if name != "masked_scatter_" else
-                           f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype.scalar_name}")
+            raise RuntimeError(
+                f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype.scalar_name.lower()}"
+            )
+        raise RuntimeError(
+            f"{name}: expected BoolTensor for mask"
+            if name != "masked_scatter_"
+            else f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype.scalar_name}"
+        )
     return mask
 
 
@@ -437,6 +506,7 @@ def _broadcasts(x: Any, mask: Any) -> None:
         np.broadcast_shapes(x._a.shape, mask._a.shape)
     except ValueError:
         from ..errors import broadcast_error
+
         raise broadcast_error(x._a.shape, mask._a.shape) from None
 
 
@@ -452,7 +522,9 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     _broadcasts(only_tensor(input, "masked_fill"), mask)
     if isinstance(value, dispatch.Tensor):
         if value._a.ndim:
-            raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value._a.ndim} dimension(s).")
+            raise RuntimeError(
+                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value._a.ndim} dimension(s)."
+            )
         if value._view is not None:
             dispatch.refresh(value)
         if value._node is not None or dispatch.busy[0]:
@@ -461,8 +533,10 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if isinstance(value, complex) and input._a.dtype.kind != "c":
         raise RuntimeError("value cannot be converted to type " + f"{indexing._c_name(input.dtype)} without overflow")
     if not isinstance(value, dispatch.OPERANDS):
-        raise TypeError(f"masked_fill() received an invalid combination of arguments - got (Tensor, {type(value).__name__}), but expected one of:\n"
-                        " * (Tensor mask, Tensor value)\n * (Tensor mask, Number value)\n")
+        raise TypeError(
+            f"masked_fill() received an invalid combination of arguments - got (Tensor, {type(value).__name__}), but expected one of:\n"
+            " * (Tensor mask, Tensor value)\n * (Tensor mask, Number value)\n"
+        )
     return _masked_fill(input, mask, value)
 
 
@@ -486,8 +560,10 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     mask = _mask(mask, "masked_scatter_")
     _broadcasts(only_tensor(input, "masked_scatter"), mask)
     if source._a.dtype != input._a.dtype:
-        raise RuntimeError(f"masked_scatter_: expected self and source to have same dtypes but gotself has dtype {input.dtype.scalar_name} and "
-                           f"source has dtype {source.dtype.scalar_name}")
+        raise RuntimeError(
+            f"masked_scatter_: expected self and source to have same dtypes but gotself has dtype {input.dtype.scalar_name} and "
+            f"source has dtype {source.dtype.scalar_name}"
+        )
     shape = np.broadcast_shapes(input._a.shape, mask._a.shape)
     if values_of(mask) is not None and np.count_nonzero(np.broadcast_to(mask._a, shape)) > source._a.size:
         raise RuntimeError("Number of elements of source < number of ones in mask")
@@ -547,7 +623,9 @@ def unravel_index(indices: Any, shape: Any) -> Any:
 
 def _fits(src: Any, part: Any, name: str) -> None:
     if src._a.shape != part:
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src._a.shape)}, slice size = {list(part)}")
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src._a.shape)}, slice size = {list(part)}"
+        )
 
 
 @function()
@@ -578,7 +656,9 @@ def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2:
     n = input._a.ndim
     part = METHODS["diagonal"](input, offset, dim1, dim2)
     _fits(src, part._a.shape, "diagonal_scatter")
-    return apply(ops.diagonal_scatter, (input, src.to(input.dtype)), (offset, normalize_dim(dim1, n), normalize_dim(dim2, n)))
+    return apply(
+        ops.diagonal_scatter, (input, src.to(input.dtype)), (offset, normalize_dim(dim1, n), normalize_dim(dim2, n))
+    )
 
 
 @function()
@@ -587,9 +667,9 @@ def as_strided_scatter(input: Any, src: Any, size: Any, stride: Any, storage_off
     made = input.clone()
     part = METHODS["as_strided"](made, size, stride, storage_offset)
     if part._a.shape != src._a.shape:
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src._a.shape)}, slice size = "
-                           f"{list(part._a.shape)}")
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src._a.shape)}, slice size = "
+            f"{list(part._a.shape)}"
+        )
     part.copy_(src)
     return made
-
-

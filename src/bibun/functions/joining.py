@@ -62,8 +62,10 @@ def _check_joint(tensors: Any, dim: int) -> None:
         else:
             for d, (n, m) in enumerate(zip(reference, s)):
                 if d != dim and n != m:
-                    raise RuntimeError(f"Sizes of tensors must match except in dimension {dim}. Expected size {n} but got size {m} for tensor "
-                                       f"number {i} in the list.")
+                    raise RuntimeError(
+                        f"Sizes of tensors must match except in dimension {dim}. Expected size {n} but got size {m} for tensor "
+                        f"number {i} in the list."
+                    )
 
 
 @function(method=False, aliases="concat concatenate")
@@ -110,7 +112,9 @@ def stack(tensors: Any, dim: Any = 0, *, axis: Any = None) -> Any:
     shape = tensors[0]._a.shape
     for i, x in enumerate(tensors):
         if x._a.shape != shape:
-            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(x._a.shape)} at entry {i}")
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(x._a.shape)} at entry {i}"
+            )
     return _stack(promoted(tensors), normalize_dim(dim if axis is None else axis, len(shape) + 1))
 
 
@@ -153,7 +157,9 @@ def block_diag(*tensors: Any) -> Any:
         tensors = tuple(tensors[0])
     for i, x in enumerate(tensors_of(tensors, "block_diag")):
         if x._a.ndim > 2:
-            raise RuntimeError(f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {x._a.ndim} dimensions")
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {x._a.ndim} dimensions"
+            )
     if not tensors:
         return wrap(np.empty((1, 0), dtypes.default_np))
     return apply(ops.block_diag, promoted(tensors))
@@ -185,6 +191,7 @@ def _at_least(least: int) -> None:
                 return _raised(tensors[0], least)
             tensors = tuple(tensors[0])
         return tuple([_raised(x, least) for x in tensors_of(tensors, f"atleast_{least}d")])
+
     raised.__name__ = raised.__qualname__ = f"atleast_{least}d"
     raised.__doc__ = f"The tensor (or each of several) as one of at least {least} dimensions."
     function(raised, method=False, out=False)
@@ -315,7 +322,9 @@ def tile_method(self: Any, *dims: Any, **kwargs: Any) -> Any:
 
 
 @function(out=False)
-def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Any:
+def repeat_interleave(
+    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Any:
     """Each element (or each part along ``dim``) repeated so many times.
 
     >>> import bibun as torch
@@ -323,7 +332,7 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
     tensor([1, 1, 2, 2])
     """
     only_tensor(input, "repeat_interleave")
-    if repeats is None:                     # how often each index occurs
+    if repeats is None:  # how often each index occurs
         counts = input._a
         if counts.ndim != 1:
             raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
@@ -338,8 +347,10 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
         if counts.ndim > 1:
             raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
         if counts.ndim == 1 and counts.size != 1 and counts.size != shape[dim]:
-            raise RuntimeError("repeats must have the same size as input along dim, but got repeats.size(0) = "
-                               f"{counts.size} and input.size({dim}) = {shape[dim]}")
+            raise RuntimeError(
+                "repeats must have the same size as input along dim, but got repeats.size(0) = "
+                f"{counts.size} and input.size({dim}) = {shape[dim]}"
+            )
         if (counts < 0).any():
             raise RuntimeError("repeats can not be negative")
         at = np.repeat(np.arange(shape[dim]), counts)
@@ -350,9 +361,13 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
     if times < 0:
         raise RuntimeError("Repeats must be non-negative")
     if output_size is not None and output_size != shape[dim] * times:
-        raise RuntimeError("repeat_interleave: Invalid output_size, expected " + f"{shape[dim] * times} but got {output_size}")
-    wide = x.unsqueeze(dim + 1).expand((*shape[:dim + 1], times, *shape[dim + 1:]))
-    return apply(views.view_, (apply(views.rowmajor, (wide,)),), ((*shape[:dim], shape[dim] * times, *shape[dim + 1:]),))
+        raise RuntimeError(
+            "repeat_interleave: Invalid output_size, expected " + f"{shape[dim] * times} but got {output_size}"
+        )
+    wide = x.unsqueeze(dim + 1).expand((*shape[: dim + 1], times, *shape[dim + 1 :]))
+    return apply(
+        views.view_, (apply(views.rowmajor, (wide,)),), ((*shape[:dim], shape[dim] * times, *shape[dim + 1 :]),)
+    )
 
 
 def _counts(x: Any) -> Any:
@@ -371,13 +386,14 @@ def _triangle(name: str, prim: Any) -> None:
         if only_tensor(input, name)._a.ndim < 2:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
         return call(input, operator.index(diagonal if k is None else k))
+
     part.__name__ = part.__qualname__ = name
-    part.__doc__ = f"""The {'lower' if name == 'tril' else 'upper'} triangle of the last two dimensions; zeros elsewhere.
+    part.__doc__ = f"""The {"lower" if name == "tril" else "upper"} triangle of the last two dimensions; zeros elsewhere.
 
     >>> import bibun as torch
     >>> torch.{name}(torch.ones(2, 2))
-    tensor({'[[1., 0.],' if name == 'tril' else '[[1., 1.],'}
-            {'[1., 1.]])' if name == 'tril' else '[0., 1.]])'}
+    tensor({"[[1., 0.]," if name == "tril" else "[[1., 1.],"}
+            {"[1., 1.]])" if name == "tril" else "[0., 1.]])"}
     """
     function(part, inplace=True)
 
@@ -408,7 +424,7 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
     first, second = normalize_dim(dim1, n), normalize_dim(dim2, n)
     if first == second:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
-    if first > second:                       # the roles of rows and columns change with the order of the dimensions
+    if first > second:  # the roles of rows and columns change with the order of the dimensions
         offset, first, second = -offset, second, first
     return apply(ops.diag_embed, (input,), (offset, first, second))
 
@@ -460,7 +476,12 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> Any:
             raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
     if indexing is None:
         import warnings
-        warnings.warn("torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.", UserWarning, stacklevel=3)
+
+        warnings.warn(
+            "torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.",
+            UserWarning,
+            stacklevel=3,
+        )
         indexing = "ij"
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
@@ -539,12 +560,16 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
     """
     shape = only_tensor(input, "pixel_shuffle")._a.shape
     if len(shape) < 3:
-        raise RuntimeError(f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {len(shape)} dimension(s)")
+        raise RuntimeError(
+            f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {len(shape)} dimension(s)"
+        )
     if upscale_factor <= 0:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {upscale_factor}")
     if shape[-3] % (upscale_factor * upscale_factor):
-        raise RuntimeError("pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but "
-                           f"input.size(-3)={shape[-3]} is not divisible by {upscale_factor * upscale_factor}")
+        raise RuntimeError(
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but "
+            f"input.size(-3)={shape[-3]} is not divisible by {upscale_factor * upscale_factor}"
+        )
     return apply(ops.pixel_shuffle, (input,), (upscale_factor,))
 
 
@@ -553,13 +578,17 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
     """The inverse of `torch.pixel_shuffle`."""
     shape = only_tensor(input, "pixel_unshuffle")._a.shape
     if len(shape) < 3:
-        raise RuntimeError(f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {len(shape)} dimension(s)")
+        raise RuntimeError(
+            f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {len(shape)} dimension(s)"
+        )
     if downscale_factor <= 0:
         raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {downscale_factor}")
     for axis, word in ((-2, "height"), (-1, "width")):
         if shape[axis] % downscale_factor:
-            raise RuntimeError(f"pixel_unshuffle expects {word} to be divisible by downscale_factor, but input.size({axis})={shape[axis]} is "
-                               f"not divisible by {downscale_factor}")
+            raise RuntimeError(
+                f"pixel_unshuffle expects {word} to be divisible by downscale_factor, but input.size({axis})={shape[axis]} is "
+                f"not divisible by {downscale_factor}"
+            )
     return apply(ops.pixel_unshuffle, (input,), (downscale_factor,))
 
 
@@ -572,5 +601,7 @@ def channel_shuffle(input: Any, groups: int) -> Any:
     if groups <= 0:
         raise RuntimeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
     if shape[1] % groups:
-        raise RuntimeError(f"Number of channels must be divisible by groups. Got {shape[1]} channels and {groups} groups.")
+        raise RuntimeError(
+            f"Number of channels must be divisible by groups. Got {shape[1]} channels and {groups} groups."
+        )
     return apply(ops.channel_shuffle, (input,), (groups, 1))

@@ -91,8 +91,16 @@ def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
 
 
 def _check_inverse(info: Any) -> None:
-    _raise_info(info, ("linalg.inv: ", lambda k: f"The diagonal element {k} is zero, the inversion could not be completed because the input "
-                       "matrix is singular."))
+    _raise_info(
+        info,
+        (
+            "linalg.inv: ",
+            lambda k: (
+                f"The diagonal element {k} is zero, the inversion could not be completed because the input "
+                "matrix is singular."
+            ),
+        ),
+    )
 
 
 def inv(A: Any) -> Any:
@@ -166,24 +174,32 @@ def _solved(A: Any, B: Any, left: bool, name: str) -> Any:
     floating(B, name)
     a, b = A._a, B._a
     if a.dtype != b.dtype:
-        raise RuntimeError(f"{name}: Expected A and B to have the same dtype, but found A of type {A.dtype.scalar_name} and B of type "
-                           f"{B.dtype.scalar_name} instead")
+        raise RuntimeError(
+            f"{name}: Expected A and B to have the same dtype, but found A of type {A.dtype.scalar_name} and B of type "
+            f"{B.dtype.scalar_name} instead"
+        )
     vector = _is_vector(a, b)
     columns = B.unsqueeze(-1) if vector else B
     if vector and not left:
-        raise RuntimeError(f"{name}: Vector broadcasting of the left hand side is not supported for left=False. In this case linalg.solve is "
-                           "equivalent to B / A.squeeze(-1)")
+        raise RuntimeError(
+            f"{name}: Vector broadcasting of the left hand side is not supported for left=False. In this case linalg.solve is "
+            "equivalent to B / A.squeeze(-1)"
+        )
     n = a.shape[-1]
     m = columns._a.shape[-2 if left else -1]
     if n != m:
         equation = "AX = B" if left else "XA = B"
-        raise RuntimeError(f"{name}: Incompatible shapes of A and B for the equation {equation} ({n}x{n} and {columns._a.shape[-2]}x"
-                           f"{columns._a.shape[-1]})")
+        raise RuntimeError(
+            f"{name}: Incompatible shapes of A and B for the equation {equation} ({n}x{n} and {columns._a.shape[-2]}x"
+            f"{columns._a.shape[-1]})"
+        )
     try:
         np.broadcast_shapes(a.shape[:-2], columns._a.shape[:-2])
     except ValueError:
-        raise RuntimeError(f"{name}: The batch dimensions of A ({list(a.shape[:-2])}) and B ({list(columns._a.shape[:-2])}) must be "
-                           "broadcastable") from None
+        raise RuntimeError(
+            f"{name}: The batch dimensions of A ({list(a.shape[:-2])}) and B ({list(columns._a.shape[:-2])}) must be "
+            "broadcastable"
+        ) from None
     if left:
         made, info = apply(ops.solve, (A, columns))
     else:
@@ -228,25 +244,33 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
     matrices(B, name, letter="B")
     n, m = A._a.shape[-1], B._a.shape[-2 if left else -1]
     if n != m:
-        raise RuntimeError(f"{name}: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} ({n}x{n} and "
-                           f"{B._a.shape[-2]}x{B._a.shape[-1]})")
+        raise RuntimeError(
+            f"{name}: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} ({n}x{n} and "
+            f"{B._a.shape[-2]}x{B._a.shape[-1]})"
+        )
     if left:
         return apply(ops.solve_triangular, (A, B), (bool(upper), bool(unitriangular)))
     return mt(apply(ops.solve_triangular, (mt(A), mt(B)), (not upper, bool(unitriangular))))
 
 
 @function()
-def triangular_solve(input: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:
+def triangular_solve(
+    input: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> Any:
     """(solution of ``A @ X = input``, A) for triangular ``A``: the old form of `torch.linalg.solve_triangular`."""
     name = "triangular_solve"
     for x in (input, A):
         if only_tensor(x, name)._a.ndim < 2:
-            raise RuntimeError(f"torch.triangular_solve: Expected {'b' if x is input else 'A'} to have at least 2 dimensions, but it has "
-                               f"{x._a.ndim} dimensions instead")
+            raise RuntimeError(
+                f"torch.triangular_solve: Expected {'b' if x is input else 'A'} to have at least 2 dimensions, but it has "
+                f"{x._a.ndim} dimensions instead"
+            )
     square(A, name)
     if A._a.shape[-1] != input._a.shape[-2]:
-        raise RuntimeError(f"Incompatible matrix sizes for triangular_solve: each A matrix is {A._a.shape[-1]} by {A._a.shape[-1]} but each b matrix "
-                           f"is {input._a.shape[-2]} by {input._a.shape[-1]}")
+        raise RuntimeError(
+            f"Incompatible matrix sizes for triangular_solve: each A matrix is {A._a.shape[-1]} by {A._a.shape[-1]} but each b matrix "
+            f"is {input._a.shape[-2]} by {input._a.shape[-1]}"
+        )
     turned = mt(A) if transpose else A
     made = apply(ops.solve_triangular, (turned, input), (upper != transpose, bool(unitriangular)))
     lead = np.broadcast_shapes(A._a.shape[:-2], input._a.shape[:-2])
@@ -368,8 +392,9 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dty
     else:
         dims = None
         if ord is not None and A._a.ndim not in (1, 2):
-            raise RuntimeError("linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
-                               f"{A._a.ndim}D.")
+            raise RuntimeError(
+                f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A._a.ndim}D."
+            )
     if ord is not None and (dims is not None and len(dims) == 2 or dims is None and A._a.ndim == 2):
         return matrix_norm(A, ord, (0, 1) if dims is None else dims, keepdim, dtype=dtype)
     if isinstance(ord, str):
@@ -390,7 +415,9 @@ def cond(A: Any, p: Any = None) -> Any:
     if p not in ("fro", "nuc", 1, -1, math.inf, -math.inf):
         raise RuntimeError(f"linalg.cond got an invalid norm type: {p}")
     if A._a.shape[-1] != A._a.shape[-2]:
-        raise RuntimeError(f"linalg.cond(ord={p}): A must be batches of square matrices, but they are {A._a.shape[-2]} by {A._a.shape[-1]} matrices")
+        raise RuntimeError(
+            f"linalg.cond(ord={p}): A must be batches of square matrices, but they are {A._a.shape[-2]} by {A._a.shape[-1]} matrices"
+        )
     if not A._a.size:
         return A.new_zeros(A._a.shape[:-2]).real
     inverse_, info = apply(ops.inv, (A,))
@@ -411,7 +438,9 @@ def matrix_power(A: Any, n: int) -> Any:
     if a.ndim < 2:
         raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
     if a.shape[-1] != a.shape[-2]:
-        raise RuntimeError(f"linalg.matrix_power: A must be batches of square matrices, but they are {a.shape[-2]} by {a.shape[-1]} matrices")
+        raise RuntimeError(
+            f"linalg.matrix_power: A must be batches of square matrices, but they are {a.shape[-2]} by {a.shape[-1]} matrices"
+        )
     if n == 0:
         return A.clone().copy_(wrap(np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape)))
     if n < 0:
@@ -465,8 +494,10 @@ def tensorinv(A: Any, ind: int = 2) -> Any:
         raise RuntimeError("Expected a strictly positive integer for 'ind'")
     first, rest = shape[:ind], shape[ind:]
     if math.prod(first) != math.prod(rest):
-        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {math.prod(rest)} != "
-                           f"{math.prod(first)}")
+        raise RuntimeError(
+            f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {math.prod(rest)} != "
+            f"{math.prod(first)}"
+        )
     made, info = apply(ops.inv, (A.reshape(math.prod(rest), -1),))
     if values_of(info) is not None and info._a.any():
         raise LinAlgError("Failed to invert the input tensor, because it is singular.")
@@ -480,10 +511,12 @@ def tensorsolve(A: Any, B: Any, dims: Any = None) -> Any:
     if dims is not None:
         moved = normalize_dims(list(dims), n)
         A = METHODS["movedim"](A, moved, tuple(range(n - len(moved), n)))
-    shape = A._a.shape[B._a.ndim:]
-    if math.prod(shape) != math.prod(A._a.shape[:B._a.ndim]):
-        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got "
-                           f"{math.prod(shape)} != {math.prod(A._a.shape[:B._a.ndim])}")
+    shape = A._a.shape[B._a.ndim :]
+    if math.prod(shape) != math.prod(A._a.shape[: B._a.ndim]):
+        raise RuntimeError(
+            f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got "
+            f"{math.prod(shape)} != {math.prod(A._a.shape[: B._a.ndim])}"
+        )
     return solve(A.reshape(math.prod(shape), -1), METHODS["flatten"](B)).reshape(shape)
 
 

@@ -27,13 +27,17 @@ def constant_pad_nd(input: Any, pad: Any, value: Any = 0) -> Any:
     if len(pad) % 2:
         raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
     if len(pad) > 2 * len(shape):
-        raise RuntimeError("Length of pad should be no more than twice the number of dimensions of the input. Pad length is "
-                           f"{len(pad)} while the input has {len(shape)} dimensions.")
+        raise RuntimeError(
+            "Length of pad should be no more than twice the number of dimensions of the input. Pad length is "
+            f"{len(pad)} while the input has {len(shape)} dimensions."
+        )
     pairs = pairs_of(pad, len(shape))
     for dim, (n, (before, after)) in enumerate(zip(shape, pairs)):
         if n + before + after < 0:
-            raise RuntimeError(f"The input size {n}, plus negative padding {before} and {after}, resulted in a negative output size, which is "
-                               f"invalid. Check dimension {dim} of your input.")
+            raise RuntimeError(
+                f"The input size {n}, plus negative padding {before} and {after}, resulted in a negative output size, which is "
+                f"invalid. Check dimension {dim} of your input."
+            )
         if n + min(before, 0) + min(after, 0) < 0:
             raise RuntimeError("narrow(): length must be non-negative.")
     return apply(ops.constant_pad, (input,), (pairs, _plain(value)))
@@ -52,19 +56,29 @@ def _from_inside(input: Any, pad: tuple[int, ...], mode: str) -> Any:
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
     pairs = pairs_of(pad, len(shape))
     if any(not m for m in shape[1:]):
-        raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for "
-                           f"input, but got: {list(shape)}")
+        raise RuntimeError(
+            f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for "
+            f"input, but got: {list(shape)}"
+        )
     for dim, (m, (before, after)) in enumerate(zip(shape, pairs)):
         if dim < len(shape) - n:
             continue
         if mode == "reflect" and (before >= m or after >= m):
-            raise RuntimeError(f"Argument #{4 + 2 * (len(shape) - 1 - dim)}: Padding size should be less than the corresponding input dimension, "
-                               f"but got: padding ({before}, {after}) at dimension {dim} of input {list(shape)}")
+            raise RuntimeError(
+                f"Argument #{4 + 2 * (len(shape) - 1 - dim)}: Padding size should be less than the corresponding input dimension, "
+                f"but got: padding ({before}, {after}) at dimension {dim} of input {list(shape)}"
+            )
         if mode == "circular" and max(before, after) > m + min(before, 0) + min(after, 0):
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        if m + before + after < 0 or mode != "circular" and all(k + sum(p) < 1 for k, p in list(zip(shape, pairs))[-n:]):
-            raise RuntimeError(f"input (dimension {dim} of size {m}) is too small: with padding ({before}, {after}) the calculated output size is "
-                               f"{m + before + after}")
+        if (
+            m + before + after < 0
+            or mode != "circular"
+            and all(k + sum(p) < 1 for k, p in list(zip(shape, pairs))[-n:])
+        ):
+            raise RuntimeError(
+                f"input (dimension {dim} of size {m}) is too small: with padding ({before}, {after}) the calculated output size is "
+                f"{m + before + after}"
+            )
     return apply(ops.PADDING.get((mode, n), ops.pad_from_inside), (input,), (pairs, mode))
 
 
@@ -86,8 +100,10 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
     if len(margins) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if len(margins) > 2 * ndim:
-        raise RuntimeError("Padding length should be less than or equal to two times the input dimension but got padding length "
-                           f"{len(margins)} and input of dimension {ndim}")
+        raise RuntimeError(
+            "Padding length should be less than or equal to two times the input dimension but got padding length "
+            f"{len(margins)} and input of dimension {ndim}"
+        )
     if mode == "constant":
         return constant_pad_nd(input, margins, 0 if value is None else value)
     if value is not None and value != 0:

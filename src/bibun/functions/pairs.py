@@ -31,8 +31,11 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = _MODES[0]) -> An
         if only_tensor(x, "cdist")._a.ndim < 2:
             raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {x._a.ndim}D")
         if x._a.dtype.kind != "f":
-            raise unsupported_dtype("cdist", x.dtype) if x._a.dtype.kind != "c" else RuntimeError(
-                f"cdist only supports floating-point dtypes, {name} got: {x.dtype.scalar_name}")
+            raise (
+                unsupported_dtype("cdist", x.dtype)
+                if x._a.dtype.kind != "c"
+                else RuntimeError(f"cdist only supports floating-point dtypes, {name} got: {x.dtype.scalar_name}")
+            )
     a, b = x1._a.shape, x2._a.shape
     if a[-1] != b[-1]:
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {a[-1]} X2: {b[-1]}")
@@ -112,7 +115,7 @@ def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Any:
         m, n = shape
         if m > n and wrap:
             for start in range(0, m, n + 1):
-                part = self[start:start + n]
+                part = self[start : start + n]
                 METHODS["diagonal"](part).fill_(fill_value)
             return self
         METHODS["diagonal"](self).fill_(fill_value)
@@ -132,7 +135,7 @@ def nonzero_static(self: Any, *, size: int, fill_value: int = -1) -> Any:
     """Where elements are not zero: exactly ``size`` rows, cut off or filled up."""
     found = METHODS["nonzero"](self)._a
     out = np.full((size, self._a.ndim), fill_value, np.int64)
-    out[:len(found)] = found[:size]
+    out[: len(found)] = found[:size]
     return wrap(out)
 
 

@@ -142,12 +142,15 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
         raise RuntimeError(f"Tensor: invalid storage offset {storage_offset}")
     a = input._a
     from ..autograd.versions import root_of
+
     room = root_of(a).nbytes
     if 0 not in size:
         need = (storage_offset + sum([(n - 1) * s for n, s in zip(size, stride)]) + 1) * a.itemsize
         if need > room:
-            raise RuntimeError(f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset}, and itemsize "
-                               f"{a.itemsize} requiring a storage size of {need} are out of bounds for storage of size {room}")
+            raise RuntimeError(
+                f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset}, and itemsize "
+                f"{a.itemsize} requiring a storage size of {need} are out of bounds for storage of size {room}"
+            )
     return apply(ops.as_strided, (input,), (size, stride, storage_offset - own, input.stride()))
 
 
@@ -190,10 +193,14 @@ def _split(x: Any, sizes: Any, dim: int, name: str = "split") -> Any:
     if isinstance(sizes, (tuple, list)) or isinstance(sizes, dispatch.Tensor) and sizes._a.ndim:
         sizes = sizes_of((sizes,), "split_with_sizes", "split_sizes")
         if any(s < 0 for s in sizes):
-            raise RuntimeError(f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={list(sizes)}")
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={list(sizes)}"
+            )
         if sum(sizes) != n:
-            raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), but got "
-                               f"split_sizes={list(sizes)}")
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), but got "
+                f"split_sizes={list(sizes)}"
+            )
         return _split_sizes(x, sizes, dim)
     size = operator.index(sizes)
     if size < 0:
@@ -271,8 +278,15 @@ def _cut(x: Any, bounds: list[int], dim: int) -> Any:
 
 
 @function(out=False)
-def tensor_split(input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None,
-                 tensor_indices_or_sections: Any = None) -> Any:
+def tensor_split(
+    input: Any,
+    indices_or_sections: Any = None,
+    dim: int = 0,
+    *,
+    indices: Any = None,
+    sections: Any = None,
+    tensor_indices_or_sections: Any = None,
+) -> Any:
     """Parts of nearly equal size, or those between the given positions.
 
     >>> import bibun as torch
@@ -288,10 +302,14 @@ def tensor_split(input: Any, indices_or_sections: Any = None, dim: int = 0, *, i
     given = indices_or_sections
     if isinstance(given, dispatch.Tensor):
         if given._a.dtype != np.int64:
-            raise RuntimeError(f"tensor_split expected tensor_indices_or_sections to have dtype of long, but got {given.dtype.scalar_name}")
+            raise RuntimeError(
+                f"tensor_split expected tensor_indices_or_sections to have dtype of long, but got {given.dtype.scalar_name}"
+            )
         if given._a.ndim > 1:
-            raise RuntimeError(f"tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got "
-                               f"a tensor with {given._a.ndim} dims")
+            raise RuntimeError(
+                f"tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got "
+                f"a tensor with {given._a.ndim} dims"
+            )
         given = given.tolist()
     if isinstance(given, (tuple, list)):
         return _cut(input, list(sizes_of((given,), "tensor_split", "indices")), dim)
@@ -303,7 +321,7 @@ def tensor_split(input: Any, indices_or_sections: Any = None, dim: int = 0, *, i
 
 
 #: Which dimension each of the named splits cuts.
-cut_along = {'hsplit': 'columns', 'vsplit': 'rows', 'dsplit': 'depth'}
+cut_along = {"hsplit": "columns", "vsplit": "rows", "dsplit": "depth"}
 
 
 def _even_split(name: str, least: int, pick: Any) -> None:
@@ -311,13 +329,18 @@ def _even_split(name: str, least: int, pick: Any) -> None:
         given = next((g for g in (indices_or_sections, indices, sections) if g is not None), None)
         n = only_tensor(input, name)._a.ndim
         if n < least:
-            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {n} dimensions!")
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {n} dimensions!"
+            )
         dim = pick(n)
         if isinstance(given, int):
             if given <= 0 or input._a.shape[dim] % given:
-                raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
-                                   f"{input._a.shape[dim]} is not divisible by the split_size {given}!")
+                raise RuntimeError(
+                    f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
+                    f"{input._a.shape[dim]} is not divisible by the split_size {given}!"
+                )
         return METHODS["tensor_split"](input, given, dim)
+
     cut.__name__ = cut.__qualname__ = name
     cut.__doc__ = f"`torch.tensor_split` along {cut_along[name]}, in equal parts."
     function(cut, out=False)
@@ -349,18 +372,22 @@ def view_as_complex(input: Any) -> Any:
     """
     a = input._a
     if a.dtype.kind != "f" or a.itemsize < 4:
-        raise RuntimeError("view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: "
-                           f"{input.dtype.scalar_name}")
+        raise RuntimeError(
+            "view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: "
+            f"{input.dtype.scalar_name}"
+        )
     if not a.ndim:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if a.shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
-    if a.__class__ is not ndarray:          # an example of a batch: its memory is not its own
+    if a.__class__ is not ndarray:  # an example of a batch: its memory is not its own
         return apply(ops.view_as_complex, (input,))
     if a.strides[-1] != a.itemsize:
         raise RuntimeError("Tensor must have a last dimension with stride 1")
     if any(s % (2 * a.itemsize) for s in a.strides[:-1]):
-        raise RuntimeError(f"Tensor must have a stride divisible by 2 for all but last dimension, got {list(input.stride())}")
+        raise RuntimeError(
+            f"Tensor must have a stride divisible by 2 for all but last dimension, got {list(input.stride())}"
+        )
     return apply(ops.view_as_complex, (input,))
 
 
@@ -385,6 +412,7 @@ def imag(input: Any) -> Any:
 def _part(read: Any) -> property:
     def write(self: Any, value: Any) -> None:
         read(self).copy_(value)
+
     return property(read, write, doc=read.__doc__)
 
 
@@ -406,6 +434,7 @@ def _become(x: Any, made: Any) -> Any:
 def _own(name: str, source: str) -> None:
     def change(self: Any, *args: Any, **kwargs: Any) -> Any:
         return _become(self, METHODS[source](self, *args, **kwargs))
+
     change.__name__ = change.__qualname__ = name
     change.__doc__ = f"`{source}`, applied to this tensor itself."
     METHODS[name] = change
@@ -422,13 +451,30 @@ def _copying(name: str) -> None:
     def copied(input: Any, *args: Any, **kwargs: Any) -> Any:
         made = METHODS[name](input, *args, **kwargs)
         return tuple([m.clone() for m in made]) if isinstance(made, tuple) else made.clone()
+
     copied.__name__ = copied.__qualname__ = name + "_copy"
     copied.__doc__ = f"A copy of what `{name}` gives."
     function(copied, method=False)
 
 
-for _name in ("expand", "permute", "squeeze", "unsqueeze", "transpose", "t", "select", "diagonal", "unbind", "split", "split_with_sizes",
-              "view", "view_as_real", "view_as_complex", "unfold", "as_strided"):
+for _name in (
+    "expand",
+    "permute",
+    "squeeze",
+    "unsqueeze",
+    "transpose",
+    "t",
+    "select",
+    "diagonal",
+    "unbind",
+    "split",
+    "split_with_sizes",
+    "view",
+    "view_as_real",
+    "view_as_complex",
+    "unfold",
+    "as_strided",
+):
     _copying(_name)
 
 

@@ -27,9 +27,20 @@ _mv = make_two(ops.mv, cpu.mv)
 _bmm = make_two(ops.bmm, cpu.matmul)
 _dot = make_two(ops.dot, cpu.dot)
 
-_NAMES = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int", "int16": "short int", "int8": "signed char",
-          "uint8": "unsigned char", "bool": "bool", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "complex64": "c10::complex<float>",
-          "complex128": "c10::complex<double>"}
+_NAMES = {
+    "float32": "float",
+    "float64": "double",
+    "int64": "long int",
+    "int32": "int",
+    "int16": "short int",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "bool": "bool",
+    "float16": "c10::Half",
+    "bfloat16": "c10::BFloat16",
+    "complex64": "c10::complex<float>",
+    "complex128": "c10::complex<double>",
+}
 
 
 def _pair(x: Any, y: Any, name: str, second: str) -> None:
@@ -40,8 +51,10 @@ def _pair(x: Any, y: Any, name: str, second: str) -> None:
 def same_dtypes(x: Any, y: Any) -> None:
     """Refuse factors of two dtypes."""
     if x._a.dtype != y._a.dtype:
-        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {_NAMES.get(x.dtype.name, x.dtype.name)} != "
-                           f"{_NAMES.get(y.dtype.name, y.dtype.name)}")
+        raise RuntimeError(
+            f"expected m1 and m2 to have the same dtype, but got: {_NAMES.get(x.dtype.name, x.dtype.name)} != "
+            f"{_NAMES.get(y.dtype.name, y.dtype.name)}"
+        )
     if x._a.dtype.kind == "b":
         raise unsupported_dtype("addmm_impl_cpu_", x.dtype)
 
@@ -50,7 +63,9 @@ def _times(x: Any, y: Any) -> Any:
     """Matrix times matrix, checked."""
     a, b = x._a, y._a
     if a.shape[1] != b.shape[0]:
-        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({a.shape[0]}x{a.shape[1]} and {b.shape[0]}x{b.shape[1]})")
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({a.shape[0]}x{a.shape[1]} and {b.shape[0]}x{b.shape[1]})"
+        )
     if a.dtype is not b.dtype or a.dtype.kind == "b":
         same_dtypes(x, y)
     return _mm(x, y)
@@ -82,8 +97,10 @@ def bmm(input: Any, mat2: Any, out_dtype: Any = None) -> Any:
     if b.ndim != 3:
         raise RuntimeError("batch2 must be a 3D tensor")
     if b.shape[:2] != (a.shape[0], a.shape[2]):
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got: "
-                           f"[{b.shape[0]}, {b.shape[1]}].")
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got: "
+            f"[{b.shape[0]}, {b.shape[1]}]."
+        )
     if a.dtype is not b.dtype or a.dtype.kind == "b":
         same_dtypes(input, mat2)
     return _bmm(input, mat2)
@@ -92,7 +109,9 @@ def bmm(input: Any, mat2: Any, out_dtype: Any = None) -> Any:
 def _matrix_vector(x: Any, y: Any) -> Any:
     a, b = x._a, y._a
     if a.shape[1] != b.shape[0]:
-        raise RuntimeError(f"size mismatch, got input ({a.shape[0]}), mat ({a.shape[0]}x{a.shape[1]}), vec ({b.shape[0]})")
+        raise RuntimeError(
+            f"size mismatch, got input ({a.shape[0]}), mat ({a.shape[0]}x{a.shape[1]}), vec ({b.shape[0]})"
+        )
     if a.dtype is not b.dtype or a.dtype.kind == "b":
         same_dtypes(x, y)
     return _mv(x, y)
@@ -112,10 +131,14 @@ def _check_dot(x: Any, y: Any, name: str) -> None:
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")
     if a.dtype != b.dtype:
-        raise RuntimeError(f"{name} : expected both vectors to have same dtype, but found {x.dtype.scalar_name} and {y.dtype.scalar_name}")
+        raise RuntimeError(
+            f"{name} : expected both vectors to have same dtype, but found {x.dtype.scalar_name} and {y.dtype.scalar_name}"
+        )
     if a.size != b.size:
-        raise RuntimeError(f"inconsistent tensor size, expected tensor [{a.size}] and src [{b.size}] to have the same number of elements, but got "
-                           f"{a.size} and {b.size} elements respectively")
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{a.size}] and src [{b.size}] to have the same number of elements, but got "
+            f"{a.size} and {b.size} elements respectively"
+        )
     if a.dtype.kind == "b":
         raise unsupported_dtype(name, x.dtype)
 
@@ -198,7 +221,7 @@ _SQUEEZE = views.squeeze.named("SqueezeBackward4")
 
 def _folded(x: Any, y: Any, n: int, m: int) -> Any:
     """A batch and one matrix or vector: the batch as rows of one matrix."""
-    turned = n < m                          # the smaller stands first: work on transposes, and turn the result back
+    turned = n < m  # the smaller stands first: work on transposes, and turn the result back
     if turned:
         wide = METHODS["transpose"](y, -2, -1)
         narrow = METHODS["t"](x) if n == 2 else x
@@ -231,7 +254,9 @@ def _batched(x: Any, y: Any, n: int, m: int) -> Any:
     three = left if len(lead) == 1 else _reshaped(left, (size, p, a[-1]))
     other = right if len(lead) == 1 else _reshaped(right, (size, k, q))
     if three._a.shape[2] != k:
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{size}, {a[-1]}] but got: [{size}, {k}].")
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{size}, {a[-1]}] but got: [{size}, {k}]."
+        )
     if three._a.dtype is not other._a.dtype or three._a.dtype.kind == "b":
         same_dtypes(three, other)
     out = (*lead, p, q) if n > 1 and m > 1 else (*lead, q) if m > 1 else (*lead, p) if n > 1 else lead
@@ -263,7 +288,9 @@ function(matmul_method, name="matmul")
 def _check_factors(x: Any, a: Any, b: Any, name: str) -> None:
     for y in (a, b):
         if x._a.dtype != y._a.dtype:
-            raise RuntimeError(f"self and mat2 must have the same dtype, but got {x.dtype.scalar_name} and {y.dtype.scalar_name}")
+            raise RuntimeError(
+                f"self and mat2 must have the same dtype, but got {x.dtype.scalar_name} and {y.dtype.scalar_name}"
+            )
     if x._a.dtype.kind == "b" and name != "addr":
         raise unsupported_dtype("addmm_impl_cpu_" if name == "addmm" else name, x.dtype)
 
@@ -288,6 +315,7 @@ def _expands(x: Any, shape: tuple[int, ...]) -> None:
         except ValueError:
             pass
         from ..errors import expand_error
+
         raise expand_error(shape, own)
 
 
@@ -309,16 +337,19 @@ def _adder(name: str, prim: Any, shape_of: Any, doc: str, words: tuple[str, str]
     def add(input: Any, *args: Any, beta: Any = 1, alpha: Any = 1, **kwargs: Any) -> Any:
         (x, *rest), beta, alpha = _legacy((input, *args), beta, alpha, 3)
         if len(rest) < 2:
-            rest = [*rest, *[kwargs.pop(w) for w in words[len(rest):] if w in kwargs]]
+            rest = [*rest, *[kwargs.pop(w) for w in words[len(rest) :] if w in kwargs]]
         if len(rest) != 2 or kwargs:
-            raise TypeError(f"{name}() received an invalid combination of arguments: expected (Tensor input, Tensor {first}, Tensor {second}, *, "
-                            "Number beta = 1, Number alpha = 1)")
+            raise TypeError(
+                f"{name}() received an invalid combination of arguments: expected (Tensor input, Tensor {first}, Tensor {second}, *, "
+                "Number beta = 1, Number alpha = 1)"
+            )
         a, b = only_tensor(rest[0], name, first, 2), only_tensor(rest[1], name, second, 3)
         only_tensor(x, name)
         shape = shape_of(a, b)
         _check_factors(x, a, b, name)
         _expands(x, shape)
         return call((x, a, b), (_scale(beta, x, name, "beta"), _scale(alpha, x, name, "alpha")))
+
     add.__name__ = add.__qualname__ = name
     add.__doc__ = doc
     function(add, inplace=True)
@@ -342,7 +373,9 @@ def _bmm_shape(a: Any, b: Any) -> tuple[int, ...]:
         raise RuntimeError("batch2 must be a 3D tensor")
     s, p, k = a._a.shape
     if b._a.shape[:2] != (s, k):
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{s}, {k}] but got: [{b._a.shape[0]}, {b._a.shape[1]}].")
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{s}, {k}] but got: [{b._a.shape[0]}, {b._a.shape[1]}]."
+        )
     return s, p, b._a.shape[2]
 
 
@@ -350,20 +383,36 @@ def _mv_shape(a: Any, b: Any) -> tuple[int, ...]:
     if a._a.ndim != 2 or b._a.ndim != 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {a._a.ndim}, {b._a.ndim}")
     if a._a.shape[1] != b._a.shape[0]:
-        raise RuntimeError(f"size mismatch, got input ({a._a.shape[0]}), mat ({a._a.shape[0]}x{a._a.shape[1]}), vec ({b._a.shape[0]})")
+        raise RuntimeError(
+            f"size mismatch, got input ({a._a.shape[0]}), mat ({a._a.shape[0]}x{a._a.shape[1]}), vec ({b._a.shape[0]})"
+        )
     return (a._a.shape[0],)
 
 
 def _outer_shape(a: Any, b: Any) -> tuple[int, ...]:
     if a._a.ndim != 1 or b._a.ndim != 1:
-        raise RuntimeError(f"addr: Expected 1-D argument {'vec1' if a._a.ndim != 1 else 'vec2'}, but got "
-                           f"{a._a.ndim if a._a.ndim != 1 else b._a.ndim}-D")
+        raise RuntimeError(
+            f"addr: Expected 1-D argument {'vec1' if a._a.ndim != 1 else 'vec2'}, but got "
+            f"{a._a.ndim if a._a.ndim != 1 else b._a.ndim}-D"
+        )
     return a._a.shape[0], b._a.shape[0]
 
 
 _adder("addmm", ops.addmm, _mm_shape, "``beta * input + alpha * (mat1 @ mat2)``.", ("mat1", "mat2"))
-_adder("baddbmm", ops.baddbmm, _bmm_shape, "``beta * input + alpha * (batch1 @ batch2)``, pair by pair.", ("batch1", "batch2"))
-_adder("addbmm", ops.addbmm, lambda a, b: _bmm_shape(a, b)[1:], "``beta * input + alpha * Σ (batch1[i] @ batch2[i])``.", ("batch1", "batch2"))
+_adder(
+    "baddbmm",
+    ops.baddbmm,
+    _bmm_shape,
+    "``beta * input + alpha * (batch1 @ batch2)``, pair by pair.",
+    ("batch1", "batch2"),
+)
+_adder(
+    "addbmm",
+    ops.addbmm,
+    lambda a, b: _bmm_shape(a, b)[1:],
+    "``beta * input + alpha * Σ (batch1[i] @ batch2[i])``.",
+    ("batch1", "batch2"),
+)
 _adder("addmv", ops.addmv, _mv_shape, "``beta * input + alpha * (mat @ vec)``.", ("mat", "vec"))
 _adder("addr", ops.addr, _outer_shape, "``beta * input + alpha * outer(vec1, vec2)``.", ("vec1", "vec2"))
 
@@ -395,7 +444,9 @@ def inner(input: Any, other: Any) -> Any:
     if not a or not b:
         return input * other
     if a[-1] != b[-1]:
-        raise RuntimeError(f"inner() the last dimension must match on both input tensors but got shapes {list(a)} and {list(b)}")
+        raise RuntimeError(
+            f"inner() the last dimension must match on both input tensors but got shapes {list(a)} and {list(b)}"
+        )
     return tensordot(input, other, ([-1], [-1]))
 
 
@@ -430,8 +481,10 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
         elif m[e] == 1 and n[d] != 1:
             a = METHODS["sum"](a, d, True)
         elif n[d] != m[e]:
-            raise RuntimeError(f"contracted dimensions need to match, but first has size {n[d]} in dim {d if dims.__class__ is not int else first[i] - len(n)} "
-                               f"and second has size {m[e]} in dim {e}")
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {n[d]} in dim {d if dims.__class__ is not int else first[i] - len(n)} "
+                f"and second has size {m[e]} in dim {e}"
+            )
     n, m = a._a.shape, b._a.shape
     keep_a = [d for d in range(len(n)) if d not in first]
     keep_b = [d for d in range(len(m)) if d not in second]
@@ -466,6 +519,7 @@ def _crossed(x: Any, y: Any, dim: Any, name: str) -> Any:
     if a.shape[dim] != 3 or b.shape[dim] != 3:
         raise RuntimeError(f"{name}: inputs dimension {dim} must have length 3. Got {a.shape[dim]} and {b.shape[dim]}")
     from .joining import promoted
+
     return apply(ops.cross, promoted((x, y)), (dim,))
 
 
@@ -530,11 +584,19 @@ def multi_dot(tensors: Any) -> Any:
     for i, s in enumerate(shapes):
         last = i in (0, len(shapes) - 1)
         if len(s) != 2 and not (last and len(s) == 1):
-            what = "the first tensor must be 1D or 2D" if not i else "the last tensor must be 1D or 2D" if last else f"tensor {i} must be 2D"
+            what = (
+                "the first tensor must be 1D or 2D"
+                if not i
+                else "the last tensor must be 1D or 2D"
+                if last
+                else f"tensor {i} must be 2D"
+            )
             raise RuntimeError(f"multi_dot(): {what} but got {len(s)}D")
         if given[i]._a.dtype != given[0]._a.dtype:
-            raise RuntimeError(f"multi_dot(): all tensors must have be the same dtype but tensor 0 is {given[0].dtype.scalar_name} and tensor {i} "
-                               f"{given[i].dtype.scalar_name}")
+            raise RuntimeError(
+                f"multi_dot(): all tensors must have be the same dtype but tensor 0 is {given[0].dtype.scalar_name} and tensor {i} "
+                f"{given[i].dtype.scalar_name}"
+            )
     out: list[int] = []
     if len(shapes[0]) == 1:
         given[0] = _expand_dims(given[0], 0)
@@ -546,7 +608,9 @@ def multi_dot(tensors: Any) -> Any:
         out.append(shapes[-1][1])
     for i, (x, y) in enumerate(zip(given, given[1:])):
         if x._a.shape[1] != y._a.shape[0]:
-            raise RuntimeError(f"multi_dot(): tensors {i} and {i + 1} with shapes {list(shapes[i])} and {list(shapes[i + 1])} cannot be multiplied")
+            raise RuntimeError(
+                f"multi_dot(): tensors {i} and {i + 1} with shapes {list(shapes[i])} and {list(shapes[i + 1])} cannot be multiplied"
+            )
     split = _cost_order([g._a.shape[0] for g in given] + [given[-1]._a.shape[1]])
 
     def chain(i: int, j: int) -> Any:
@@ -565,5 +629,3 @@ function(multi_dot, method=False, space="linalg")
 def chain_matmul(*matrices: Any) -> Any:
     """The product of several matrices: `torch.linalg.multi_dot` by its old name."""
     return matrices[0] if len(matrices) == 1 else multi_dot(matrices)
-
-

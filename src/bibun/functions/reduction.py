@@ -41,8 +41,10 @@ def axes_of(dim: Any, ndim: int, name: str) -> Any:
             return (dim,)
         return (normalize_dim(dim, ndim),) if ndim else _nothing((dim,))
     if isinstance(dim, (str, float, bool)) or not isinstance(dim, (tuple, list)) and not hasattr(dim, "__index__"):
-        raise TypeError(f"{name}() received an invalid combination of arguments - got ({type(dim).__name__}), but expected one of:\n"
-                        " * (*, torch.dtype dtype = None)\n * (tuple of ints dim, bool keepdim = False, *, torch.dtype dtype = None)\n")
+        raise TypeError(
+            f"{name}() received an invalid combination of arguments - got ({type(dim).__name__}), but expected one of:\n"
+            " * (*, torch.dtype dtype = None)\n * (tuple of ints dim, bool keepdim = False, *, torch.dtype dtype = None)\n"
+        )
     if not isinstance(dim, (tuple, list)):
         dim = (operator.index(dim),)
     if not dim:
@@ -80,7 +82,9 @@ def check_flag(value: Any, name: str, argument: str = "keepdim") -> None:
 
 
 @function()
-def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
+def sum(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None
+) -> Any:
     """The sum of all elements, or over dimensions; that of integers is int64.
 
     >>> import bibun as torch
@@ -110,7 +114,9 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 
 
 @function()
-def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
+def mean(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None
+) -> Any:
     """The arithmetic mean of all elements, or over dimensions.
 
     >>> import bibun as torch
@@ -125,8 +131,10 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     a = input._a
     if a.dtype.kind in "biu":
         what = "Optional dtype" if dtype is not None else "Input dtype"
-        raise RuntimeError(f"mean(): could not infer output dtype. {what} must be either a floating point or complex dtype. Got: "
-                           f"{input.dtype.scalar_name}")
+        raise RuntimeError(
+            f"mean(): could not infer output dtype. {what} must be either a floating point or complex dtype. Got: "
+            f"{input.dtype.scalar_name}"
+        )
     if dim is None:
         return _mean_all(input, None, False, None) if not keepdim else _mean(input, None, True, None)
     axes = axes_of(dim, a.ndim, "mean")
@@ -148,20 +156,26 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The mean of what is not NaN."""
     if only_tensor(input, "nanmean")._a.dtype.kind in "biu":
-        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype.scalar_name}")
+        raise RuntimeError(
+            f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype.scalar_name}"
+        )
     good = sum(METHODS["isnan"](input).logical_not(), dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / good
 
 
 def _one_dim(dim: Any, name: str) -> Any:
     if dim is not None and (isinstance(dim, (tuple, list, float, str, bool)) or not hasattr(dim, "__index__")):
-        raise TypeError(f"{name}() received an invalid combination of arguments - got ({type(dim).__name__}), but expected one of:\n"
-                        " * (*, torch.dtype dtype = None)\n * (int dim, bool keepdim = False, *, torch.dtype dtype = None)\n")
+        raise TypeError(
+            f"{name}() received an invalid combination of arguments - got ({type(dim).__name__}), but expected one of:\n"
+            " * (*, torch.dtype dtype = None)\n * (int dim, bool keepdim = False, *, torch.dtype dtype = None)\n"
+        )
     return dim
 
 
 @function()
-def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
+def prod(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None
+) -> Any:
     """The product of all elements, or along one dimension.
 
     >>> import bibun as torch
@@ -171,7 +185,9 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     dim = _one_dim(axis if dim is None else dim, "prod")
     if keepdims is not None:
         keepdim = keepdims
-    input = as_dtype(only_tensor(input, "prod"), dtype if dtype is not None or input._a.dtype.kind not in "biu" else dtypes.int64)
+    input = as_dtype(
+        only_tensor(input, "prod"), dtype if dtype is not None or input._a.dtype.kind not in "biu" else dtypes.int64
+    )
     if dim is None:
         return apply(ops.prod_all, (input,), (None, False))
     axis = normalize_dim(dim, input._a.ndim)
@@ -201,7 +217,9 @@ def _picker(name: str, prim: Any, whole: Any, other_name: str | None, complain: 
     kind = getattr(return_types, name)
     of_all, of_each = direct(whole), direct(prim)
 
-    def pick(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
+    def pick(
+        input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None, axis: Any = None, keepdims: Any = None
+    ) -> Any:
         only_tensor(input, name)
         if other_name is not None:
             if other is None and isinstance(dim, dispatch.Tensor):
@@ -213,20 +231,31 @@ def _picker(name: str, prim: Any, whole: Any, other_name: str | None, complain: 
         if keepdims is not None:
             keepdim = keepdims
         if input._a.dtype.kind == "c":
-            raise RuntimeError(f"{name}(): does not support complex input") if dim is not None else unsupported_dtype(f"{name}_all", input.dtype)
+            raise (
+                RuntimeError(f"{name}(): does not support complex input")
+                if dim is not None
+                else unsupported_dtype(f"{name}_all", input.dtype)
+            )
         if dim is None:
             if complain:
                 _empty_reduction(name, input)
             elif not input._a.size:
-                return input.new_full((), math.nan) if input._a.dtype.kind not in "iub" else input.new_full((), np.iinfo(input._a.dtype).min)
+                return (
+                    input.new_full((), math.nan)
+                    if input._a.dtype.kind not in "iub"
+                    else input.new_full((), np.iinfo(input._a.dtype).min)
+                )
             return of_all(input)
         if not hasattr(dim, "__index__") or isinstance(dim, bool):
-            raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(dim).__name__}), but expected one of:\n"
-                            f" * (Tensor input, *, Tensor out = None)\n * (Tensor input, int dim, bool keepdim = False, *, tuple of Tensors out)\n")
+            raise TypeError(
+                f"{name}() received an invalid combination of arguments - got (Tensor, {type(dim).__name__}), but expected one of:\n"
+                f" * (Tensor input, *, Tensor out = None)\n * (Tensor input, int dim, bool keepdim = False, *, tuple of Tensors out)\n"
+            )
         check_flag(keepdim, name)
         dim = normalize_dim(dim, input._a.ndim)
         _empty_reduction(name, input, dim)
         return kind(of_each(input, dim, bool(keepdim)))
+
     pick.__name__ = pick.__qualname__ = name
     return pick
 
@@ -239,7 +268,9 @@ max.__doc__ = """The largest element; or, along a dimension, the largest and whe
 tensor([1, 0])
 """
 min = _picker("min", ops.min_at, ops.min_all, "minimum")
-min.__doc__ = "The smallest element; or, along a dimension, the smallest and where it stands; or `torch.minimum` of two tensors."
+min.__doc__ = (
+    "The smallest element; or, along a dimension, the smallest and where it stands; or `torch.minimum` of two tensors."
+)
 median = _picker("median", ops.median_at, ops.median_all, None, complain=False)
 median.__doc__ = """The lower median; NaN where there is one. Along a dimension, with its position.
 
@@ -266,6 +297,7 @@ def _several_extremes(name: str, prim: Any) -> Any:
             for a in axes:
                 _empty_reduction(name, input, a)
         return call(input, axes, bool(keepdim if keepdims is None else keepdims))
+
     extreme.__name__ = extreme.__qualname__ = name
     return extreme
 
@@ -290,17 +322,23 @@ def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
     _refuse_complex(input, "aminmax")
     axis = None if dim is None else normalize_dim(dim, input._a.ndim)
     if axis is None and not input._a.size:
-        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
     if axis is not None:
         _empty_reduction("aminmax", input, axis)
-    return return_types.aminmax(apply(ops.aminmax, (input,), (axis if axis is None or input._a.ndim else None, bool(keepdim))))
+    return return_types.aminmax(
+        apply(ops.aminmax, (input,), (axis if axis is None or input._a.ndim else None, bool(keepdim)))
+    )
 
 
 def _position(name: str, prim: Any) -> Any:
     def place(input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
         only_tensor(input, name)
         if input._a.dtype.kind in "bc":
-            raise RuntimeError(f"{name}(): does not support {'bool' if input._a.dtype.kind == 'b' else 'complex'} input")
+            raise RuntimeError(
+                f"{name}(): does not support {'bool' if input._a.dtype.kind == 'b' else 'complex'} input"
+            )
         dim = axis if dim is None else dim
         keep = bool(keepdim if keepdims is None else keepdims)
         if dim is None:
@@ -309,6 +347,7 @@ def _position(name: str, prim: Any) -> Any:
         dim = normalize_dim(dim, input._a.ndim)
         _empty_reduction(name, input, dim)
         return apply(prim, (input,), (dim if input._a.ndim else None, keep))
+
     place.__name__ = place.__qualname__ = name
     return place
 
@@ -333,10 +372,11 @@ def _truth(name: str, prim: Any) -> Any:
     def truth(input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
         a = only_tensor(input, name)._a
         axes = axes_of(axis if dim is None else dim, a.ndim, name)
-        if dim is not None and axes is None:            # an empty list of dims: none is reduced
+        if dim is not None and axes is None:  # an empty list of dims: none is reduced
             axes = () if isinstance(dim, (tuple, list)) else None
         made = apply(prim, (input,), (axes, bool(keepdim if keepdims is None else keepdims)))
         return made.to(dtypes.uint8) if a.dtype == np.uint8 else made
+
     truth.__name__ = truth.__qualname__ = name
     return truth
 
@@ -357,7 +397,9 @@ function(any)
 @function(out=False)
 def count_nonzero(input: Any, dim: Any = None) -> Any:
     """How many elements are not zero."""
-    return apply(ops.count_nonzero, (only_tensor(input, "count_nonzero"),), (axes_of(dim, input._a.ndim, "count_nonzero"),))
+    return apply(
+        ops.count_nonzero, (only_tensor(input, "count_nonzero"),), (axes_of(dim, input._a.ndim, "count_nonzero"),)
+    )
 
 
 # Moments
@@ -371,9 +413,11 @@ def _freedom(name: str, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, 
         dim, unbiased = None, dim
     if unbiased is not None:
         if not isinstance(unbiased, bool):
-            raise TypeError(f"{name}() received an invalid combination of arguments - got (int, {type(unbiased).__name__}), but expected one "
-                            "of:\n * (tuple of ints dim, bool unbiased = True, bool keepdim = False)\n * (tuple of ints dim = None, *, Number "
-                            "correction = None, bool keepdim = False)\n * (bool unbiased = True)\n")
+            raise TypeError(
+                f"{name}() received an invalid combination of arguments - got (int, {type(unbiased).__name__}), but expected one "
+                "of:\n * (tuple of ints dim, bool unbiased = True, bool keepdim = False)\n * (tuple of ints dim = None, *, Number "
+                "correction = None, bool keepdim = False)\n * (bool unbiased = True)\n"
+            )
         return dim, 1 if unbiased else 0
     return dim, 1 if correction is None else correction
 
@@ -381,8 +425,16 @@ def _freedom(name: str, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, 
 def _moment(name: str, prim: Any, pair: bool) -> Any:
     call = direct(prim)
 
-    def moment(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, axis: Any = None,
-               keepdims: Any = None) -> Any:
+    def moment(
+        input: Any,
+        dim: Any = None,
+        unbiased: Any = None,
+        keepdim: bool = False,
+        *,
+        correction: Any = None,
+        axis: Any = None,
+        keepdims: Any = None,
+    ) -> Any:
         dim, free = _freedom(name, axis if dim is None else dim, unbiased, correction)
         a = only_tensor(input, name)._a
         if a.dtype.kind in "biu":
@@ -392,9 +444,15 @@ def _moment(name: str, prim: Any, pair: bool) -> Any:
         n = ops.taken_together(a.shape, axes)
         if n - free <= 0 and a.size:
             import warnings
-            warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel "
-                          "divided by output numel).", UserWarning, stacklevel=3)
+
+            warnings.warn(
+                f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel "
+                "divided by output numel).",
+                UserWarning,
+                stacklevel=3,
+            )
         return call(input, axes, free, bool(keepdim if keepdims is None else keepdims))
+
     moment.__name__ = moment.__qualname__ = name
     return moment
 
@@ -479,8 +537,11 @@ def _running_extreme(name: str, prim: Any) -> None:
     def running(input: Any, dim: int) -> Any:
         _refuse_complex(only_tensor(input, name), name)
         return kind(apply(prim, (input,), (normalize_dim(dim, input._a.ndim),)))
+
     running.__name__ = running.__qualname__ = name
-    running.__doc__ = f"The running {'maximum' if name == 'cummax' else 'minimum'} along a dimension, and the last place of each."
+    running.__doc__ = (
+        f"The running {'maximum' if name == 'cummax' else 'minimum'} along a dimension, and the last place of each."
+    )
     function(running)
 
 
@@ -505,11 +566,15 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
     if isinstance(ord, str):
         raise TypeError(f"linalg_vector_norm(): argument 'ord' must be Number, not {type(ord).__name__}")
     if x._a.dtype.kind in "biu":
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype.scalar_name}")
+        raise RuntimeError(
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype.scalar_name}"
+        )
     if dtype is not None:
         if x._a.dtype.kind == "c" and not dtype.is_complex or x._a.dtype.kind != "c" and dtype.is_complex:
-            raise RuntimeError(f"linalg.vector_norm: dtype should be {'complex' if x._a.dtype.kind == 'c' else 'floating point'} for "
-                               f"{'complex' if x._a.dtype.kind == 'c' else 'floating point'} inputs, but got {dtype}")
+            raise RuntimeError(
+                f"linalg.vector_norm: dtype should be {'complex' if x._a.dtype.kind == 'c' else 'floating point'} for "
+                f"{'complex' if x._a.dtype.kind == 'c' else 'floating point'} inputs, but got {dtype}"
+            )
         x = as_dtype(x, dtype)
     axes = axes_of(dim, x._a.ndim, "linalg_vector_norm")
     if isinstance(dim, (tuple, list)) and not dim and x._a.ndim:
@@ -519,11 +584,15 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
         shape = x._a.shape
         name = "inf" if ord == math.inf else "-inf" if ord == -math.inf else f"{ord:g}"
         if axes is None and not x._a.size:
-            raise RuntimeError(f"linalg.vector_norm cannot compute the {name} norm on an empty tensor because the operation does not have an identity")
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {name} norm on an empty tensor because the operation does not have an identity"
+            )
         for a in axes or ():
             if not shape[a]:
-                raise RuntimeError(f"linalg.vector_norm cannot compute the {name} norm on the dimension {a}because this dimension is empty and the "
-                                   "operation does not have an identity")
+                raise RuntimeError(
+                    f"linalg.vector_norm cannot compute the {name} norm on the dimension {a}because this dimension is empty and the "
+                    "operation does not have an identity"
+                )
     return _vector_norm(x, ord, axes, bool(keepdim))
 
 
@@ -545,6 +614,7 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dty
         if p != "nuc":
             raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
         from .linalg import matrix_norm
+
         return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
     return vector_norm(input, p, dim, keepdim, dtype=dtype)
 
@@ -608,7 +678,9 @@ def _quantiles(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpola
     if a.dtype.kind != "f" or a.dtype.itemsize < 4:
         raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
     if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
-        raise RuntimeError(f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}")
+        raise RuntimeError(
+            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}"
+        )
     single = not isinstance(q, dispatch.Tensor)
     if single:
         if not 0 <= q <= 1:
@@ -631,7 +703,9 @@ def _quantiles(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpola
     if ignore_nan:
         ranks = at * (n - 1 - bad.sum(-1, keepdim=True)).clamp(min=0)
     else:
-        ranks = dispatch_where(bad.any(-1, keepdim=True), q.new_full((), n - 1), (at * (n - 1)).expand((*ordered._a.shape[:-1], q._a.size)))
+        ranks = dispatch_where(
+            bad.any(-1, keepdim=True), q.new_full((), n - 1), (at * (n - 1)).expand((*ordered._a.shape[:-1], q._a.size))
+        )
     if interpolation == "lower":
         ranks = ranks.floor()
     elif interpolation == "higher":
@@ -644,7 +718,7 @@ def _quantiles(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpola
         weight = ranks - below if interpolation == "linear" else (ranks != below) * 0.5
         above = METHODS["gather"](ordered, -1, ranks.ceil().long())
         out = METHODS["lerp"](out, above, weight.to(ordered.dtype))
-    if axis is None:                                    # one value for each q
+    if axis is None:  # one value for each q
         out = out.reshape((q._a.size,) + ((1,) * ndim if keepdim else ()))
     elif ndim:
         out = out.movedim(-1, 0)

@@ -56,7 +56,9 @@ def sizes_of(given: tuple[Any, ...], name: str, argument: str = "size") -> tuple
         elif isinstance(first, dispatch.Tensor) and first._a.ndim:
             given = tuple(first.tolist())
         elif isinstance(first, (float, str, bool)) or first is None:
-            raise TypeError(f"{name}(): argument '{argument}' (position 1) must be tuple of ints, not {type(first).__name__}")
+            raise TypeError(
+                f"{name}(): argument '{argument}' (position 1) must be tuple of ints, not {type(first).__name__}"
+            )
     for n in given:
         if n.__class__ is not int:
             break
@@ -65,8 +67,10 @@ def sizes_of(given: tuple[Any, ...], name: str, argument: str = "size") -> tuple
     out = []
     for i, n in enumerate(given):
         if isinstance(n, (bool, float)) or not hasattr(n, "__index__"):
-            raise TypeError(f"{name}(): argument '{argument}' must be tuple of ints, but found element of type "
-                            f"{type(n).__name__} at pos {i}")
+            raise TypeError(
+                f"{name}(): argument '{argument}' must be tuple of ints, but found element of type "
+                f"{type(n).__name__} at pos {i}"
+            )
         out.append(index(n))
     return tuple(out)
 
@@ -81,7 +85,9 @@ def only_tensor(x: Any, name: str, argument: str = "input", position: int = 1) -
 def tensors_of(tensors: Any, name: str) -> Any:
     """A sequence of tensors, checked."""
     if isinstance(tensors, dispatch.Tensor) or not isinstance(tensors, (tuple, list)):
-        raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}"
+        )
     for i, t in enumerate(tensors):
         if not isinstance(t, dispatch.Tensor):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
@@ -105,11 +111,13 @@ def inferred(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
             raise reshape_error(shape, numel)
         return shape
     if not rest and not numel:
-        raise RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 "
-                           "can be any value and is ambiguous")
+        raise RuntimeError(
+            f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 "
+            "can be any value and is ambiguous"
+        )
     if not rest or numel % rest:
         raise reshape_error(shape, numel)
-    return (*shape[:at], numel // rest, *shape[at + 1:])
+    return (*shape[:at], numel // rest, *shape[at + 1 :])
 
 
 def values_of(x: Any) -> Any:
@@ -126,9 +134,11 @@ def _viewed(x: Any, shape: tuple[int, ...]) -> Any:
     try:
         return _view(x, shape)
     except NotAView:
-        raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
-                           f"contiguous subspaces). Use .reshape(...) instead. (The tensor has shape {list(x._a.shape)} and strides "
-                           f"{list(x.stride())}; asked for was {list(shape)}.)") from None
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+            f"contiguous subspaces). Use .reshape(...) instead. (The tensor has shape {list(x._a.shape)} and strides "
+            f"{list(x.stride())}; asked for was {list(shape)}.)"
+        ) from None
 
 
 @method(name="view")
@@ -238,7 +248,7 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     if first == last:
         return input
     shape = a.shape
-    return _reshaped(input, (*shape[:first], prod(shape[first:last + 1]), *shape[last + 1:]))
+    return _reshaped(input, (*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
 @function(out=False)
@@ -269,9 +279,11 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Any:
     except RuntimeError as error:
         if "is invalid" not in str(error):
             raise
-        raise RuntimeError(f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({shape[dim]}) "
-                           "in the input tensor") from None
-    return _viewed(input, (*shape[:dim], *sizes, *shape[dim + 1:]))
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({shape[dim]}) "
+            "in the input tensor"
+        ) from None
+    return _viewed(input, (*shape[:dim], *sizes, *shape[dim + 1 :]))
 
 
 # Order of dimensions
@@ -347,8 +359,10 @@ def mT(self: Any) -> Any:
 def H(self: Any) -> Any:
     """The conjugate transpose of a matrix."""
     if self._a.ndim not in (0, 2):
-        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self._a.ndim}-D tensor."
-                           + (" For batches of matrices, consider using tensor.mH" if self._a.ndim > 2 else ""))
+        raise RuntimeError(
+            f"tensor.H is only supported on matrices (2-D tensors). Got {self._a.ndim}-D tensor."
+            + (" For batches of matrices, consider using tensor.mH" if self._a.ndim > 2 else "")
+        )
     return _conjugated(_last_two(self, "tensor.H"))
 
 
@@ -371,8 +385,10 @@ def adjoint(input: Any) -> Any:
 def _permuted(x: Any, dims: tuple[int, ...]) -> Any:
     n = x._a.ndim
     if len(dims) != n:
-        raise RuntimeError("permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering "
-                           f"of dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(dims)}")
+        raise RuntimeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering "
+            f"of dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(dims)}"
+        )
     axes = tuple([normalize_dim(d, n) for d in dims])
     if len(set(axes)) != n:
         raise RuntimeError("permute(): duplicate dims are not allowed.")
@@ -407,10 +423,15 @@ def movedim(input: Any, source: Any, destination: Any) -> Any:
     torch.Size([2, 3, 1])
     """
     n = only_tensor(input, "movedim")._a.ndim
-    given = [(source,) if isinstance(source, int) else tuple(source), (destination,) if isinstance(destination, int) else tuple(destination)]
+    given = [
+        (source,) if isinstance(source, int) else tuple(source),
+        (destination,) if isinstance(destination, int) else tuple(destination),
+    ]
     if len(given[0]) != len(given[1]):
-        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(given[0])} dims) should contain the same number of "
-                           f"dims as destination ({list(given[1])} dims)")
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(given[0])} dims) should contain the same number of "
+            f"dims as destination ({list(given[1])} dims)"
+        )
     placed = []
     for dims, word in zip(given, ("source", "destination")):
         normal = [normalize_dim(d, n) for d in dims]
@@ -489,8 +510,10 @@ def _expanded(x: Any, sizes: tuple[int, ...]) -> Any:
     shape = x._a.shape
     extra = len(sizes) - len(shape)
     if extra < 0:
-        raise RuntimeError(f"expand({x.type()}{{{list(shape)}}}, size={list(sizes)}): the number of sizes provided ({len(sizes)}) must be "
-                           f"greater or equal to the number of dimensions in the tensor ({len(shape)})")
+        raise RuntimeError(
+            f"expand({x.type()}{{{list(shape)}}}, size={list(sizes)}): the number of sizes provided ({len(sizes)}) must be "
+            f"greater or equal to the number of dimensions in the tensor ({len(shape)})"
+        )
     wanted = list(sizes)
     for i, n in enumerate(shape):
         m = sizes[extra + i]
@@ -545,8 +568,10 @@ def broadcast_shape(*shapes: Any) -> tuple[int, ...]:
             if m == 1 or m == out[i]:
                 continue
             if out[i] != 1:
-                raise RuntimeError(f"Attempting to broadcast a dimension of length {m} at {i - n}! Mismatching argument at index {position} "
-                                   f"had {tuple(s)}; but expected shape should be broadcastable to {out}")
+                raise RuntimeError(
+                    f"Attempting to broadcast a dimension of length {m} at {i - n}! Mismatching argument at index {position} "
+                    f"had {tuple(s)}; but expected shape should be broadcastable to {out}"
+                )
             out[i] = m
     return tuple(out)
 
@@ -582,5 +607,6 @@ def broadcast_tensors(*tensors: Any) -> Any:
                 shape = np.broadcast_shapes(shape, own)
             except ValueError:
                 from ..errors import broadcast_error
+
                 raise broadcast_error(shape, own) from None
     return tuple([_expanded(x, shape) for x in tensors])

@@ -19,13 +19,16 @@ from .reduction import as_dtype
 from .register import METHODS, function
 from .shape import only_tensor
 
-
 _sort, _topk = direct(ops.sort), direct(ops.topk)
 
 
 def _real_only(x: Any, name: str) -> Any:
     if only_tensor(x, name)._a.dtype.kind == "c":
-        raise unsupported_dtype(f"{name}", x.dtype) if name != "sort" else RuntimeError("Sort does not support complex dtypes on CPU")
+        raise (
+            unsupported_dtype(f"{name}", x.dtype)
+            if name != "sort"
+            else RuntimeError("Sort does not support complex dtypes on CPU")
+        )
     return x
 
 
@@ -76,12 +79,22 @@ def _bounds(name: str, right: bool, side: Any) -> bool:
     if side not in ("left", "right"):
         raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
     if side == "left" and right:
-        raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+        raise RuntimeError(
+            "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
+        )
     return side == "right"
 
 
 @function(method=False)
-def searchsorted(sorted_sequence: Any, input: Any, *, out_int32: bool = False, right: bool = False, side: Any = None, sorter: Any = None) -> Any:
+def searchsorted(
+    sorted_sequence: Any,
+    input: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: Any = None,
+    sorter: Any = None,
+) -> Any:
     """Where the values of ``input`` would be inserted into sorted sequences (one, or one for each row) to keep them sorted.
 
     >>> import bibun as torch
@@ -93,25 +106,41 @@ def searchsorted(sorted_sequence: Any, input: Any, *, out_int32: bool = False, r
     scalar = not isinstance(input, dispatch.Tensor)
     if scalar:
         if ordered._a.ndim != 1:
-            raise RuntimeError("torch.searchsorted(): input value can be a scalar only when boundaries tensor dimension is 1, but we got boundaries "
-                               f"tensor dim({ordered._a.ndim})")
-        input = ordered.new_tensor(input) if not isinstance(input, float) or ordered._a.dtype.kind == "f" else wrap(np.asarray(input))
+            raise RuntimeError(
+                "torch.searchsorted(): input value can be a scalar only when boundaries tensor dimension is 1, but we got boundaries "
+                f"tensor dim({ordered._a.ndim})"
+            )
+        input = (
+            ordered.new_tensor(input)
+            if not isinstance(input, float) or ordered._a.dtype.kind == "f"
+            else wrap(np.asarray(input))
+        )
     a, v = ordered._a, input._a
     if a.ndim == 0:
-        raise RuntimeError("torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension")
+        raise RuntimeError(
+            "torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension"
+        )
     if a.ndim > 1 and (a.ndim != v.ndim or a.shape[:-1] != v.shape[:-1]):
-        raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and "
-                           f"input value tensor must match, but we got boundaries tensor {list(a.shape)} and input value tensor {list(v.shape)}")
+        raise RuntimeError(
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and "
+            f"input value tensor must match, but we got boundaries tensor {list(a.shape)} and input value tensor {list(v.shape)}"
+        )
     if sorter is not None:
         if sorter._a.shape != a.shape:
-            raise RuntimeError("torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor "
-                               f"{list(a.shape)}and got sorter tensor {list(sorter._a.shape)}")
+            raise RuntimeError(
+                "torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor "
+                f"{list(a.shape)}and got sorter tensor {list(sorter._a.shape)}"
+            )
         if sorter._a.dtype != np.int64:
-            raise RuntimeError(f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {sorter.dtype.scalar_name}")
+            raise RuntimeError(
+                f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {sorter.dtype.scalar_name}"
+            )
         ordered = METHODS["gather"](ordered, -1, sorter)
     elif v.dtype != a.dtype and v.ndim:
-        raise RuntimeError("torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor dtype "
-                           f"{ordered.dtype.scalar_name} and input value tensor dtype {input.dtype.scalar_name}")
+        raise RuntimeError(
+            "torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor dtype "
+            f"{ordered.dtype.scalar_name} and input value tensor dtype {input.dtype.scalar_name}"
+        )
     if a.dtype.kind == "V":
         ordered, input = ordered.float(), input.float()
     made = apply(ops.searchsorted, (ordered, input), (right,))
@@ -140,7 +169,9 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     tensor([ True, False,  True])
     """
     if not isinstance(elements, dispatch.Tensor) and not isinstance(test_elements, dispatch.Tensor):
-        raise TypeError("isin() received an invalid combination of arguments - at least one of elements and test_elements must be a Tensor")
+        raise TypeError(
+            "isin() received an invalid combination of arguments - at least one of elements and test_elements must be a Tensor"
+        )
     if not isinstance(elements, dispatch.Tensor):
         elements = wrap(np.asarray(elements))
     if not isinstance(test_elements, dispatch.Tensor):

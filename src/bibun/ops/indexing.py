@@ -18,7 +18,7 @@ from .shape import array_dtype, sum_to
 
 def _written(parameters: str, body: str, **names: Any) -> Callable[..., Any]:
     """A function of so many index arrays as ``parameters`` spells out: a primitive knows its inputs by their names."""
-    return eval(f"lambda {parameters}: {body}", names)          # (two strings of this file's own)
+    return eval(f"lambda {parameters}: {body}", names)  # (two strings of this file's own)
 
 
 _made: dict[tuple[str, int], Primitive] = {}
@@ -29,8 +29,12 @@ def index_get(n: int) -> Primitive:
     made = _made.get(("get", n))
     if made is None:
         i = ", ".join([f"i{k}" for k in range(n)])
-        made = Primitive(_written(f"xp, x, {i}, /, places", f"xp.index_get(x, ({i},), places)"), name=f"index_get_{n}", grad="Index")
-        made.derivative(x=_written(f"xp, g, x_shape, {i}, places", f"add({n}, xp, g, ({i},), x_shape, places)", add=xp_index_add))
+        made = Primitive(
+            _written(f"xp, x, {i}, /, places", f"xp.index_get(x, ({i},), places)"), name=f"index_get_{n}", grad="Index"
+        )
+        made.derivative(
+            x=_written(f"xp, g, x_shape, {i}, places", f"add({n}, xp, g, ({i},), x_shape, places)", add=xp_index_add)
+        )
         made.tangent(_written(f"xp, t_x, {i}, places", f"get({n}, xp, t_x, ({i},), places)", get=xp_index_get))
         made.batching(lambda apply, size, arrays, dims, places: _get_batched(size, arrays, dims, places))
         REGISTRY[made.name] = _made["get", n] = made
@@ -42,11 +46,18 @@ def index_add_n(n: int) -> Primitive:
     made = _made.get(("add", n))
     if made is None:
         i = ", ".join([f"i{k}" for k in range(n)])
-        made = Primitive(_written(f"xp, g, {i}, /, shape, places", f"xp.index_added(shape, g, ({i},), places)"),
-                         name=f"index_added_{n}", grad="IndexPut")
+        made = Primitive(
+            _written(f"xp, g, {i}, /, shape, places", f"xp.index_added(shape, g, ({i},), places)"),
+            name=f"index_added_{n}",
+            grad="IndexPut",
+        )
         made.derivative(g=_written(f"xp, g, {i}, places", f"get({n}, xp, g, ({i},), places)", get=xp_index_get))
-        made.tangent(_written(f"xp, t_g, {i}, shape, places", f"add({n}, xp, t_g, ({i},), shape, places)", add=xp_index_add))
-        made.batching(lambda apply, size, arrays, dims, shape, places: _add_n_batched(size, arrays, dims, shape, places))
+        made.tangent(
+            _written(f"xp, t_g, {i}, shape, places", f"add({n}, xp, t_g, ({i},), shape, places)", add=xp_index_add)
+        )
+        made.batching(
+            lambda apply, size, arrays, dims, shape, places: _add_n_batched(size, arrays, dims, shape, places)
+        )
         REGISTRY[made.name] = _made["add", n] = made
     return made
 
@@ -56,26 +67,58 @@ def index_put(n: int) -> Primitive:
     made = _made.get(("put", n))
     if made is None:
         i = ", ".join([f"i{k}" for k in range(n)])
-        made = Primitive(_written(f"xp, x, values, {i}, /, places, accumulate=False", f"xp.index_put(x, values, ({i},), places, accumulate)"),
-                         name=f"index_put_{n}", grad="IndexPut")
+        made = Primitive(
+            _written(
+                f"xp, x, values, {i}, /, places, accumulate=False",
+                f"xp.index_put(x, values, ({i},), places, accumulate)",
+            ),
+            name=f"index_put_{n}",
+            grad="IndexPut",
+        )
 
         def back(xp: Any, g: Any, indices: Any, places: Any, accumulate: bool) -> Any:
-            return g if accumulate else getattr(xp, f"index_put_{n}")(g, xp.zeros((), dtype=g.dtype), *indices, places, False)
+            return (
+                g
+                if accumulate
+                else getattr(xp, f"index_put_{n}")(g, xp.zeros((), dtype=g.dtype), *indices, places, False)
+            )
 
         def values_back(xp: Any, g: Any, shape: Any, indices: Any, places: Any) -> Any:
             return sum_to(xp, xp_index_get(n, xp, g, indices, places), shape)
 
-        def tangent(xp: Any, t_x: Any, t_values: Any, x_shape: Any, values_shape: Any, indices: Any, places: Any, accumulate: bool) -> Any:
+        def tangent(
+            xp: Any,
+            t_x: Any,
+            t_values: Any,
+            x_shape: Any,
+            values_shape: Any,
+            indices: Any,
+            places: Any,
+            accumulate: bool,
+        ) -> Any:
             some = t_x if t_x is not None else t_values
             t_x = xp.zeros(x_shape, dtype=some.dtype) if t_x is None else t_x
             t_values = xp.zeros(values_shape, dtype=some.dtype) if t_values is None else t_values
             return getattr(xp, f"index_put_{n}")(t_x, t_values, *indices, places, accumulate)
 
-        made.derivative(x=_written(f"xp, g, {i}, places, accumulate", f"back(xp, g, ({i},), places, accumulate)", back=back),
-                        values=_written(f"xp, g, values_shape, {i}, places", f"back(xp, g, values_shape, ({i},), places)", back=values_back))
-        made.tangent(_written(f"xp, t_x, t_values, x_shape, values_shape, {i}, places, accumulate",
-                              f"f(xp, t_x, t_values, x_shape, values_shape, ({i},), places, accumulate)", f=tangent))
-        made.batching(lambda apply, size, arrays, dims, places, accumulate: _put_n_batched(apply, size, arrays, dims, places, accumulate))
+        made.derivative(
+            x=_written(f"xp, g, {i}, places, accumulate", f"back(xp, g, ({i},), places, accumulate)", back=back),
+            values=_written(
+                f"xp, g, values_shape, {i}, places", f"back(xp, g, values_shape, ({i},), places)", back=values_back
+            ),
+        )
+        made.tangent(
+            _written(
+                f"xp, t_x, t_values, x_shape, values_shape, {i}, places, accumulate",
+                f"f(xp, t_x, t_values, x_shape, values_shape, ({i},), places, accumulate)",
+                f=tangent,
+            )
+        )
+        made.batching(
+            lambda apply, size, arrays, dims, places, accumulate: _put_n_batched(
+                apply, size, arrays, dims, places, accumulate
+            )
+        )
         REGISTRY[made.name] = _made["put", n] = made
     return made
 
@@ -121,11 +164,13 @@ def _put_n_batched(apply: Any, size: int, arrays: Any, dims: Any, places: tuple[
     lined = [i if k is None else _aligned(i.movedim(k, 0), ndim) for i, k in zip(indices, dims[2:])]
     x = _moved(x, dims[0], size)
     rows = indices[0].new_tensor(range(size)).reshape((size,) + (1,) * ndim)
-    if dims[1] is not None:                 # the result of the indexing, of which values has its place: where is the batch?
+    if dims[1] is not None:  # the result of the indexing, of which values has its place: where is the batch?
         rank = ndim + x.ndim - 1 - len(places)
         values = _aligned(values.movedim(dims[1], 0), rank)
         together = places[-1] - places[0] == len(places) - 1
-        if together and places[0] > 0:      # here the index dimensions stood after others; with the batch's they stand first
+        if (
+            together and places[0] > 0
+        ):  # here the index dimensions stood after others; with the batch's they stand first
             before = places[0]
             values = values.movedim(tuple(range(1 + before, 1 + before + ndim)), tuple(range(1, 1 + ndim)))
     elif places[0] > 0 and places[-1] - places[0] == len(places) - 1 and values.ndim:
@@ -178,7 +223,7 @@ def _moved(a: Any, d: Any, size: int) -> Any:
 def _rowwise(apply: Any, size: int, arrays: Any, dims: Any, axis: int, *rest: Any) -> Any:
     """The batching rule of gathers and scatters: everything batched, the axis one further."""
     arrays = [_moved(a, d, size) for a, d in zip(arrays, dims)]
-    if arrays[0].ndim == 1:                 # 0-d examples
+    if arrays[0].ndim == 1:  # 0-d examples
         return apply(*[a.reshape((size, 1)) for a in arrays], 1, *rest).reshape((size,)), 0
     return apply(*arrays, axis + 1, *rest), 0
 
@@ -189,7 +234,9 @@ def take_along_axis(xp, x, indices, /, axis):
     return xp.take_along_axis(x, indices, axis)
 
 
-take_along_axis.derivative(x=lambda xp, g, x_shape, indices, axis: xp.scatter_add(xp.zeros(x_shape, dtype=g.dtype), indices, g, axis))
+take_along_axis.derivative(
+    x=lambda xp, g, x_shape, indices, axis: xp.scatter_add(xp.zeros(x_shape, dtype=g.dtype), indices, g, axis)
+)
 take_along_axis.tangent(lambda xp, t_x, indices, axis: xp.take_along_axis(t_x, indices, axis))
 
 
@@ -206,8 +253,10 @@ def scatter(xp, x, indices, values, /, axis):
     return xp.scatter(x, indices, values, axis)
 
 
-scatter.derivative(x=lambda xp, g, indices, axis: xp.scatter_fill(g, indices, axis, 0),
-                   values=lambda xp, g, values_shape, indices, axis: _source_back(xp, g, values_shape, indices, axis))
+scatter.derivative(
+    x=lambda xp, g, indices, axis: xp.scatter_fill(g, indices, axis, 0),
+    values=lambda xp, g, values_shape, indices, axis: _source_back(xp, g, values_shape, indices, axis),
+)
 
 
 @primitive(grad="ScatterBackward1")
@@ -226,11 +275,15 @@ def scatter_add(xp, x, indices, values, /, axis):
     return xp.scatter_add(x, indices, values, axis)
 
 
-scatter_add.derivative(x=lambda g, axis: g,
-                       values=lambda xp, g, values_shape, indices, axis: _source_back(xp, g, values_shape, indices, axis))
+scatter_add.derivative(
+    x=lambda g, axis: g,
+    values=lambda xp, g, values_shape, indices, axis: _source_back(xp, g, values_shape, indices, axis),
+)
 
 
-def _reduce_back(xp: Any, g: Any, x: Any, values: Any, out: Any, put: Any, take: Any, reduce: str, include_self: bool) -> Any:
+def _reduce_back(
+    xp: Any, g: Any, x: Any, values: Any, out: Any, put: Any, take: Any, reduce: str, include_self: bool
+) -> Any:
     """(gradient of x, gradient of values) of values reduced into x.
 
     ``put(base, v)`` adds v where values went, ``take(y)`` reads y there; a place that got nothing keeps its own gradient.
@@ -332,10 +385,13 @@ def _padded_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
 
 
 scatter_reduce.derivative(
-    x=lambda xp, g, x, indices, values, out, axis, reduce, include_self:
-    _scatter_reduce_back(xp, g, x, indices, values, out, axis, reduce, include_self)[0],
+    x=lambda xp, g, x, indices, values, out, axis, reduce, include_self: _scatter_reduce_back(
+        xp, g, x, indices, values, out, axis, reduce, include_self
+    )[0],
     values=lambda xp, g, x, indices, values, out, axis, reduce, include_self: _padded_to(
-        xp, _scatter_reduce_back(xp, g, x, indices, values, out, axis, reduce, include_self)[1], tuple(values.shape)))
+        xp, _scatter_reduce_back(xp, g, x, indices, values, out, axis, reduce, include_self)[1], tuple(values.shape)
+    ),
+)
 
 for _along in (take_along_axis, scatter, scatter_fill, scatter_add, scatter_reduce):
     _along.batching(_rowwise)
@@ -350,7 +406,9 @@ def index_select(xp, x, index, /, axis):
     return xp.index_get(x, (index,), (axis,)) if x.ndim else xp.broadcast_to(x, ()).copy()
 
 
-index_select.derivative(x=lambda xp, g, x_shape, index, axis: xp.index_add(xp.zeros(x_shape, dtype=g.dtype), index, g, axis))
+index_select.derivative(
+    x=lambda xp, g, x_shape, index, axis: xp.index_add(xp.zeros(x_shape, dtype=g.dtype), index, g, axis)
+)
 index_select.tangent(lambda xp, t_x, index, axis: xp.index_select(t_x, index, axis))
 
 
@@ -371,8 +429,10 @@ def index_add(xp, x, index, values, /, axis):
     return xp.index_add(x, index, values, axis)
 
 
-index_add.derivative(x=lambda g, axis: g, values=lambda xp, g, values_shape, index, axis:
-                     xp.reshape(_slices(xp, g, index, axis), values_shape))
+index_add.derivative(
+    x=lambda g, axis: g,
+    values=lambda xp, g, values_shape, index, axis: xp.reshape(_slices(xp, g, index, axis), values_shape),
+)
 
 
 def _slices(xp: Any, g: Any, index: Any, axis: int) -> Any:
@@ -388,8 +448,10 @@ def index_copy(xp, x, index, values, /, axis):
     return xp.index_copy(x, index, values, axis)
 
 
-index_copy.derivative(x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0),
-                      values=lambda xp, g, values_shape, index, axis: xp.reshape(_slices(xp, g, index, axis), values_shape))
+index_copy.derivative(
+    x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0),
+    values=lambda xp, g, values_shape, index, axis: xp.reshape(_slices(xp, g, index, axis), values_shape),
+)
 
 
 @primitive(grad="IndexFillBackward0")
@@ -408,8 +470,10 @@ def index_fill_with(xp, x, index, value, /, axis):
     return xp.index_fill(x, index, axis, value)
 
 
-index_fill_with.derivative(x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0),
-                           value=lambda xp, g, index, axis: xp.sum(g - xp.index_fill(g, index, axis, 0)))
+index_fill_with.derivative(
+    x=lambda xp, g, index, axis: xp.index_fill(g, index, axis, 0),
+    value=lambda xp, g, index, axis: xp.sum(g - xp.index_fill(g, index, axis, 0)),
+)
 
 
 @primitive
@@ -424,15 +488,20 @@ def _index_reduce_back(xp, g, x, index, values, out, axis, reduce, include_self)
 
 
 index_reduce.derivative(
-    x=lambda xp, g, x, index, values, out, axis, reduce, include_self:
-    _index_reduce_back(xp, g, x, index, values, out, axis, reduce, include_self)[0],
-    values=lambda xp, g, x, index, values, out, axis, reduce, include_self:
-    _index_reduce_back(xp, g, x, index, values, out, axis, reduce, include_self)[1])
+    x=lambda xp, g, x, index, values, out, axis, reduce, include_self: _index_reduce_back(
+        xp, g, x, index, values, out, axis, reduce, include_self
+    )[0],
+    values=lambda xp, g, x, index, values, out, axis, reduce, include_self: _index_reduce_back(
+        xp, g, x, index, values, out, axis, reduce, include_self
+    )[1],
+)
 
 
 def _slicewise(apply: Any, size: int, arrays: Any, dims: Any, axis: int, *rest: Any) -> Any:
     """The batching rule of what works slice by slice: with an index for each example, the batch joins the axis."""
-    x, index, *values = [_moved(a, d, size) if k != 1 or d is not None else a for k, (a, d) in enumerate(zip(arrays, dims))]
+    x, index, *values = [
+        _moved(a, d, size) if k != 1 or d is not None else a for k, (a, d) in enumerate(zip(arrays, dims))
+    ]
     scalar = x.ndim == 1
     if scalar:
         x = x.unsqueeze(1)
@@ -473,8 +542,12 @@ def put(xp, x, index, values, /, accumulate=False):
     return xp.put(x, index, values, accumulate)
 
 
-put.derivative(x=lambda xp, g, index, accumulate: g if accumulate else xp.put(g, index, xp.zeros(tuple(index.shape), dtype=g.dtype), False),
-               values=lambda xp, g, values_shape, index: xp.reshape(xp.take_flat(g, index), values_shape))
+put.derivative(
+    x=lambda xp, g, index, accumulate: (
+        g if accumulate else xp.put(g, index, xp.zeros(tuple(index.shape), dtype=g.dtype), False)
+    ),
+    values=lambda xp, g, values_shape, index: xp.reshape(xp.take_flat(g, index), values_shape),
+)
 
 
 @take_flat.batching
@@ -518,8 +591,10 @@ def masked_fill_with(xp, x, mask, value, /):
     return xp.where(mask, xp.astype(value, x.dtype), x)
 
 
-masked_fill_with.derivative(x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_fill(g, mask, 0), x_shape),
-                            value=lambda xp, g, mask: xp.sum(xp.where(mask, g, xp.zeros_like(g))))
+masked_fill_with.derivative(
+    x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_fill(g, mask, 0), x_shape),
+    value=lambda xp, g, mask: xp.sum(xp.where(mask, g, xp.zeros_like(g))),
+)
 
 
 def _aligned_pair(size: int, arrays: Any, dims: Any) -> Any:
@@ -553,7 +628,9 @@ def masked_select(xp, x, mask, /):
     return x[mask]
 
 
-masked_select.derivative(x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_put(g, _mask_over(xp, mask, x_shape)), x_shape))
+masked_select.derivative(
+    x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_put(g, _mask_over(xp, mask, x_shape)), x_shape)
+)
 masked_select.tangent(lambda xp, t_x, mask: xp.masked_select(t_x, mask))
 
 
@@ -589,13 +666,15 @@ def _masked_source_back(xp, g, mask, source_shape):
     return xp.reshape(got, source_shape)
 
 
-masked_scatter.derivative(x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_fill(g, mask, 0), x_shape), source=_masked_source_back)
+masked_scatter.derivative(
+    x=lambda xp, g, x_shape, mask: sum_to(xp, xp.masked_fill(g, mask, 0), x_shape), source=_masked_source_back
+)
 
 
 @masked_scatter.batching
 def _masked_scatter_batched(apply, size, arrays, dims):
     x, mask = _aligned_pair(size, arrays[:2], dims[:2])
-    x, mask = x + x.new_zeros(mask.shape), mask | mask.new_zeros(x.shape)           # both in full shape
+    x, mask = x + x.new_zeros(mask.shape), mask | mask.new_zeros(x.shape)  # both in full shape
     if dims[0] is None and dims[1] is None:
         x, mask = (a.expand((size, *a.shape)) for a in (x, mask))
     source = _moved(arrays[2], dims[2], size).reshape((size, -1))
@@ -645,14 +724,27 @@ def _zeros_in(g: Any, xp: Any, shape: Any) -> Any:
 
 
 select_scatter = _scatter_into(
-    "select_scatter", _select_scatter, "SelectScatter",
+    "select_scatter",
+    _select_scatter,
+    "SelectScatter",
     lambda xp, g, source_shape, axis, index: xp.select_scatter(g, _zeros_in(g, xp, source_shape), axis, index),
-    lambda xp, g, axis, index: xp.select(g, axis, index))
+    lambda xp, g, axis, index: xp.select(g, axis, index),
+)
 slice_scatter = _scatter_into(
-    "slice_scatter", _slice_scatter, "SliceScatter",
-    lambda xp, g, source_shape, axis, start, stop, step: xp.slice_scatter(g, _zeros_in(g, xp, source_shape), axis, start, stop, step),
-    lambda xp, g, axis, start, stop, step: xp.slice_axis(g, axis, start, stop, step))
+    "slice_scatter",
+    _slice_scatter,
+    "SliceScatter",
+    lambda xp, g, source_shape, axis, start, stop, step: xp.slice_scatter(
+        g, _zeros_in(g, xp, source_shape), axis, start, stop, step
+    ),
+    lambda xp, g, axis, start, stop, step: xp.slice_axis(g, axis, start, stop, step),
+)
 diagonal_scatter = _scatter_into(
-    "diagonal_scatter", _diagonal_scatter, "DiagonalScatter",
-    lambda xp, g, source_shape, offset, axis1, axis2: xp.diagonal_scatter(g, _zeros_in(g, xp, source_shape), offset, axis1, axis2),
-    lambda xp, g, offset, axis1, axis2: xp.diagonal(g, offset, axis1, axis2))
+    "diagonal_scatter",
+    _diagonal_scatter,
+    "DiagonalScatter",
+    lambda xp, g, source_shape, offset, axis1, axis2: xp.diagonal_scatter(
+        g, _zeros_in(g, xp, source_shape), offset, axis1, axis2
+    ),
+    lambda xp, g, offset, axis1, axis2: xp.diagonal(g, offset, axis1, axis2),
+)

@@ -124,8 +124,12 @@ def _untile(xp: Any, g: Any, shape: tuple[int, ...], repetitions: tuple[int, ...
 
 
 tile.derivative(x=lambda xp, g, x_shape, repetitions: _untile(xp, g, x_shape, repetitions))
-tile.batching(lambda apply, size, arrays, dims, repetitions: (
-    apply(_padded(arrays[0].movedim(dims[0], 0), len(repetitions) + 1), repetitions=(1, *repetitions)), 0))
+tile.batching(
+    lambda apply, size, arrays, dims, repetitions: (
+        apply(_padded(arrays[0].movedim(dims[0], 0), len(repetitions) + 1), repetitions=(1, *repetitions)),
+        0,
+    )
+)
 
 
 def _padded(x: Any, ndim: int) -> Any:
@@ -157,8 +161,15 @@ def trace(xp, x, /):
     return xp.trace(x)
 
 
-trace.derivative(x=lambda xp, g, x_shape: xp.diagonal_backward(
-    xp.broadcast_to(xp.expand_dims(g, g.ndim), (*x_shape[:-2], min(x_shape[-2:]))), x_shape, 0, len(x_shape) - 2, len(x_shape) - 1))
+trace.derivative(
+    x=lambda xp, g, x_shape: xp.diagonal_backward(
+        xp.broadcast_to(xp.expand_dims(g, g.ndim), (*x_shape[:-2], min(x_shape[-2:]))),
+        x_shape,
+        0,
+        len(x_shape) - 2,
+        len(x_shape) - 1,
+    )
+)
 trace.batching(lambda apply, size, arrays, dims: (apply(arrays[0].movedim(dims[0], 0)), 0))
 
 
@@ -172,6 +183,7 @@ diag_embed.derivative(x=lambda xp, g, offset, axis1, axis2: xp.diagonal(g, offse
 
 
 # Padding
+
 
 def _negative(pad: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
     return tuple((-a, -b) for a, b in pad)
@@ -210,8 +222,12 @@ def pad_back(xp, g, /, shape, pad, mode):
 
 
 pad_back.derivative(g=lambda xp, g, pad, mode: xp.pad_from_inside(g, pad, mode))
-pad_back.batching(lambda apply, size, arrays, dims, shape, pad, mode: (
-    apply(arrays[0].movedim(dims[0], 0), (size, *shape), ((0, 0), *pad), mode), 0))
+pad_back.batching(
+    lambda apply, size, arrays, dims, shape, pad, mode: (
+        apply(arrays[0].movedim(dims[0], 0), (size, *shape), ((0, 0), *pad), mode),
+        0,
+    )
+)
 
 #: (mode, number of padded dimensions) -> the primitive under the name of PyTorch's node.
 PADDING = {("reflect", n): pad_from_inside.named(f"ReflectionPad{n}DBackward0") for n in (1, 2, 3)}
@@ -250,7 +266,7 @@ def channel_shuffle(xp, x, /, groups, axis=1):
     """Channels, which stand at ``axis``, dealt out in turn to the groups."""
     shape = x.shape
     c = shape[axis]
-    x = xp.reshape(x, (*shape[:axis], groups, c // groups, *shape[axis + 1:]))
+    x = xp.reshape(x, (*shape[:axis], groups, c // groups, *shape[axis + 1 :]))
     return xp.reshape(xp.swapaxes(x, axis, axis + 1), shape)
 
 
@@ -260,6 +276,23 @@ for _shuffle in (pixel_shuffle, pixel_unshuffle):
     _shuffle.batching(lambda apply, size, arrays, dims, factor: (apply(arrays[0].movedim(dims[0], 0), factor), 0))
 
 __all__ = [
-    "PADDING", "block_diag", "channel_shuffle", "concat", "constant_pad", "diag_embed", "flip", "pad_back", "pad_from_inside", "pixel_shuffle",
-    "pixel_unshuffle", "roll", "rot90", "stack", "sum_to", "tile", "trace", "tril", "triu",
+    "PADDING",
+    "block_diag",
+    "channel_shuffle",
+    "concat",
+    "constant_pad",
+    "diag_embed",
+    "flip",
+    "pad_back",
+    "pad_from_inside",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "roll",
+    "rot90",
+    "stack",
+    "sum_to",
+    "tile",
+    "trace",
+    "tril",
+    "triu",
 ]

@@ -47,7 +47,10 @@ def fronted(apply: Any, size: int, arrays: Any, dims: Any, *static: Any) -> Any:
     """The batching rule: a batch of matrices is a batch more; what is not batched broadcasts."""
     moved = [a if d is None else a.movedim(d, 0) for a, d in zip(arrays, dims)]
     n = max(a.ndim - (d is not None) for a, d in zip(moved, dims))
-    lined = [a if d is None or a.ndim == n + 1 else a.reshape((size,) + (1,) * (n + 1 - a.ndim) + tuple(a.shape[1:])) for a, d in zip(moved, dims)]
+    lined = [
+        a if d is None or a.ndim == n + 1 else a.reshape((size,) + (1,) * (n + 1 - a.ndim) + tuple(a.shape[1:]))
+        for a, d in zip(moved, dims)
+    ]
     out = apply(*lined, *static)
     return (out, (0,) * len(out)) if isinstance(out, tuple) else (out, 0)
 
@@ -76,7 +79,11 @@ def det(xp, x, /):
     return xp.det(x)
 
 
-det.derivative(x=lambda xp, g, x, x_shape: _column(xp, _column(xp, g)) if x_shape[-1] == 1 else _column(xp, _column(xp, g)) * xp.cofactor(x))
+det.derivative(
+    x=lambda xp, g, x, x_shape: (
+        _column(xp, _column(xp, g)) if x_shape[-1] == 1 else _column(xp, _column(xp, g)) * xp.cofactor(x)
+    )
+)
 
 
 @primitive
@@ -152,9 +159,20 @@ def _triangle(xp: Any, x: Any, upper: bool, unit: bool) -> Any:
 
 
 solve_triangular.derivative(
-    a=lambda xp, g, a, out, a_shape, upper, unitriangular: sum_to(xp, _triangle(xp, -xp.matmul(
-        xp.solve_triangular(_h(xp, a), g, not upper, unitriangular), _h(xp, out)), upper, unitriangular), a_shape),
-    b=lambda xp, g, a, b_shape, upper, unitriangular: sum_to(xp, xp.solve_triangular(_h(xp, a), g, not upper, unitriangular), b_shape))
+    a=lambda xp, g, a, out, a_shape, upper, unitriangular: sum_to(
+        xp,
+        _triangle(
+            xp,
+            -xp.matmul(xp.solve_triangular(_h(xp, a), g, not upper, unitriangular), _h(xp, out)),
+            upper,
+            unitriangular,
+        ),
+        a_shape,
+    ),
+    b=lambda xp, g, a, b_shape, upper, unitriangular: sum_to(
+        xp, xp.solve_triangular(_h(xp, a), g, not upper, unitriangular), b_shape
+    ),
+)
 
 
 @primitive(grad="LinalgPinv")
@@ -203,8 +221,8 @@ def _cholesky_back(xp, g_factor, factor, upper):
     if upper:
         g_factor, factor = _h(xp, g_factor), _h(xp, factor)
     back = _h(xp, factor)
-    s = xp.solve_triangular(back, _halved(xp, xp.matmul(back, g_factor)), True, False)          # L⁻ᴴ Φ
-    s = _h(xp, xp.solve_triangular(back, _h(xp, s), True, False))                               # … L⁻¹
+    s = xp.solve_triangular(back, _halved(xp, xp.matmul(back, g_factor)), True, False)  # L⁻ᴴ Φ
+    s = _h(xp, xp.solve_triangular(back, _h(xp, s), True, False))  # … L⁻¹
     return (s + _h(xp, s)) * 0.5
 
 
@@ -238,8 +256,10 @@ def _qr_square(xp: Any, gq: Any, gr: Any, q: Any, r: Any) -> Any:
 def _qr_back(xp, g_Q, g_R, Q, R, x_shape, mode):
     m, n = x_shape[-2:]
     if mode == "r":
-        raise RuntimeError("The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please use linalg.qr(A, "
-                           "mode='reduced') if you are going to require gradients.")
+        raise RuntimeError(
+            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please use linalg.qr(A, "
+            "mode='reduced') if you are going to require gradients."
+        )
     if mode == "complete" and m > n:
         raise RuntimeError("The QR decomposition is not differentiable when mode='complete' and nrows > ncols")
     if m >= n:
@@ -269,7 +289,7 @@ def _gaps(xp: Any, w: Any, fill: float) -> Any:
 def _eigh_back(xp, g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors):
     v, vh = eigenvectors, _h(xp, eigenvectors)
     inner = xp.matmul(vh, g_eigenvectors)
-    inner = (inner - _h(xp, inner)) * 0.5 / _gaps(xp, eigenvalues, 1)           # what moves the vectors is skew
+    inner = (inner - _h(xp, inner)) * 0.5 / _gaps(xp, eigenvalues, 1)  # what moves the vectors is skew
     inner = inner - _as_diagonal(xp, _diagonal(xp, inner)) + _as_diagonal(xp, g_eigenvalues)
     return xp.matmul(v, xp.matmul(inner, vh))
 
@@ -308,7 +328,7 @@ def eig(xp, x, /):
 def _eig_back(xp, g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors, x_dtype):
     v, vh = eigenvectors, _h(xp, eigenvectors)
     inner = xp.matmul(vh, g_eigenvectors)
-    free = xp.matmul(vh, v) * _row(xp, xp.as_complex(xp.real(_diagonal(xp, inner))))         # eigenvectors are normed
+    free = xp.matmul(vh, v) * _row(xp, xp.as_complex(xp.real(_diagonal(xp, inner))))  # eigenvectors are normed
     inner = (inner - free) / _gaps(xp, eigenvalues, 1).conj()
     inner = inner - _as_diagonal(xp, _diagonal(xp, inner)) + _as_diagonal(xp, g_eigenvalues)
     out = xp.solve(vh, xp.matmul(inner, vh))[0]
@@ -328,11 +348,11 @@ def _svd_back(xp, g_U, g_S, g_Vh, U, S, Vh, x_shape, x_dtype):
     m, n = x_shape[-2:]
     k = min(m, n)
     axis = len(x_shape) - 1
-    if U.shape[-1] > k:                     # full_matrices: what is beyond k is not unique, and has no gradient
+    if U.shape[-1] > k:  # full_matrices: what is beyond k is not unique, and has no gradient
         U, g_U = xp.slice_axis(U, axis, 0, k, 1), xp.slice_axis(g_U, axis, 0, k, 1)
     if Vh.shape[-2] > k:
         Vh, g_Vh = xp.slice_axis(Vh, axis - 1, 0, k, 1), xp.slice_axis(g_Vh, axis - 1, 0, k, 1)
-    uh, v, gv = _h(xp, U), _h(xp, Vh), _h(xp, g_Vh)
+    uh, gv = _h(xp, U), _h(xp, g_Vh)
     square = S * S
     gaps = _gaps(xp, square, 1)
     u_part = xp.matmul(uh, g_U)
@@ -403,11 +423,11 @@ def _lu_back(xp: Any, p: Any, lower: Any, upper: Any, gl: Any, gu: Any, shape: t
     gl1, gu1 = xp.slice_axis(gl, rows, 0, k, 1), xp.slice_axis(gu, columns, 0, k, 1)
     lh, uh = _h(xp, l1), _h(xp, u1)
     further = None
-    if n > k:                               # U₂ = L⁻¹ A₂
+    if n > k:  # U₂ = L⁻¹ A₂
         u2, gu2 = xp.slice_axis(upper, columns, k, n, 1), xp.slice_axis(gu, columns, k, n, 1)
         further = xp.solve_triangular(lh, gu2, True, True)
         gl1 = gl1 - xp.matmul(further, _h(xp, u2))
-    elif m > k:                             # L₂ = A₂ U⁻¹
+    elif m > k:  # L₂ = A₂ U⁻¹
         l2, gl2 = xp.slice_axis(lower, rows, k, m, 1), xp.slice_axis(gl, rows, k, m, 1)
         further = _h(xp, xp.solve_triangular(u1, _h(xp, gl2), True, False))
         gu1 = gu1 - xp.matmul(_h(xp, l2), further)
@@ -475,8 +495,27 @@ def geqrf(xp, x, /):
     return xp.qr_raw(x)
 
 
-for _each in (inv, det, cofactor, slogdet, solve, solve_triangular, pinv, cholesky, qr, eigh, eigvalsh, eig, svd, svdvals, lu_factor, permutation, lu,
-              matrix_exp, geqrf):
+for _each in (
+    inv,
+    det,
+    cofactor,
+    slogdet,
+    solve,
+    solve_triangular,
+    pinv,
+    cholesky,
+    qr,
+    eigh,
+    eigvalsh,
+    eig,
+    svd,
+    svdvals,
+    lu_factor,
+    permutation,
+    lu,
+    matrix_exp,
+    geqrf,
+):
     _each.batching(fronted)
 
 __all__ = ["lower_of", "transposed", "upper_of"]

@@ -46,8 +46,12 @@ def _cdist_back(xp: Any, g: Any, x: Any, y: Any, out: Any, p: float) -> Any:
     return xp.sum(each, each.ndim - 2)
 
 
-cdist.derivative(x=lambda xp, g, x, y, out, x_shape, p: sum_to(xp, _cdist_back(xp, g, x, y, out, p), x_shape),
-                 y=lambda xp, g, x, y, out, y_shape, p: sum_to(xp, _cdist_back(xp, transposed(xp, g), y, x, transposed(xp, out), p), y_shape))
+cdist.derivative(
+    x=lambda xp, g, x, y, out, x_shape, p: sum_to(xp, _cdist_back(xp, g, x, y, out, p), x_shape),
+    y=lambda xp, g, x, y, out, y_shape, p: sum_to(
+        xp, _cdist_back(xp, transposed(xp, g), y, x, transposed(xp, out), p), y_shape
+    ),
+)
 
 
 @cdist.batching

@@ -32,8 +32,10 @@ def mm(xp, x, y, /):
     return xp.mm(x, y)
 
 
-mm.derivative(x=lambda xp, g, y: xp.mm(g, xp.permute_dims(y, (1, 0)).conj()),
-              y=lambda xp, g, x: xp.mm(xp.permute_dims(x, (1, 0)).conj(), g))
+mm.derivative(
+    x=lambda xp, g, y: xp.mm(g, xp.permute_dims(y, (1, 0)).conj()),
+    y=lambda xp, g, x: xp.mm(xp.permute_dims(x, (1, 0)).conj(), g),
+)
 
 
 @primitive(tangent="multilinear")
@@ -42,8 +44,10 @@ def bmm(xp, x, y, /):
     return xp.matmul(x, y)
 
 
-bmm.derivative(x=lambda xp, g, y: xp.bmm(g, xp.permute_dims(y, (0, 2, 1)).conj()),
-               y=lambda xp, g, x: xp.bmm(xp.permute_dims(x, (0, 2, 1)).conj(), g))
+bmm.derivative(
+    x=lambda xp, g, y: xp.bmm(g, xp.permute_dims(y, (0, 2, 1)).conj()),
+    y=lambda xp, g, x: xp.bmm(xp.permute_dims(x, (0, 2, 1)).conj(), g),
+)
 
 
 @primitive(tangent="multilinear")
@@ -71,7 +75,11 @@ def vdot(xp, x, y, /):
 
 
 vdot.derivative(x=lambda g, y: g.conj() * y, y=lambda g, x: g * x)
-vdot.tangent(lambda xp, t_x, t_y, x, y: xp.vdot(t_x, y) if t_y is None else xp.vdot(x, t_y) if t_x is None else xp.vdot(t_x, y) + xp.vdot(x, t_y))
+vdot.tangent(
+    lambda xp, t_x, t_y, x, y: (
+        xp.vdot(t_x, y) if t_y is None else xp.vdot(x, t_y) if t_x is None else xp.vdot(t_x, y) + xp.vdot(x, t_y)
+    )
+)
 
 
 @primitive(tangent="multilinear", grad="Mul")
@@ -140,13 +148,16 @@ def _added_rules(prim: Any) -> None:
     prim.derivative(
         x=lambda xp, g, x_shape, beta: sum_to(xp, _scaled(g, _conjugate(beta)), x_shape),
         a=lambda xp, g, b, alpha: _scaled(xp.matmul(g, adjoint(xp, b)), _conjugate(alpha)),
-        b=lambda xp, g, a, alpha: _scaled(xp.matmul(adjoint(xp, a), g), _conjugate(alpha)))
+        b=lambda xp, g, a, alpha: _scaled(xp.matmul(adjoint(xp, a), g), _conjugate(alpha)),
+    )
 
     def tangent(xp, t_x, t_a, t_b, a, b, out, beta, alpha):
         total = None
-        for part in ((_scaled(t_x, beta) if t_x is not None else None),
-                     (_scaled(xp.matmul(t_a, b), alpha) if t_a is not None else None),
-                     (_scaled(xp.matmul(a, t_b), alpha) if t_b is not None else None)):
+        for part in (
+            (_scaled(t_x, beta) if t_x is not None else None),
+            (_scaled(xp.matmul(t_a, b), alpha) if t_a is not None else None),
+            (_scaled(xp.matmul(a, t_b), alpha) if t_b is not None else None),
+        ):
             if part is not None:
                 total = part if total is None else total + part
         return total
@@ -169,7 +180,8 @@ def addbmm(xp, x, a, b, /, beta=1, alpha=1):
 addbmm.derivative(
     x=lambda xp, g, x_shape, beta: sum_to(xp, _scaled(g, _conjugate(beta)), x_shape),
     a=lambda xp, g, b, alpha: _scaled(xp.matmul(g, adjoint(xp, b)), _conjugate(alpha)),
-    b=lambda xp, g, a, alpha: _scaled(xp.matmul(adjoint(xp, a), g), _conjugate(alpha)))
+    b=lambda xp, g, a, alpha: _scaled(xp.matmul(adjoint(xp, a), g), _conjugate(alpha)),
+)
 
 
 @primitive
@@ -181,7 +193,8 @@ def addmv(xp, x, a, b, /, beta=1, alpha=1):
 addmv.derivative(
     x=lambda xp, g, x_shape, beta: sum_to(xp, _scaled(g, _conjugate(beta)), x_shape),
     a=lambda xp, g, b, alpha: _scaled(xp.outer(g, b.conj()), _conjugate(alpha)),
-    b=lambda xp, g, a, alpha: _scaled(xp.mv(adjoint(xp, a), g), _conjugate(alpha)))
+    b=lambda xp, g, a, alpha: _scaled(xp.mv(adjoint(xp, a), g), _conjugate(alpha)),
+)
 
 
 @primitive
@@ -198,7 +211,8 @@ def addr(xp, x, a, b, /, beta=1, alpha=1):
 addr.derivative(
     x=lambda xp, g, x_shape, beta: sum_to(xp, _scaled(g, _conjugate(beta)), x_shape),
     a=lambda xp, g, b, alpha: _scaled(xp.mv(g, b.conj()), _conjugate(alpha)),
-    b=lambda xp, g, a, alpha: _scaled(xp.mv(xp.permute_dims(g, (1, 0)), a.conj()), _conjugate(alpha)))
+    b=lambda xp, g, a, alpha: _scaled(xp.mv(xp.permute_dims(g, (1, 0)), a.conj()), _conjugate(alpha)),
+)
 
 
 # Batching: every product of batches is a product of arrays of more dimensions
@@ -251,6 +265,7 @@ def _added_batched(product: Any) -> Any:
         if dims[0] is not None and x.ndim < made.ndim:
             x = x.reshape((size,) + (1,) * (made.ndim - x.ndim) + tuple(x.shape[1:]))
         return x * beta + made, 0
+
     return rule
 
 
@@ -270,5 +285,7 @@ def cross(xp, x, y, /, axis):
     return xp.cross(x, y, axis)
 
 
-cross.derivative(x=lambda xp, g, y, x_shape, axis: sum_to(xp, xp.cross(y.conj(), g, axis), x_shape),
-                 y=lambda xp, g, x, y_shape, axis: sum_to(xp, xp.cross(g, x.conj(), axis), y_shape))
+cross.derivative(
+    x=lambda xp, g, y, x_shape, axis: sum_to(xp, xp.cross(y.conj(), g, axis), x_shape),
+    y=lambda xp, g, x, y_shape, axis: sum_to(xp, xp.cross(g, x.conj(), axis), y_shape),
+)

@@ -43,7 +43,11 @@ def taken_together(shape: tuple[int, ...], axis: Any) -> int:
     """How many elements a reduction takes together."""
     if axis is None:
         return product(shape)
-    return shape[axis] if axis.__class__ is int and shape else product([shape[a] for a in axis] if shape and axis.__class__ is not int else ())
+    return (
+        shape[axis]
+        if axis.__class__ is int and shape
+        else product([shape[a] for a in axis] if shape and axis.__class__ is not int else ())
+    )
 
 
 def batched(apply: Any, size: int, arrays: Any, dims: Any, axis: Any, *rest: Any) -> Any:
@@ -51,7 +55,7 @@ def batched(apply: Any, size: int, arrays: Any, dims: Any, axis: Any, *rest: Any
     x = arrays[0].movedim(dims[0], 0)
     if axis is None:
         axis = tuple(range(1, x.ndim))
-    elif x.ndim == 1:                       # 0-d examples, of which axis 0 may be named
+    elif x.ndim == 1:  # 0-d examples, of which axis 0 may be named
         axis = () if axis.__class__ is not int else axis
         if axis == 0:
             return _batched_scalars(apply, x, rest)
@@ -108,8 +112,11 @@ def nansum(xp, x, /, axis=None, keepdims=False, dtype=None):
     return xp.sum(xp.where(xp.isnan(x), xp.zeros_like(x), x), axis, keepdims, dtype)
 
 
-nansum.derivative(x=lambda xp, g, x, axis, keepdims: xp.where(
-    xp.isnan(x), xp.zeros_like(x), spread(xp, g, tuple(x.shape), axis, keepdims)))
+nansum.derivative(
+    x=lambda xp, g, x, axis, keepdims: xp.where(
+        xp.isnan(x), xp.zeros_like(x), spread(xp, g, tuple(x.shape), axis, keepdims)
+    )
+)
 nansum.batching(batched)
 
 
@@ -204,8 +211,10 @@ def _scan_back(xp: Any, g: Any, a: Any, axis: int) -> Any:
     return _flipped(xp, xp.scan(_flipped(xp, g, axis), _shifted(xp, _flipped(xp, a.conj(), axis), axis, 0), axis), axis)
 
 
-scan.derivative(x=lambda xp, g, a, axis: _scan_back(xp, g, a, axis),
-                a=lambda xp, g, a, out, axis: _scan_back(xp, g, a, axis) * _shifted(xp, out, axis, 0).conj())
+scan.derivative(
+    x=lambda xp, g, a, axis: _scan_back(xp, g, a, axis),
+    a=lambda xp, g, a, out, axis: _scan_back(xp, g, a, axis) * _shifted(xp, out, axis, 0).conj(),
+)
 
 
 @linear(grad="Cumsum", axes="axis")
@@ -284,8 +293,12 @@ def _batched_whole(reduce_rows: Any) -> Any:
     return lambda apply, size, arrays, dims: (reduce_rows(arrays[0].movedim(dims[0], 0).reshape((size, -1))), 0)
 
 
-for _whole, _rows in ((max_all, lambda x: x.amax(1)), (min_all, lambda x: x.amin(1)), (median_all, lambda x: x.median(1)[0]),
-                      (nanmedian_all, lambda x: x.nanmedian(1)[0])):
+for _whole, _rows in (
+    (max_all, lambda x: x.amax(1)),
+    (min_all, lambda x: x.amin(1)),
+    (median_all, lambda x: x.median(1)[0]),
+    (nanmedian_all, lambda x: x.nanmedian(1)[0]),
+):
     _whole.derivative(x=lambda xp, g, x, out: _share_all(xp, g, x, out))
     _whole.batching(_batched_whole(_rows))
 
@@ -317,7 +330,11 @@ def _put_selected(xp, g_values, indices, x_shape, axis, keepdims):
 def _selection(name: str, run: Any, grad: str | None = None) -> Any:
     """A primitive that gives values picked along an axis, and their positions."""
     made = primitive(run, name=name, grad=grad, outputs="values indices", nondiff="indices")
-    made.derivative(x=lambda xp, g_values, indices, x_shape, axis, keepdims: _put_selected(xp, g_values, indices, x_shape, axis, keepdims))
+    made.derivative(
+        x=lambda xp, g_values, indices, x_shape, axis, keepdims: _put_selected(
+            xp, g_values, indices, x_shape, axis, keepdims
+        )
+    )
     made.tangent(lambda xp, t_x, indices, axis, keepdims: (_selected(xp, t_x, indices, axis, keepdims), None))
     return made
 
@@ -333,8 +350,12 @@ def _selected(xp: Any, x: Any, indices: Any, axis: int, keepdims: bool) -> Any:
 
 max_at = _selection("max_at", lambda xp, x, /, axis, keepdims=False: xp.max_at(x, axis, keepdims), "MaxBackward0")
 min_at = _selection("min_at", lambda xp, x, /, axis, keepdims=False: xp.min_at(x, axis, keepdims), "MinBackward0")
-median_at = _selection("median_at", lambda xp, x, /, axis, keepdims=False: xp.median_at(x, axis, keepdims), "MedianBackward1")
-nanmedian_at = _selection("nanmedian_at", lambda xp, x, /, axis, keepdims=False: xp.median_at(x, axis, keepdims, True), "NanmedianBackward1")
+median_at = _selection(
+    "median_at", lambda xp, x, /, axis, keepdims=False: xp.median_at(x, axis, keepdims), "MedianBackward1"
+)
+nanmedian_at = _selection(
+    "nanmedian_at", lambda xp, x, /, axis, keepdims=False: xp.median_at(x, axis, keepdims, True), "NanmedianBackward1"
+)
 mode = _selection("mode", lambda xp, x, /, axis, keepdims=False: xp.mode(x, axis, keepdims))
 for _pick in (max_at, min_at, median_at, nanmedian_at, mode):
     _pick.batching(batched)
@@ -346,10 +367,17 @@ def kthvalue(xp, x, /, k, axis, keepdims=False):
     return xp.kthvalue(x, k, axis, keepdims)
 
 
-kthvalue.derivative(x=lambda xp, g_values, indices, x_shape, axis, keepdims: _put_selected(xp, g_values, indices, x_shape, axis, keepdims))
+kthvalue.derivative(
+    x=lambda xp, g_values, indices, x_shape, axis, keepdims: _put_selected(
+        xp, g_values, indices, x_shape, axis, keepdims
+    )
+)
 kthvalue.tangent(lambda xp, t_x, indices, axis, keepdims: (_selected(xp, t_x, indices, axis, keepdims), None))
-kthvalue.batching(lambda apply, size, arrays, dims, k, axis, keepdims: batched(
-    lambda x, a, kd: apply(x, k, a, kd), size, arrays, dims, axis, keepdims))
+kthvalue.batching(
+    lambda apply, size, arrays, dims, k, axis, keepdims: batched(
+        lambda x, a, kd: apply(x, k, a, kd), size, arrays, dims, axis, keepdims
+    )
+)
 
 
 @primitive(outputs="min max")
@@ -358,15 +386,23 @@ def aminmax(xp, x, /, axis=None, keepdims=False):
     return xp.min(x, axis=axis, keepdims=keepdims), xp.max(x, axis=axis, keepdims=keepdims)
 
 
-aminmax.derivative(x=lambda xp, g_min, g_max, x, min, max, axis, keepdims:
-                   _share(xp, g_min, x, min, axis, keepdims) + _share(xp, g_max, x, max, axis, keepdims))
+aminmax.derivative(
+    x=lambda xp, g_min, g_max, x, min, max, axis, keepdims: (
+        _share(xp, g_min, x, min, axis, keepdims) + _share(xp, g_max, x, max, axis, keepdims)
+    )
+)
 aminmax.batching(batched)
 
 
 def _running_extreme(name: str, run: Any, grad: str) -> Any:
     made = primitive(run, name=name, grad=grad, outputs="values indices", nondiff="indices", axes="axis")
-    made.derivative(x=lambda xp, g_values, indices, x_shape, axis: g_values if not x_shape else xp.scatter_add(
-        xp.zeros(x_shape, dtype=g_values.dtype), indices, g_values, axis))
+    made.derivative(
+        x=lambda xp, g_values, indices, x_shape, axis: (
+            g_values
+            if not x_shape
+            else xp.scatter_add(xp.zeros(x_shape, dtype=g_values.dtype), indices, g_values, axis)
+        )
+    )
     made.tangent(lambda xp, t_x, indices, axis: (t_x if not t_x.ndim else xp.take_along_axis(t_x, indices, axis), None))
     return made
 
@@ -409,8 +445,13 @@ def count_nonzero(xp, x, /, axis=None):
 
 
 for _question in (argmax, argmin):
-    _question.batching(lambda apply, size, arrays, dims, axis, keepdims: batched(apply, size, arrays, dims, axis, keepdims) if axis is not None
-                       else _batched_position(apply, size, arrays, dims, keepdims))
+    _question.batching(
+        lambda apply, size, arrays, dims, axis, keepdims: (
+            batched(apply, size, arrays, dims, axis, keepdims)
+            if axis is not None
+            else _batched_position(apply, size, arrays, dims, keepdims)
+        )
+    )
 for _question in (all, any, count_nonzero):
     _question.batching(batched)
 
@@ -429,7 +470,7 @@ def _var_back(xp: Any, g: Any, x: Any, axis: Any, correction: float, keepdims: b
     freedom = taken_together(shape, axis) - correction
     away = x - xp.mean(x, axis, True)
     g = unreduced(xp, g, shape, axis, keepdims)
-    if freedom <= 0:                        # the variance is not defined: nor is its slope
+    if freedom <= 0:  # the variance is not defined: nor is its slope
         return g * xp.where(away == 0, xp.full(shape, float("nan"), dtype=x.dtype), xp.full(shape, inf, dtype=x.dtype))
     return (g * (2 / freedom)) * away
 
@@ -466,10 +507,17 @@ def std_mean(xp, x, /, axis=None, correction=1, keepdims=False):
 
 var.derivative(x=lambda xp, g, x, axis, correction, keepdims: _var_back(xp, g, x, axis, correction, keepdims))
 std.derivative(x=lambda xp, g, x, out, axis, correction, keepdims: _std_back(xp, g, x, out, axis, correction, keepdims))
-var_mean.derivative(x=lambda xp, g_var, g_mean, x, axis, correction, keepdims:
-                    _var_back(xp, g_var, x, axis, correction, keepdims) + _spread_mean(xp, g_mean, tuple(x.shape), axis, keepdims))
-std_mean.derivative(x=lambda xp, g_std, g_mean, x, std, axis, correction, keepdims:
-                    _std_back(xp, g_std, x, std, axis, correction, keepdims) + _spread_mean(xp, g_mean, tuple(x.shape), axis, keepdims))
+var_mean.derivative(
+    x=lambda xp, g_var, g_mean, x, axis, correction, keepdims: (
+        _var_back(xp, g_var, x, axis, correction, keepdims) + _spread_mean(xp, g_mean, tuple(x.shape), axis, keepdims)
+    )
+)
+std_mean.derivative(
+    x=lambda xp, g_std, g_mean, x, std, axis, correction, keepdims: (
+        _std_back(xp, g_std, x, std, axis, correction, keepdims)
+        + _spread_mean(xp, g_mean, tuple(x.shape), axis, keepdims)
+    )
+)
 
 
 def _spread_mean(xp: Any, g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
@@ -514,7 +562,7 @@ def _cumulative_logsumexp_back(xp, g, x, out, axis):
     turned = _flipped(xp, out, axis)
     n = turned.shape[axis]
     before = xp.concat((xp.slice_axis(turned, axis, 0, 1, 1), xp.slice_axis(turned, axis, 0, n - 1, 1)), axis)
-    nothing = xp.real(turned) == -inf                       # sums of nothing yet: exp(-inf - -inf) is to be 0
+    nothing = xp.real(turned) == -inf  # sums of nothing yet: exp(-inf - -inf) is to be 0
     slope = xp.exp(xp.where(nothing, xp.zeros_like(turned), turned - before))
     back = xp.scan(_flipped(xp, g, axis), xp.where(nothing, xp.zeros_like(slope), slope).conj(), axis)
     empty = xp.real(out) == -inf
@@ -563,5 +611,8 @@ def norm_back(xp: Any, g: Any, x: Any, out: Any, ord: float, axis: Any, keepdims
 
 
 vector_norm.derivative(x=lambda xp, g, x, out, ord, axis, keepdims: norm_back(xp, g, x, out, ord, axis, keepdims))
-vector_norm.batching(lambda apply, size, arrays, dims, ord, axis, keepdims: batched(
-    lambda x, a, kd: apply(x, ord, a, kd), size, arrays, dims, axis, keepdims))
+vector_norm.batching(
+    lambda apply, size, arrays, dims, ord, axis, keepdims: batched(
+        lambda x, a, kd: apply(x, ord, a, kd), size, arrays, dims, axis, keepdims
+    )
+)

@@ -149,7 +149,9 @@ def slice_axis(xp, x, /, axis, start, stop, step=1):
     return xp.slice_axis(x, axis, start, stop, step)
 
 
-slice_axis.derivative(x=lambda xp, g, x_shape, axis, start, stop, step: xp.slice_backward(g, x_shape, axis, start, stop, step))
+slice_axis.derivative(
+    x=lambda xp, g, x_shape, axis, start, stop, step: xp.slice_backward(g, x_shape, axis, start, stop, step)
+)
 
 
 @linear(shapes="shape", axes="axis")
@@ -167,7 +169,9 @@ def diagonal(xp, x, /, offset=0, axis1=0, axis2=1):
     return xp.diagonal(x, offset, axis1, axis2)
 
 
-diagonal.derivative(x=lambda xp, g, x_shape, offset, axis1, axis2: xp.diagonal_backward(g, x_shape, offset, axis1, axis2))
+diagonal.derivative(
+    x=lambda xp, g, x_shape, offset, axis1, axis2: xp.diagonal_backward(g, x_shape, offset, axis1, axis2)
+)
 
 
 @linear(grad="DiagonalBackward0_copy0", axes="axis1 axis2")
@@ -177,7 +181,9 @@ def diagonal_copy(xp, x, /, offset=0, axis1=0, axis2=1):
 
 
 diagonal_copy.grad_name = "DiagonalBackward0_copy"
-diagonal_copy.derivative(x=lambda xp, g, x_shape, offset, axis1, axis2: xp.diagonal_backward(g, x_shape, offset, axis1, axis2))
+diagonal_copy.derivative(
+    x=lambda xp, g, x_shape, offset, axis1, axis2: xp.diagonal_backward(g, x_shape, offset, axis1, axis2)
+)
 
 
 @linear(shapes="shape", axes="axis1 axis2")
@@ -214,8 +220,11 @@ def as_strided(xp, x, /, shape, strides, offset, own_strides):
     return xp.as_strided(x, shape, strides, offset)
 
 
-as_strided.derivative(x=lambda xp, g, x_shape, shape, strides, offset, own_strides:
-                      xp.restride(g, x_shape, shape, strides, offset, own_strides))
+as_strided.derivative(
+    x=lambda xp, g, x_shape, shape, strides, offset, own_strides: xp.restride(
+        g, x_shape, shape, strides, offset, own_strides
+    )
+)
 
 
 @linear
@@ -225,8 +234,11 @@ def restride(xp, g, /, to_shape, shape, strides, offset, to_strides):
     return xp.restride(g, to_shape, shape, strides, offset, to_strides)
 
 
-restride.derivative(g=lambda xp, g, to_shape, shape, strides, offset, to_strides:
-                    xp.restride_backward(g, to_shape, shape, strides, offset, to_strides))
+restride.derivative(
+    g=lambda xp, g, to_shape, shape, strides, offset, to_strides: xp.restride_backward(
+        g, to_shape, shape, strides, offset, to_strides
+    )
+)
 
 
 @linear
@@ -235,8 +247,11 @@ def restride_backward(xp, g, /, to_shape, shape, strides, offset, to_strides):
     return xp.restride_backward(g, to_shape, shape, strides, offset, to_strides)
 
 
-restride_backward.derivative(g=lambda xp, g, to_shape, shape, strides, offset, to_strides:
-                             xp.restride(g, to_shape, shape, strides, offset, to_strides))
+restride_backward.derivative(
+    g=lambda xp, g, to_shape, shape, strides, offset, to_strides: xp.restride(
+        g, to_shape, shape, strides, offset, to_strides
+    )
+)
 
 
 # Several parts

@@ -21,7 +21,9 @@ def sort(xp, x, /, axis, descending=False):
     return xp.sort_at(x, axis, descending)
 
 
-sort.derivative(x=lambda xp, g_values, indices, x_shape, axis: _put_selected(xp, g_values, indices, x_shape, axis, True))
+sort.derivative(
+    x=lambda xp, g_values, indices, x_shape, axis: _put_selected(xp, g_values, indices, x_shape, axis, True)
+)
 sort.tangent(lambda xp, t_x, indices, axis: _picked(xp, t_x, indices, axis))
 
 
@@ -31,7 +33,9 @@ def topk(xp, x, /, k, axis, largest=True):
     return xp.topk(x, k, axis, largest)
 
 
-topk.derivative(x=lambda xp, g_values, indices, x_shape, axis: _put_selected(xp, g_values, indices, x_shape, axis, True))
+topk.derivative(
+    x=lambda xp, g_values, indices, x_shape, axis: _put_selected(xp, g_values, indices, x_shape, axis, True)
+)
 topk.tangent(lambda xp, t_x, indices, axis: _picked(xp, t_x, indices, axis))
 
 
@@ -53,7 +57,7 @@ def _searchsorted_batched(apply, size, arrays, dims, right):
     if dims[0] is None and ordered.ndim == 1:
         return apply(ordered, values.movedim(dims[1], 0), right), 0
     ordered, values = (a.expand((size, *a.shape)) if d is None else a.movedim(d, 0) for a, d in zip(arrays, dims))
-    if ordered.ndim == 2:                   # one sequence for each example, whatever the shape of the values
+    if ordered.ndim == 2:  # one sequence for each example, whatever the shape of the values
         return apply(ordered, values.reshape((size, -1)), right).reshape(values.shape), 0
     return apply(ordered, values, right), 0
 
