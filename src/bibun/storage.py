@@ -126,7 +126,7 @@ class UntypedStorage:
             return cls._of(np.array([_byte(v) for v in given], U8))
         if isinstance(given, bool) or not hasattr(given, "__index__"):
             raise TypeError(f"torch.UntypedStorage() takes a size or a sequence of bytes, not {type(given).__name__}")
-        if (size := given.__index__()) < 0:
+        if (size := int(given)) < 0:  # type: ignore[arg-type]
             raise RuntimeError(f"Storage size must not be negative, got {size}")
         return cls._of(np.empty(size, U8))
 
@@ -275,7 +275,7 @@ class UntypedStorage:
     def __iter__(self) -> Iterator[int]:
         return iter(self.tolist())
 
-    def __bytes__(self) -> bytes:
+    def __bytes__(self) -> Any:
         return self.bytes.tobytes()
 
     def tolist(self) -> list[int]:

@@ -108,7 +108,7 @@ class FunctionCtx(Node):
             if len(made) < n or any(x is not None for x in made[n:]):
                 raise RuntimeError(f"function {self.name()} returned an incorrect number of gradients (expected {n}, got {len(made)})")
             made = made[:n]
-        result = []
+        result: list[Any] = []
         for i, (target, x) in enumerate(zip(self.next, made)):
             if target is None or x is None:
                 result.append(None)
@@ -143,7 +143,7 @@ class _Saved:
     def __init__(self, tensors: Any, outputs: list[Any]):
         from .graph import current_saved_hooks
         self.hooks = current_saved_hooks()
-        self.entries = []
+        self.entries: list[Any] = []
         for t in tensors:
             if t is None:
                 self.entries.append((None, None, None))
@@ -157,7 +157,7 @@ class _Saved:
                 self.entries.append((t, None, t._a))
 
     def unpack(self, node: Any) -> tuple[Any, ...]:
-        found = []
+        found: list[Any] = []
         for t, place, a in self.entries:
             if self.hooks is not None and t is not None:
                 t = self.hooks[1](t)
@@ -264,7 +264,8 @@ class Function(metaclass=FunctionMeta):
             bound = inspect.signature(cls.forward).bind(*(() if cls.setup_context is not Function.setup_context else (ctx,)), *args, **kwargs)
             bound.apply_defaults()
             args = bound.args if cls.setup_context is not Function.setup_context else bound.args[1:]
-        targets, metas = [], []
+        targets: list[Any] = []
+        metas: list[Any] = []
         wanted = False
         for a in args:
             target = None

@@ -218,7 +218,7 @@ def _check_forward(func: Any, inputs: Any, wanted: list[int], places: list[int],
                 t = np.zeros(a.size, a.dtype)
                 t[j] = direction
 
-                def one(v: Any) -> Any:
+                def one(v: Any, i: int = i) -> Any:
                     full = [y.detach() if isinstance(y, dispatch.Tensor) and n != i else y for n, y in enumerate(inputs)]
                     full[i] = v
                     return tuple(o for o in _tuple(func(*full)) if isinstance(o, dispatch.Tensor))

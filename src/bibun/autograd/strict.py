@@ -10,7 +10,7 @@ from .modes import ModeDecorator, state
 __all__ = ["inplace_policy", "strict_zero"]
 
 
-class strict_zero(ModeDecorator):  # noqa: N801
+class strict_zero(ModeDecorator):
     """Have a gradient that is exactly zero stay zero through every derivative: 0·∞ is 0 here, not NaN.
 
     It is for functions with a branch that is masked out where its derivative is infinite.
@@ -30,7 +30,7 @@ class strict_zero(ModeDecorator):  # noqa: N801
         state.strict = self.before
 
 
-class inplace_policy(ModeDecorator):  # noqa: N801
+class inplace_policy(ModeDecorator):
     """What an in-place write to a value that backward needs means: an ``"error"`` in backward, or a ``"clone"`` kept for it.
 
     >>> import bibun as torch

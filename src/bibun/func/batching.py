@@ -97,12 +97,13 @@ def batch_shifted(level: Level, prim: Primitive, values: list[Any], dims: list[i
         lined.append(v)
     ndim = next(v._a.ndim for v in lined if isinstance(v, Tensor))
     given = []
+    s: Any
     for name, s in zip(prim.static, static):
         if name in prim.batch_axes:
             if s is None:
                 s = tuple(range(1, ndim))
             else:
-                s = s + 1 if isinstance(s, int) else tuple(a + 1 for a in s)
+                s = s + 1 if isinstance(s, int) else tuple([a + 1 for a in s])
                 if name in ("axes", "dims") and prim.name == "permute_dims":
                     s = (0, *s)
         elif name in prim.batch_shapes:
@@ -140,9 +141,10 @@ def shifted_steps(level: Level, steps: Any) -> Any:
         if prim.batch_rule is not None:
             return None
         given = []
+        s: Any
         for name, s in zip(prim.static, static):
             if name in prim.batch_axes and s is not None:
-                s = s + 1 if isinstance(s, int) else tuple(a + 1 for a in s)
+                s = s + 1 if isinstance(s, int) else tuple([a + 1 for a in s])
                 if prim.name == "permute_dims":
                     s = (0, *s)
             elif name in prim.batch_shapes:

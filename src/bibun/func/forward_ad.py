@@ -41,7 +41,7 @@ def exit_dual_level(*, level: int | None = None) -> None:
     _open.pop().__exit__()
 
 
-class dual_level:  # noqa: N801
+class dual_level:
     """A ``with`` block in which dual tensors live."""
 
     def __enter__(self) -> int:

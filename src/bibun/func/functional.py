@@ -59,7 +59,7 @@ def _filled(grads: Any, refs: tuple[Any, ...], strict: bool, create_graph: bool,
 def _given(v: Any, refs: tuple[Any, ...], name: str, function: str, many: bool) -> tuple[Any, ...]:
     if v is None:
         if len(refs) != 1 or refs[0]._a.size != 1:
-            raise RuntimeError(f"The vector v can only be None if the user-provided function returns a single Tensor with a single element."
+            raise RuntimeError("The vector v can only be None if the user-provided function returns a single Tensor with a single element."
                                if function == "vjp" else "The vector v can only be None if the input to the user-provided function is a single Tensor with a "
                                "single element.")
         return (wrap(np.ones(refs[0]._a.shape, refs[0]._a.dtype)),)

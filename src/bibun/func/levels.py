@@ -59,7 +59,7 @@ class Lane(np.ndarray):
         raise RuntimeError("vmap: this needs the values of a batched tensor one by one (as .item(), bool(), indexing by it or .numpy() do), which are "
                            "not available inside vmap. Use torch.where for branches on values.")
 
-    __array_ufunc__ = None
+    __array_ufunc__ = None  # type: ignore[assignment]
     __getitem__ = __setitem__ = __iter__ = __bool__ = __float__ = __int__ = __index__ = item = tolist = astype = copy = _refuse  # type: ignore[assignment]
 
     def __array_function__(self, *_: Any, **__: Any) -> Any:
@@ -81,7 +81,7 @@ class Wrapper(Tensor):
     def detach(self) -> Any:
         return rewrapped(self, self.value.detach())
 
-    def __repr__(self, **_: Any) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         names = {"grad": "GradTrackingTensor", "vmap": "BatchedTensor", "jvp": "GradTrackingTensor"}
         return f"{names[self.level.kind]}(lvl={self.level.depth}, value=\n    " + repr(self.value).replace("\n", "\n    ") + "\n)"
 

@@ -239,7 +239,7 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
                     raise RuntimeError("jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This is not allowed with "
                                        "strict=True.")
                 values.append(o)
-                made.append(xp.zeros_like(o) if not hasattr(o, "level") else o * 0)
+                made.append(xp.zeros_like(o) if not hasattr(o, "level") else xp.multiply(o, 0))
         result = rebuild(values), rebuild(made)
         if has_aux:
             return (*result, tree_map(functools.partial(unwrapped, level), aux))
@@ -264,6 +264,10 @@ def _basis(x: Any) -> Any:
 def _chunks(total: int, size: int | None) -> list[tuple[int, int]]:
     size = size or max(total, 1)
     return [(i, min(i + size, total)) for i in range(0, max(total, 1), size)]
+
+
+def _no_rows(shape: tuple[int, ...], x: Any) -> Any:
+    return xp.zeros((*shape, *x._a.shape), dtype=x._a.dtype)
 
 
 def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False, chunk_size: int | None = None, _preallocate_and_copy: bool = False) -> Any:
@@ -302,7 +306,7 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False,
             parts = [vmap(one)(basis[a:b]) if b > a else None for a, b in _chunks(o._a.size, chunk_size)]
             parts = [p for p in parts if p is not None]
             if not parts:
-                rows.append(tree_map(lambda x: xp.zeros((*o._a.shape, *x._a.shape), dtype=x._a.dtype), tuple(active)))
+                rows.append(tree_map(functools.partial(_no_rows, tuple(o._a.shape)), tuple(active)))
                 continue
             flats = [tree_flatten(p) for p in parts]
             joined = [g[0] if len(g) == 1 else xp.concat(tuple(g), axis=0) for g in zip(*[f[0] for f in flats])]

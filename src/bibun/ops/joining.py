@@ -115,7 +115,8 @@ def _untile(xp: Any, g: Any, shape: tuple[int, ...], repetitions: tuple[int, ...
     if 0 in repetitions:
         return xp.zeros(shape, dtype=g.dtype)
     extra = len(repetitions) - len(shape)
-    split, axes = [], []
+    split: list[int] = []
+    axes: list[int] = []
     for i, n in enumerate(repetitions):
         size = shape[i - extra] if i >= extra else 1
         axes.append(len(split))

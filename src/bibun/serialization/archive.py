@@ -66,7 +66,7 @@ class ArchiveWriter:
             for at in range(0, size, CHUNK):
                 self._put(bytes(min(CHUNK, size - at)))
         else:
-            view = memoryview(data)
+            view = memoryview(data)  # type: ignore[arg-type]
             for at in range(0, size, CHUNK):
                 piece = bytes(view[at : at + CHUNK])
                 if self.checksums:
@@ -290,7 +290,7 @@ class ArchiveReader:
                 into[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
                 at += len(piece)
             return
-        view = memoryview(into)
+        view = memoryview(into)  # type: ignore[arg-type]
         self.file.seek(self.base + entry.start)
         readinto = getattr(self.file, "readinto", None)
         while at < entry.size:

@@ -235,7 +235,7 @@ def set_state(tensor: Any, state: Any) -> None:
         tensor.__dict__.update({k: v for k, v in values.items() if k not in ENGINE})
     for name in slots or ():
         if name in _own_slots(type(tensor)):
-            setattr(tensor, name, slots[name])
+            setattr(tensor, name, slots[name])  # type: ignore[index]
 
 
 def _rebuild_device_tensor_from_cpu_tensor(data: Any, dtype: Any, device: Any, requires_grad: Any) -> Tensor:

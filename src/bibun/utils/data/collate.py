@@ -27,20 +27,22 @@ _FLOAT64, _INT64, _BOOL = np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.
 
 def stacked(batch: Any) -> Any:
     """``torch.stack`` of plain tensors of one shape and dtype that need no grad; None for all others."""
-    first = batch[0]._a
-    shape, dtype = first.shape, first.dtype
+    dtype = batch[0]._a.dtype
     arrays = []
     for tensor in batch:
         if tensor.__class__ is not Tensor or tensor._node is not None:
             return None
         view = tensor._view
+        if view is not None and view[0]._node is not None:
+            return None
         a = tensor._a
-        if a.shape != shape or a.dtype != dtype or (view is not None and view[0]._node is not None):
+        if a.dtype is not dtype and a.dtype != dtype:
             return None
         arrays.append(a)
-    if shape:
-        return wrap(np.concatenate(arrays).reshape(len(arrays), *shape))
-    return wrap(np.array(arrays, dtype))
+    try:
+        return wrap(np.array(arrays, dtype))
+    except ValueError:  # several shapes
+        return None
 
 
 def collate_tensor_fn(batch: Any, *, collate_fn_map: Any = None) -> Any:
@@ -64,11 +66,24 @@ def collate_numpy_scalar_fn(batch: Any, *, collate_fn_map: Any = None) -> Any:
 
 def collate_float_fn(batch: Any, *, collate_fn_map: Any = None) -> Any:
     """Floats as a float64 tensor."""
-    return FUNCTIONS["tensor"](list(batch), dtype=float64)
+    for each in batch:
+        if each.__class__ is not float:
+            return FUNCTIONS["tensor"](list(batch), dtype=float64)
+    return wrap(np.array(batch, _FLOAT64))
 
 
 def collate_int_fn(batch: Any, *, collate_fn_map: Any = None) -> Any:
     """Ints as an int64 tensor, bools as a bool one."""
+    kind = batch[0].__class__
+    if kind is int or kind is bool:
+        for each in batch:
+            if each.__class__ is not kind:
+                break
+        else:
+            try:
+                return wrap(np.array(batch, _INT64 if kind is int else _BOOL))
+            except OverflowError:
+                pass  # in PyTorch's words
     return FUNCTIONS["tensor"](list(batch))
 
 

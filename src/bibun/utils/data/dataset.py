@@ -230,7 +230,8 @@ def random_split(
     if sum(counts) != len(dataset):
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
     order = stream.randperm(generator, int(sum(counts)), np.dtype(np.int64)).tolist()
-    parts, start = [], 0
+    parts: list[Any] = []
+    start = 0
     for count in counts:
         parts.append(Subset(dataset, order[start : start + count]))
         start += count

@@ -34,7 +34,10 @@ def _rows(dataset: Any) -> Callable[[Any], Any]:
                 or not tensor._a.ndim
             ):
                 return default_collate([dataset[i] for i in indices])
-            batch.append(wrap(tensor._a.take(indices, 0)))
+            try:
+                batch.append(wrap(tensor._a.take(indices, 0)))
+            except IndexError:
+                return default_collate([dataset[i] for i in indices])  # to say which
         return batch
 
     return fetch

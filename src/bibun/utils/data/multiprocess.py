@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+import weakref
 from multiprocessing import connection as pipes
 from typing import Any
 
@@ -32,6 +33,11 @@ def _context(loader: Any) -> Any:
     if chosen is None and sys.platform == "linux":
         chosen = "fork"  # also where Python's own default is another by now
     return multiprocessing.get_context(chosen)
+
+
+#: The program's ends of all pipes to workers: a fork hands them down, and a worker that kept another's would keep it
+#: from seeing the program go.
+_ends: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class _Worker:
@@ -92,7 +98,8 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
                 window=loader.prefetch_factor,
                 resume=resumes[number] if number < len(resumes) else None,
             )
-            handed_down = [worker.connection for worker in self._workers] + [ours] if forks else []
+            _ends.add(ours)
+            handed_down = list(_ends) if forks else []
             process = context.Process(target=worker_loop, args=(job, theirs, self._pid, handed_down), daemon=True)
             try:
                 process.start()
@@ -316,10 +323,8 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
             return  # a copy in a forked process: they are not its children
         workers, self._workers = self._workers, []
         for worker in workers:
-            try:
-                worker.connection.close()
-            except OSError:
-                pass
+            self._let_go(worker)
+            worker.connection.close()
         deadline = time.monotonic() + _EXIT_PATIENCE
         for worker in workers:
             process = worker.process

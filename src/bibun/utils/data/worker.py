@@ -11,6 +11,7 @@ import os
 import queue
 import random
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -182,9 +183,15 @@ class _Worker:
                 while not self.connection.poll(CHECK_INTERVAL):
                     if os.getppid() != self.parent_pid:
                         os._exit(1)  # it cannot even close the pipe, as somebody else holds its end
-                self.requests.put(self.connection.recv())
+                request = self.connection.recv()
+                self.requests.put(request)
+                if request is None:
+                    break
         except (EOFError, OSError):
             self.requests.put(None)
+        while os.getppid() == self.parent_pid:  # it waits for us to end, and has its ways
+            time.sleep(0.2)
+        os._exit(1)
 
     def _open(self, resume: dict[str, Any] | None) -> None:
         """A fetcher at the dataset's start, or where `resume` says."""
