@@ -253,6 +253,7 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
             if isinstance(data, StreamEnded):
                 worker = self._workers[owner]
                 worker.serving = False
+                del self._tasks[number]
                 if not self._persistent:
                     self._let_go(worker)
                 self._ask()
