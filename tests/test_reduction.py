@@ -144,6 +144,8 @@ def test_shapes_and_dims_are_pytorchs(data):
     name = data.draw(
         st.sampled_from(["sum", "mean", "amax", "var", "logsumexp", "all", "norm", "count_nonzero", "std_mean"])
     )
+    if name == "logsumexp" and not dims and dims != 0:
+        return  # PyTorch writes its result into a tensor of another shape, and raises
     out = []
     for m in (torch, bibun):
         x = m.tensor(np.random.RandomState(0).randn(*shape))
@@ -167,6 +169,8 @@ def test_shapes_and_dims_are_pytorchs(data):
         assert not isinstance(got, type), (name, shape, dims)
         assert got[0] == want[0]
         np.testing.assert_allclose(got[1], want[1], rtol=1e-9, atol=1e-12)
+    elif isinstance(dims, list) and len({d % max(n, 1) for d in dims}) < len(dims):
+        assert isinstance(got, type)  # which of two faults is named first is not said
     else:
         assert got == want, (name, shape, dims)
 

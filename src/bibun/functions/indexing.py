@@ -18,6 +18,7 @@ from ..autograd.dispatch import apply, wrap
 from ..backends import cpu
 from ..errors import normalize_dim
 from ..ops import indexing as ops
+from ..ops import masks
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import only_tensor, values_of
 
@@ -28,7 +29,7 @@ METHODS["__getitem__"] = indexing.get_item
 METHODS["__setitem__"] = indexing.set_item
 
 _take_along = make_two(ops.take_along_axis, cpu.take_along_axis)
-_masked_fill = make_two(ops.masked_fill, partial(ops.masked_fill.run, cpu))
+_masked_fill = make_two(masks.masked_fill, partial(masks.masked_fill.run, cpu))
 _scatter_add, _index_add = direct(ops.scatter_add), direct(ops.index_add)
 _index_select = make_two(ops.index_select, partial(ops.index_select.run, cpu))
 
@@ -528,7 +529,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
         if value._view is not None:
             dispatch.refresh(value)
         if value._node is not None or dispatch.busy[0]:
-            return apply(ops.masked_fill_with, (input, mask, value.to(input.dtype)))
+            return apply(masks.masked_fill_with, (input, mask, value.to(input.dtype)))
         value = value.item()
     if isinstance(value, complex) and input._a.dtype.kind != "c":
         raise RuntimeError("value cannot be converted to type " + f"{indexing._c_name(input.dtype)} without overflow")
@@ -551,7 +552,7 @@ def masked_select(input: Any, mask: Any) -> Any:
     """
     mask = _mask(mask, "masked_select")
     _broadcasts(only_tensor(input, "masked_select"), mask)
-    return apply(ops.masked_select, (input, mask))
+    return apply(masks.masked_select, (input, mask))
 
 
 @function(inplace=True)
@@ -567,7 +568,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     shape = np.broadcast_shapes(input._a.shape, mask._a.shape)
     if values_of(mask) is not None and np.count_nonzero(np.broadcast_to(mask._a, shape)) > source._a.size:
         raise RuntimeError("Number of elements of source < number of ones in mask")
-    return apply(ops.masked_scatter, (input, mask, source))
+    return apply(masks.masked_scatter, (input, mask, source))
 
 
 # Positions
@@ -583,7 +584,7 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """
     a = only_tensor(input, "nonzero")._a
     if dispatch.busy[0]:
-        found: Any = apply(ops.nonzero, (input,))
+        found: Any = apply(masks.nonzero, (input,))
         return found if as_tuple else FUNCTIONS["stack"](found, 1)
     at = (a if a.ndim else a.reshape(1)).nonzero()
     if as_tuple:
@@ -634,7 +635,7 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
     part = METHODS["select"](input, dim, index)
     _fits(src, part._a.shape, "select_scatter")
     dim = normalize_dim(dim, input._a.ndim)
-    return apply(ops.select_scatter, (input, src.to(input.dtype)), (dim, index % input._a.shape[dim]))
+    return apply(masks.select_scatter, (input, src.to(input.dtype)), (dim, index % input._a.shape[dim]))
 
 
 @function()
@@ -647,7 +648,7 @@ def slice_scatter(input: Any, src: Any, dim: int = 0, start: Any = None, end: An
     part = list(input._a.shape)
     part[dim] = len(range(first, max(first, last), step))
     _fits(src, tuple(part), "slice_scatter")
-    return apply(ops.slice_scatter, (input, src.to(input.dtype)), (dim, first, max(first, last), step))
+    return apply(masks.slice_scatter, (input, src.to(input.dtype)), (dim, first, max(first, last), step))
 
 
 @function()
@@ -657,7 +658,7 @@ def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2:
     part = METHODS["diagonal"](input, offset, dim1, dim2)
     _fits(src, part._a.shape, "diagonal_scatter")
     return apply(
-        ops.diagonal_scatter, (input, src.to(input.dtype)), (offset, normalize_dim(dim1, n), normalize_dim(dim2, n))
+        masks.diagonal_scatter, (input, src.to(input.dtype)), (offset, normalize_dim(dim1, n), normalize_dim(dim2, n))
     )
 
 

@@ -20,7 +20,7 @@ from ..errors import normalize_dim, unsupported_dtype
 from ..ops import reduction as ops
 from ..ops.primitive import REGISTRY
 from .register import METHODS, function
-from .shape import only_tensor, values_of
+from .shape import only_tensor
 
 ndarray = np.ndarray
 I64 = np.dtype(np.int64)
@@ -609,6 +609,8 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dty
     """
     only_tensor(input, "norm")
     if p is None or p == "fro" and not isinstance(p, dispatch.Tensor):
+        if isinstance(dim, (tuple, list)) and len(dim) > 2:
+            raise RuntimeError(f"Expected at most 2 dimensions, but got {len(dim)} dimensions instead.")
         return vector_norm(input, 2, dim, keepdim, dtype=dtype)
     if isinstance(p, str):
         if p != "nuc":
@@ -644,104 +646,6 @@ def renorm(input: Any, p: Any, dim: int, maxnorm: Any) -> Any:
 def dispatch_where(condition: Any, x: Any, y: Any) -> Any:
     """``x`` where the condition holds, else ``y``."""
     return apply(REGISTRY["where"], (condition, x, y))
-
-
-# Order statistics
-
-
-@function()
-def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
-    """The most frequent value along a dimension (the smallest of several), and where it stands."""
-    dim = normalize_dim(dim, only_tensor(input, "mode")._a.ndim)
-    _refuse_complex(input, "mode")
-    _empty_reduction("mode", input, dim)
-    return return_types.mode(apply(ops.mode, (input,), (dim, bool(keepdim))))
-
-
-@function()
-def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
-    """The ``k``-th smallest value along a dimension, counting from 1, and where it stands."""
-    dim = normalize_dim(dim, only_tensor(input, "kthvalue")._a.ndim)
-    _refuse_complex(input, "kthvalue")
-    n = input._a.shape[dim] if input._a.ndim else 1
-    if input._a.ndim and not n:
-        raise IndexError(f"kthvalue(): Expected reduction dim {dim} to have non-zero size.")
-    if not 1 <= k <= n:
-        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}")
-    return return_types.kthvalue(apply(ops.kthvalue, (input,), (k, dim, bool(keepdim))))
-
-
-def _quantiles(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, ignore_nan: bool) -> Any:
-    a = only_tensor(input, name)._a
-    if not a.size:
-        raise RuntimeError(f"{name}() input tensor must be non-empty")
-    if a.dtype.kind != "f" or a.dtype.itemsize < 4:
-        raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
-    if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
-        raise RuntimeError(
-            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}"
-        )
-    single = not isinstance(q, dispatch.Tensor)
-    if single:
-        if not 0 <= q <= 1:
-            raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q:g}")
-        q = input.new_tensor(q)
-    else:
-        if q._a.ndim > 1:
-            raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
-        if q._a.dtype != a.dtype:
-            raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
-        if values_of(q) is not None and not ((q._a >= 0) & (q._a <= 1)).all():
-            raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
-    ndim = a.ndim
-    axis = normalize_dim(dim, ndim) if dim is not None else None
-    x = METHODS["flatten"](input) if axis is None else input.movedim(axis, -1) if ndim else input.reshape(1)
-    ordered = METHODS["sort"](x, -1)[0]
-    n = ordered._a.shape[-1]
-    bad, q = METHODS["isnan"](ordered.detach()), q.detach()
-    at = q.reshape(-1)
-    if ignore_nan:
-        ranks = at * (n - 1 - bad.sum(-1, keepdim=True)).clamp(min=0)
-    else:
-        ranks = dispatch_where(
-            bad.any(-1, keepdim=True), q.new_full((), n - 1), (at * (n - 1)).expand((*ordered._a.shape[:-1], q._a.size))
-        )
-    if interpolation == "lower":
-        ranks = ranks.floor()
-    elif interpolation == "higher":
-        ranks = ranks.ceil()
-    elif interpolation == "nearest":
-        ranks = ranks.round()
-    below = ranks.long()
-    out = METHODS["gather"](ordered, -1, below)
-    if interpolation in ("linear", "midpoint"):
-        weight = ranks - below if interpolation == "linear" else (ranks != below) * 0.5
-        above = METHODS["gather"](ordered, -1, ranks.ceil().long())
-        out = METHODS["lerp"](out, above, weight.to(ordered.dtype))
-    if axis is None:  # one value for each q
-        out = out.reshape((q._a.size,) + ((1,) * ndim if keepdim else ()))
-    elif ndim:
-        out = out.movedim(-1, 0)
-        if keepdim:
-            out = out.unsqueeze(axis + 1)
-    return out.squeeze(0) if not q._a.ndim else out
-
-
-@function()
-def quantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
-    """The ``q``-quantiles, of all elements or along a dimension; several of ``q`` make a new first dimension.
-
-    >>> import bibun as torch
-    >>> torch.quantile(torch.tensor([0.0, 1.0, 2.0, 3.0]), 0.5)
-    tensor(1.5000)
-    """
-    return _quantiles("quantile", input, q, dim, keepdim, interpolation, False)
-
-
-@function()
-def nanquantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
-    """The ``q``-quantiles of what is not NaN."""
-    return _quantiles("nanquantile", input, q, dim, keepdim, interpolation, True)
 
 
 __all__ = ["as_dtype", "axes_of", "check_flag", "dispatch_where"]
