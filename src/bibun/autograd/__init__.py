@@ -26,7 +26,7 @@ _LAZY = {
     "set_detect_anomaly": "anomaly",
     "gradcheck": "gradcheck",
     "gradgradcheck": "gradcheck",
-    "coverage": "coverage",
+    "coverage": "covered",
     "strict_zero": "strict",
     "inplace_policy": "strict",
 }
