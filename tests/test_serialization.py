@@ -182,6 +182,31 @@ def test_scheduler_and_generator_state():
 
 
 @needs_torch
+def test_a_program_under_the_alias(tmp_path):
+    with open(tmp_path / "plain.pkl", "wb") as file:
+        pickle.dump([torch.arange(3.0), torch.nn.Parameter(torch.ones(2)), torch.Size([2]), torch.float32], file)
+    torch.save(torch.nn.TransformerEncoderLayer(4, 2, dropout=0.0), tmp_path / "theirs.pt")
+    code = """
+    import pickle, sys, torch
+    from torch._utils import _rebuild_tensor_v2
+    assert "bibun" in torch.__version__
+    print(pickle.load(open("plain.pkl", "rb")))
+    torch.save(torch.load("theirs.pt", weights_only=False), "ours.pt")
+    with torch.serialization.safe_globals([torch.nn.Linear]):
+        pass
+    assert torch.FloatStorage is torch.storage.FloatStorage
+    """
+    (tmp_path / "main.py").write_text(textwrap.dedent(code))
+    done = subprocess.run([sys.executable, "-m", "bibun", "main.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == (
+        "[tensor([0., 1., 2.]), Parameter containing:\ntensor([1., 1.], requires_grad=True), "
+        "torch.Size([2]), torch.float32]\n"
+    ), done.stderr
+    ours, theirs = (torch.load(tmp_path / name, weights_only=False) for name in ("ours.pt", "theirs.pt"))
+    assert torch.equal(ours(torch.ones(1, 2, 4)), theirs(torch.ones(1, 2, 4)))
+
+
+@needs_torch
 def test_conjugate_and_negative_views_are_carried_out():
     x = torch.arange(6.0).reshape(2, 3) * (1 + 2j)
     for theirs in (x.conj(), x.conj().imag, x.conj()[1:, ::2], x.conj()[:1].expand(4, 3)):
@@ -658,6 +683,28 @@ def test_keys_that_would_exhaust_the_interpreter(code):
         unpickle(code)
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        b"q\x010}" + text(b"a") + b"h\x01s",
+        b"q\x010" + glob(b"collections", b"OrderedDict") + b")R" + text(b"a") + b"h\x01s",
+        b"q\x010" + glob(b"torch._tensor", b"_rebuild_from_type_v2") + b"("
+        + glob(b"torch._utils", b"_rebuild_tensor_v2") + glob(b"torch", b"Tensor") + b"(" + STORAGE
+        + b"K\x00K\x04\x85K\x01\x85\x89" + glob(b"collections", b"OrderedDict") + b")Rt}" + text(b"n") + b"h\x01stR",
+    ],
+)  # fmt: skip
+def test_long_chains_are_taken_apart_again(step):
+    got = unpickle(rebuild() + step * 50_000)
+    del got
+
+
+def test_errors_do_not_print_what_the_file_made():
+    huge = rebuild(size=b"\x8a\x06" + (10**13).to_bytes(6, "little") + b"\x85", stride=b"K\x00\x85")
+    for code in (huge + b")R", huge + b"Q", b")" + b"\x85" * 100_000 + b")R", b"]q\x00h\x00a)R", huge + b")\x81"):
+        with pytest.raises(pickle.UnpicklingError, match="<class"):
+            unpickle(code)
+
+
 def test_copies_are_bounded():
     code = b"](" + b"K\x01" * 100_000 + b"eq\x00"
     code += (glob(b"builtins", b"set") + b"h\x00\x85R0") * 500
@@ -806,6 +853,7 @@ def test_every_single_byte_of_a_pickle():
 # ---------------------------------------------------------------------------------------------------------------- storages
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage")
 def test_storages():
     x = bt.arange(4.0)
     assert x.untyped_storage() is x[1:].untyped_storage()
@@ -820,6 +868,7 @@ def test_storages():
 
 
 @needs_torch
+@pytest.mark.filterwarnings("ignore:TypedStorage")
 def test_storages_answer_as_pytorch():
     def show(lib, act):
         try:

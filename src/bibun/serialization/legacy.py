@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..storage import TypedStorage, UntypedStorage, swapped
-from .weights import WeightsUnpickler
+from .archive import CHUNK
+from .weights import WeightsUnpickler, shown
 from .writing import MAGIC_NUMBER, PROTOCOL_VERSION
 
 __all__ = ["load_legacy"]
@@ -36,7 +37,7 @@ class _Storages:
         from .reading import _text, new_memory, size_in_bytes, storage_type
 
         if type(identifier) is not tuple or not identifier:
-            raise UnpicklingError(f"a persistent id is a tuple, not {identifier!r:.80}")
+            raise UnpicklingError(f"a persistent id is a tuple, not {shown(identifier)}")
         kind = _text(identifier[0], "kind")
         if kind == "module":
             return identifier[1]  # a class, followed by its source as it was when saved
@@ -60,10 +61,14 @@ class _Storages:
 
     def _view(self, untyped: UntypedStorage, view: Any, dtype: Any) -> UntypedStorage:
         """A storage that is a part of another: PyTorch before 0.4 had those."""
-        key, offset, count = view
+        from .reading import _text
+
+        if type(view) is not tuple or len(view) != 3:
+            raise UnpicklingError(f"a storage's view is a tuple of three, not {shown(view)}")
+        key, offset, count = _text(view[0], "view"), view[1], view[2]
         n = 1 if dtype is None else dtype.itemsize
         if type(offset) is not int or type(count) is not int or not 0 <= offset <= offset + count:
-            raise UnpicklingError(f"a storage's view is {view!r:.80}")
+            raise UnpicklingError(f"a storage's view is {shown(view)}")
         if (offset + count) * n > untyped.nbytes():
             raise RuntimeError(f"a view of {count} elements from {offset} on is outside of its storage")
         found = self.views.get(key)
@@ -73,7 +78,7 @@ class _Storages:
 
     def fill(self, keys: Any, read: Callable[[int], Any], swap: bool) -> None:
         """Read the storages' numbers, in the order of `keys`."""
-        if type(keys) is not list or set(keys) != set(self.roots) or len(keys) != len(self.roots):
+        if type(keys) is not list or any(type(key) is not str for key in keys) or set(keys) != set(self.roots) or len(keys) != len(self.roots):
             raise UnpicklingError("the list of storages in the file is not that of the storages it speaks of")
         for key in keys:
             root, dtype = self.roots[key]
@@ -83,7 +88,9 @@ class _Storages:
             if not root.size:
                 continue
             flat = root.view(np.uint8)
-            flat[:] = np.frombuffer(read(flat.size), np.uint8)
+            for at in range(0, flat.size, CHUNK):
+                part = flat[at : at + CHUNK]
+                part[:] = np.frombuffer(read(part.size), np.uint8)
             if swap and dtype is not None:
                 root[...] = swapped(root)
 
@@ -99,8 +106,11 @@ def load_legacy(
 ) -> Any:
     """The object that starts where `file` stands."""
     start = file.tell()
-    file.seek(0, 2)
-    room = file.tell() - start
+    try:
+        file.seek(0, 2)
+        room = file.tell() - start
+    except (OSError, ValueError):  # a compressed file does not know its end
+        room = 2**62
     file.seek(start)
     storages = _Storages(restore, room)
     if weights_only:
@@ -130,15 +140,15 @@ def load_legacy(
 
 def _read(next_object: Callable[[], Any], read: Callable[[int], Any], storages: _Storages) -> Any:
     magic = next_object()
-    if magic != MAGIC_NUMBER or type(magic) is not int:
+    if type(magic) is not int or magic != MAGIC_NUMBER:
         raise RuntimeError("Invalid magic number; corrupt file?")
     version = next_object()
-    if version != PROTOCOL_VERSION or type(version) is not int:
-        raise RuntimeError(f"Invalid protocol version: {version!r:.40}")
+    if type(version) is not int or version != PROTOCOL_VERSION:
+        raise RuntimeError(f"Invalid protocol version: {shown(version)}")
     system = next_object()
     import sys
 
-    little = system.get("little_endian", True) if type(system) is dict else True
+    little = type(system) is not dict or system.get("little_endian", True) is not False
     result = next_object()
     storages.fill(next_object(), read, bool(little) != (sys.byteorder == "little"))
     return result
@@ -146,9 +156,12 @@ def _read(next_object: Callable[[], Any], read: Callable[[int], Any], storages: 
 
 def _buffer(file: Any, start: int) -> tuple[Any, bool]:
     """The file's bytes to walk over, mapped (from the file's start) where it is one on disk, else read from `start`."""
+    raw = file.raw if isinstance(file, io.BufferedReader) else file
+    if not isinstance(raw, io.FileIO):
+        return file.read(), False
     try:
         import mmap
 
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), True
-    except (AttributeError, OSError, ValueError, io.UnsupportedOperation):
+    except (OSError, ValueError):
         return file.read(), False

@@ -22,7 +22,7 @@ from .archive import ArchiveReader
 from .location import restorer
 from .names import of_file
 from .settings import LoadEndianness, settings
-from .weights import Unknown, WeightsUnpickler, unsafe_names
+from .weights import Unknown, WeightsUnpickler, shown, unsafe_names
 
 __all__ = ["get_unsafe_globals_in_checkpoint", "load"]
 
@@ -38,7 +38,7 @@ def storage_type(kind: Any) -> Any:
     if found is None:
         if isinstance(kind, Unknown):
             raise NotImplementedError(f"the file holds a {kind}, and bibun has no quantized tensors")
-        raise UnpicklingError(f"a storage's type is a storage class, not {kind!r:.80}")
+        raise UnpicklingError(f"a storage's type is a storage class, not {shown(kind)}")
     return found
 
 
@@ -46,7 +46,7 @@ def size_in_bytes(count: Any, dtype: Any) -> int:
     """The bytes of so many elements, checked."""
     n = 1 if dtype is None else dtype.itemsize
     if type(count) is not int or not 0 <= count <= _LARGEST // n:
-        raise UnpicklingError(f"a storage's size is a number of elements, not {count!r:.40}")
+        raise UnpicklingError(f"a storage's size is a number of elements, not {shown(count)}")
     return count * n
 
 
@@ -100,9 +100,9 @@ class _Archive:
 
     def persistent_load(self, identifier: Any) -> Any:
         """The storage that a persistent id stands for."""
-        if type(identifier) is not tuple or len(identifier) != 5 or identifier[0] not in ("storage", b"storage"):
+        if type(identifier) is not tuple or len(identifier) != 5 or _text(identifier[0], "kind") != "storage":
             raise UnpicklingError(
-                f"Unknown typename for persistent_load, expected 'storage' but got {identifier!r:.80}"
+                f"Unknown typename for persistent_load, expected 'storage' but got {shown(identifier)}"
             )
         _, kind, key, location, count = identifier
         dtype = storage_type(kind)

@@ -149,7 +149,7 @@ def _bits(a: np.ndarray, metadata: Any, storage: Any) -> np.ndarray:
     """Carry out a conjugation or negation that PyTorch had put off, on a copy of the storage: a tensor that looks at a
     few bytes very often costs no more than those bytes."""
     if not isinstance(metadata, dict) or not {"conj", "neg"}.issuperset(metadata):
-        raise RuntimeError(f"a tensor with metadata {metadata!r:.80}, of which bibun knows 'conj' and 'neg' only")
+        raise RuntimeError(f"a tensor with metadata {list(metadata) if type(metadata) is dict else type(metadata)}, of which bibun knows 'conj' and 'neg' only")
     if not a.size:
         return a
     flat = storage.untyped().array(a.dtype)
@@ -211,7 +211,7 @@ def _rebuild_from_type_v2(func: Any, new_type: Any, args: Any, state: Any) -> An
     """A tensor with attributes of its own, or of a subclass, that `func(*args)` makes the plain part of."""
     made = func(*args)
     if not isinstance(new_type, type) or not issubclass(new_type, Tensor):
-        raise TypeError(f"a tensor's class is a subclass of Tensor, not {new_type!r:.80}")
+        raise TypeError(f"a tensor's class is a subclass of Tensor, not {type(new_type).__name__}")
     if type(made) is not new_type:
         if not isinstance(made, Tensor):
             raise TypeError(f"{new_type.__name__} is made of a tensor, not of {type(made).__name__}")
@@ -242,6 +242,8 @@ def _rebuild_device_tensor_from_cpu_tensor(data: Any, dtype: Any, device: Any, r
     """A tensor of another device that was saved through the processor's memory: it stays there."""
     if not isinstance(data, Tensor) or not isinstance(dtype, Dtype):
         raise TypeError("expected a tensor and a dtype")
+    if dtype is not data.dtype and data.numel() > data.untyped_storage().nbytes():
+        raise RuntimeError("a tensor that shows its storage more than once cannot be converted while loading")
     tensor = data.detach().to(dtype)
     return tensor.requires_grad_() if requires_grad else tensor
 

@@ -17,6 +17,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import cache
 from pickle import UnpicklingError
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from .. import placement
@@ -40,6 +41,15 @@ class Unknown:
 
     def __repr__(self) -> str:
         return self.name
+
+
+def shown(value: Any) -> str:
+    """A value in an error's text. It is not asked to print itself: it may be huge, or nested without end."""
+    if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+        return repr(value)
+    if type(value) in (str, bytes, int, bool, float, type(None)):
+        return repr(value[:80] if isinstance(value, (str, bytes)) else value)
+    return f"a value of {type(value)}"
 
 
 def _check_key(key: Any) -> None:
@@ -97,7 +107,7 @@ def _set(unpickler: WeightsUnpickler, args: tuple) -> Any:
 
 
 def _bytearray(unpickler: WeightsUnpickler, args: tuple) -> Any:
-    if len(args) == 2 and type(args[0]) is str and args[1] == "latin-1":
+    if len(args) == 2 and type(args[0]) is type(args[1]) is str and args[1] == "latin-1":
         args = (args[0].encode("latin-1"),)
     given = _one(args, "bytearray", bytes, bytearray)
     unpickler.spend(len(given or b""))
@@ -105,7 +115,8 @@ def _bytearray(unpickler: WeightsUnpickler, args: tuple) -> Any:
 
 
 def _encode(unpickler: WeightsUnpickler, args: tuple) -> Any:
-    if len(args) != 2 or type(args[0]) is not str or args[1] not in ("latin1", "latin-1", "utf-8", "ascii"):
+    good = len(args) == 2 and type(args[0]) is type(args[1]) is str
+    if not good or args[1] not in ("latin1", "latin-1", "utf-8", "ascii"):
         raise UnpicklingError("_codecs.encode is for text in latin1, as pickle writes bytes with it")
     unpickler.spend(len(args[0]))
     return args[0].encode(args[1])
@@ -137,8 +148,8 @@ def _from_type(unpickler: WeightsUnpickler, args: tuple) -> Any:
     function, kind, inner, state = args
     if function is rebuild._rebuild_from_type_v2:
         raise UnpicklingError("_rebuild_from_type_v2 was given itself")
-    if kind is not Tensor and kind not in unpickler.added_classes():
-        raise UnpicklingError(f"Can only make tensors of listed classes, but got {kind!r:.80}")
+    if kind is not Tensor and not unpickler.is_added_class(kind):
+        raise UnpicklingError(f"Can only make tensors of listed classes, but got {shown(kind)}")
     made = unpickler.call(function, inner)
     return rebuild._rebuild_from_type_v2(lambda: made, kind, (), state)
 
@@ -287,9 +298,9 @@ class WeightsUnpickler:
         self.position = at + count
         return self.data[at : at + count]
 
-    def added_classes(self) -> list[Any]:
-        """Classes that the program vouches for."""
-        return [each for each in self.added.values() if isinstance(each, type)]
+    def is_added_class(self, kind: Any) -> bool:
+        """Whether it is a class that the program vouches for."""
+        return isinstance(kind, type) and id(kind) in self.added_ids
 
     def call(self, function: Any, args: Any) -> Any:
         """The result of a function on the list."""
@@ -303,7 +314,7 @@ class WeightsUnpickler:
             made = function(*args)
             self.outside = False
             return made
-        raise UnpicklingError(f"Trying to call reduce for unrecognized function {function!r:.200}")
+        raise UnpicklingError(f"Trying to call reduce for unrecognized function {shown(function)}")
 
     def named(self, module: str, name: str) -> Any:
         """The object on the list that a file's name stands for."""
@@ -468,7 +479,7 @@ class WeightsUnpickler:
     def op_append(self) -> None:
         item = self.stack.pop()
         target = self.stack[-1]
-        if type(target) in self.added_classes():
+        if self.is_added_class(type(target)):
             target.append(item)
         else:
             self._list().append(item)
@@ -476,7 +487,7 @@ class WeightsUnpickler:
     def op_appends(self) -> None:
         items = self.items()
         target = self.stack[-1]
-        if type(target) is not list and type(target) in self.added_classes():
+        if type(target) is not list and self.is_added_class(type(target)):
             target.extend(items)
         else:
             self._list().extend(items)
@@ -493,7 +504,7 @@ class WeightsUnpickler:
     def _dict(self, opcode: str) -> Any:
         target = self.stack[-1]
         kind = type(target)
-        if kind not in (dict, OrderedDict, Counter) and kind not in self.added_classes():
+        if kind not in (dict, OrderedDict, Counter) and not self.is_added_class(kind):
             raise UnpicklingError(
                 f"Can only {opcode} for dict, collections.OrderedDict, collections.Counter, but got {kind}"
             )
@@ -547,7 +558,7 @@ class WeightsUnpickler:
         else:
             raise UnpicklingError(
                 "Can only create new object for nn.Parameter or classes allowlisted via `add_safe_globals` but got "
-                f"{kind!r:.200}"
+                f"{shown(kind)}"
             )
 
     def op_build(self) -> None:
@@ -559,6 +570,8 @@ class WeightsUnpickler:
                 raise UnpicklingError(f"an OrderedDict's attributes are a dict of names, not {type(state).__name__}")
             made.__dict__.update(state)
         elif kind is Tensor:
+            if type(state) is not tuple or len(state) != 4:
+                raise UnpicklingError(f"a tensor's state is a tuple of four, not {shown(state)}")
             storage, offset, size, stride = state
             made._a = rebuild.window(storage, rebuild._dtype_of(storage), offset, size, stride)
         elif id(kind) in self.added_ids:
@@ -575,8 +588,10 @@ class WeightsUnpickler:
         pid = self.stack.pop()
         if type(pid) not in (tuple, int):
             raise UnpicklingError(f"persistent_load id must be tuple or int, but got {type(pid)}")
-        if type(pid) is tuple and (not pid or pid[0] not in ("storage", b"storage")):
-            raise UnpicklingError(f"Only persistent_load of storage is allowed, but got {pid[:1]!r:.80}")
+        if type(pid) is tuple and (not pid or type(pid[0]) not in (str, bytes) or pid[0] not in ("storage", b"storage")):
+            raise UnpicklingError(
+                f"Only persistent_load of storage is allowed, but got {shown(pid[0]) if pid else 'nothing'}"
+            )
         self.outside = True
         self.stack.append(self.persistent_load(pid))
         self.outside = False
