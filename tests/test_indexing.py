@@ -112,7 +112,7 @@ def test_getting_is_pytorchs(case):
         assert type(own_fault) is type(fault), (fault, own_fault)
         return
     assert got[0].shape == want[0].shape, items
-    if want[0].size:
+    if want[0].size and 1 not in want[0].shape:  # of a copy's dimensions of size 1 nobody knows the stride
         assert got[1] == want[1], (shape, items)
     np.testing.assert_array_equal(got[0], want[0])
     np.testing.assert_array_equal(got[2], want[2])

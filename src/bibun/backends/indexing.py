@@ -171,6 +171,8 @@ def index_put(x: Any, values: Any, indices: Any, places: tuple[int, ...], accumu
 def _index_added(shape: tuple[int, ...], values: Any, indices: Any, places: tuple[int, ...]) -> Any:
     """Zeros to which ``values`` were added at the places of `index_get`."""
     ishape = _index_shape(indices)
+    if 0 in ishape:
+        return np.zeros(shape, values.dtype)
     rest = [i for i in range(len(shape)) if i not in places]
     at = _advanced_at(places)
     before = [i for i in rest if i < at] if at else []
