@@ -31,6 +31,20 @@ HOMES: dict[str, str] = {
         ),
         "storage",
     ),
+    **dict.fromkeys(
+        "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc convolution".split(),
+        "functions.conv",
+    ),
+    **dict.fromkeys(
+        (
+            "avg_pool1d max_pool1d max_pool1d_with_indices max_pool2d max_pool3d adaptive_avg_pool1d "
+            "adaptive_max_pool1d"
+        ).split(),
+        "functions.pooling",
+    ),
+    **dict.fromkeys(
+        ("grid_sampler", "grid_sampler_2d", "grid_sampler_3d", "affine_grid_generator"), "functions.resampling"
+    ),
     "autocast": "amp",
     "set_printoptions": "printing",
     "get_printoptions": "printing",

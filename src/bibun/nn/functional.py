@@ -78,7 +78,7 @@ _POOLS = (
 LATER: dict[str, str] = {
     "conv": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc fold unfold",
     "pooling": _POOLS,
-    "vision": "affine_grid grid_sample interpolate upsample upsample_bilinear upsample_nearest",
+    "resampling": "affine_grid grid_sample interpolate upsample upsample_bilinear upsample_nearest",
     "joining": "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle",
     "attention": "scaled_dot_product_attention multi_head_attention_forward",
     "padding": "pad",
