@@ -146,8 +146,8 @@ def install(children: bool = True) -> Alias:
 
     >>> import bibun.alias
     >>> with bibun.alias.install(children=False):
-    ...     import torch.nn.functional as F
-    ...     F.relu(torch.tensor([-1.0, 2.0]))
+    ...     import torch
+    ...     torch.nn.functional.relu(torch.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
     global _finder
