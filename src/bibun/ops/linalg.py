@@ -122,6 +122,15 @@ def _slogdet_back(xp, g_sign, g_logabsdet, x, sign, x_dtype):
 slogdet.derivative(x=_slogdet_back)
 
 
+@slogdet.tangent
+def _slogdet_tangent(xp, t_x, x, sign, x_dtype):
+    inner = xp.matmul(xp.inv(x)[0], t_x)
+    w = xp.sum(_diagonal(xp, inner), inner.ndim - 2)
+    if x_dtype.kind != "c":
+        return xp.zeros_like(sign), w
+    return sign * xp.as_complex(xp.imag(w)) * 1j, xp.real(w)
+
+
 @primitive(outputs="result info", nondiff="info", grad="LinalgSolveEx")
 def solve(xp, a, b, /):
     """(x with ``a @ x = b``, info)."""
@@ -221,9 +230,10 @@ def _cholesky_back(xp, g_factor, factor, upper):
     if upper:
         g_factor, factor = _h(xp, g_factor), _h(xp, factor)
     back = _h(xp, factor)
-    s = xp.solve_triangular(back, _halved(xp, xp.matmul(back, g_factor)), True, False)  # L⁻ᴴ Φ
-    s = _h(xp, xp.solve_triangular(back, _h(xp, s), True, False))  # … L⁻¹
-    return (s + _h(xp, s)) * 0.5
+    phi = xp.tril(xp.matmul(back, g_factor), 0)
+    phi = (phi + _h(xp, xp.tril(phi, -1))) * 0.5
+    s = xp.solve_triangular(back, phi, True, False)  # L⁻ᴴ Φ
+    return _h(xp, xp.solve_triangular(back, _h(xp, s), True, False))  # … L⁻¹
 
 
 cholesky.derivative(x=_cholesky_back)
