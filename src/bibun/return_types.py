@@ -15,7 +15,7 @@ class _Named(tuple):
     __slots__ = ()
     fields: tuple[str, ...] = ()
 
-    def __new__(cls, values: Any) -> Any:
+    def __new__(cls, values: Any, unnamed: Any = None) -> Any:
         made = tuple.__new__(cls, values)
         if len(made) != len(cls.fields):
             raise TypeError(

@@ -11,6 +11,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from .. import dtypes
 from ..dtypes import BY_NAME
 from ..dtypes import dtype as Dtype
 from ..placement import layout, memory_format
@@ -34,6 +35,15 @@ MOVED: dict[tuple[str, str], str] = {
     ("torch._tensor", "_rebuild_from_type_v2"): "serialization.rebuild:_rebuild_from_type_v2",
     ("torch._utils", "_rebuild_parameter"): "nn.parameter:_rebuild_parameter",
     ("torch._utils", "_rebuild_parameter_with_state"): "nn.parameter:_rebuild_parameter_with_state",
+    ("torch", "dtype"): "dtypes:dtype",
+    ("torch", "finfo"): "dtypes:finfo",
+    ("torch", "iinfo"): "dtypes:iinfo",
+    ("torch", "layout"): "placement:layout",
+    ("torch", "memory_format"): "placement:memory_format",
+    ("torch.autograd.grad_mode", "no_grad"): "autograd.modes:no_grad",
+    ("torch.autograd.grad_mode", "set_grad_enabled"): "autograd.modes:set_grad_enabled",
+    ("torch.utils.hooks", "RemovableHandle"): "autograd.hooks:RemovableHandle",
+    ("torch.nn.modules.module", "_WrappedHook"): "nn.modules.hooks:_WrappedHook",
     ("torch._C", "Generator"): ":Generator",
     ("torch", "Generator"): ":Generator",
     **{
@@ -80,23 +90,35 @@ def to_file(obj: Any, name: str | None = None) -> tuple[str, str] | None:
     if kind is memory_format or kind is layout:
         return "torch", obj.name
     module = getattr(obj, "__module__", None)
-    if not isinstance(module, str) or module != "bibun" and not module.startswith("bibun."):
+    if not isinstance(module, str):
+        return None
+    if module.startswith("torch.") and _is_ours(obj, module):  # a named tuple of `return_types`
+        return module, obj.__qualname__
+    if module != "bibun" and not module.startswith("bibun."):
         return None
     name = name or getattr(obj, "__qualname__", None) or obj.__name__
-    if kind.__name__ == "_StorageKind":
+    if kind is type(CLASSES[dtypes.float32]):
         return "torch", name
     module = module[6:]
     moved = _HERE.get(f"{module}:{name}") or (_HERE.get(f":{name}") if name == "Generator" else None)
     if moved is not None:
         return moved
-    if module.startswith("functions") and "." not in name:
+    if module.partition(".")[0] in ("functions", "autograd", "ops"):
+        short = getattr(obj, "__name__", name)  # many are made in other functions, and public all the same
         for public in PUBLIC:
             try:
-                if getattr(import_module("bibun" + public[5:]), name, None) is obj:
-                    return public, name
+                if getattr(import_module("bibun" + public[5:]), short, None) is obj:
+                    return public, short
             except ImportError:
                 pass
     return f"torch.{module}" if module else "torch", name
+
+
+def _is_ours(obj: Any, module: str) -> bool:
+    try:
+        return getattr(import_module("bibun" + module[5:]), obj.__qualname__, None) is obj
+    except ImportError:
+        return False
 
 
 def of_file(module: str, name: str) -> Any:
@@ -121,6 +143,8 @@ def of_file(module: str, name: str) -> Any:
     if place is not None:
         home, _, name = place.partition(":")
         return getattr(import_module(f"bibun.{home}" if home else "bibun"), name)
+    if (module, name) == ("torch._C", "_VariableFunctionsClass"):
+        return import_module("bibun")  # PyTorch pickles its functions as attributes of that
     real = "bibun" + module[5:]
     tried: ModuleNotFoundError | AttributeError
     try:
