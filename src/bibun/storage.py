@@ -2,7 +2,7 @@
 
 In come tensors and the ndarrays they look at; out go objects that stand for the whole memory that a tensor and all its
 views share, of which there is one per memory as long as somebody holds it. Saving and loading see tensors as windows
-on storages; `view_at` opens such a window.
+on storages.
 
 What a storage cannot do here: grow under the tensors that look at it. `resize_` gives the storage new memory, and
 tensors keep the old.
@@ -67,16 +67,11 @@ def bytes_of(root: ndarray) -> ndarray:
     return flat.reshape(-1).view(U8)
 
 
-def view_at(memory: ndarray, np_dtype: Any, shape: Any, offset: int, strides: Any) -> ndarray:
-    """An array over `memory` (as `bytes_of` gives it): offset and strides in bytes. ValueError beyond its ends."""
-    return np.ndarray(shape, np_dtype, memory, offset, strides)
-
-
 def like_view(a: ndarray, root: ndarray, fresh: ndarray) -> ndarray:
     """What `a` is to `root`, on `fresh`, a copy of `root` in the same order."""
     if fresh.strides != root.strides or not root.size:
         return np.array(a, order="K")  # the copy closed holes, so that places differ
-    return view_at(bytes_of(fresh), a.dtype, a.shape, _address(a) - span(root)[0], a.strides)
+    return np.ndarray(a.shape, a.dtype, bytes_of(fresh), _address(a) - span(root)[0], a.strides)
 
 
 def _address(a: ndarray) -> int:
@@ -196,10 +191,6 @@ class UntypedStorage:
     def device(self) -> Any:
         """The processor."""
         return dtypes.CPU
-
-    @property
-    def filename(self) -> None:
-        return None
 
     @property
     def _cdata(self) -> int:
@@ -571,12 +562,6 @@ class TypedStorage:
     def share_memory_(self) -> TypedStorage:
         """Move to shared memory; see `UntypedStorage.share_memory_`."""
         self._untyped_storage.share_memory_()
-        return self
-
-    def is_pinned(self, device: Any = None) -> bool:
-        return False
-
-    def pin_memory(self, device: Any = None) -> TypedStorage:
         return self
 
     def cpu(self) -> TypedStorage:
