@@ -14,7 +14,7 @@ import numpy as np
 from ..backends import cpu
 from . import dispatch, versions
 from .dispatch import user_frame, wrap
-from .modes import state
+from .modes import Off, state
 from .node import LEAF, Freed, Node, Output, fit
 from .versions import tick
 
@@ -32,6 +32,13 @@ class _Plan:
         self.keeps = keeps
 
 
+#: Recording is off while the user's forward runs.
+FORWARD = Off()
+FORWARD.kind, FORWARD.code, FORWARD.lasti = "running inside the forward of an autograd.Function", None, 0
+#: The same for a backward that is not to be differentiated.
+BACKWARD = Off()
+BACKWARD.kind, BACKWARD.code, BACKWARD.lasti = "running inside the backward of an autograd.Function", None, 0
+
 KEEPS, KEEPS_NOTHING = _Plan(True), _Plan(False)
 
 
@@ -46,13 +53,14 @@ class FunctionCtx(Node):
     _non_differentiable: tuple[Any, ...] = ()
     _materialize = True
     _for_forward: Any = None
+    _level: Any = None          # the function transform to whose graph the node belongs
     needs_input_grad: tuple[bool, ...] = ()
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors (or None) for backward, where ``ctx.saved_tensors`` gives them back."""
-        for t in tensors:
+        for i, t in enumerate(tensors):
             if t is not None and not isinstance(t, dispatch.Tensor):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+                raise TypeError(f"save_for_backward can only save variables, but argument {i} is of type {type(t).__name__}")
         self._to_save = tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
@@ -78,9 +86,9 @@ class FunctionCtx(Node):
         if saved.__class__ is Freed:
             from .complaints import second_backward
             raise second_backward(self)
-        if saved.__class__ is not _Saved:
-            return self._for_forward if self._for_forward is not None and not self._to_save else self._to_save
-        return saved.unpack(self)
+        if self._for_forward is not None:
+            return self._for_forward
+        return self._to_save if saved.__class__ is tuple else saved.unpack(self)
 
     saved_variables = saved_tensors
 
@@ -97,7 +105,11 @@ class FunctionCtx(Node):
         grads = [None if x is None else x if isinstance(x, dispatch.Tensor) else wrap(x) for x in grads]
         if self._materialize:
             grads = [wrap(np.zeros(*outs[i])) if x is None and outs[i] is not None else x for i, x in enumerate(grads)]
-        before, state.grad = state.grad, create
+        before = state.grad
+        if create:
+            state.grad = True
+        elif xp is cpu:     # on tensors, recording is as the levels below have it
+            state.grad = BACKWARD
         try:
             made = self.function._call_backward(self, grads)
         finally:
@@ -110,11 +122,16 @@ class FunctionCtx(Node):
             made = made[:n]
         result: list[Any] = []
         for i, (target, x) in enumerate(zip(self.next, made)):
+            if x is not None and self.metas[i] is None:
+                raise RuntimeError(f"function {self.name()} returned a gradient different than None at position {i + 1}, but the corresponding forward input "
+                                   "was not a Variable")
+            if x is not None and not isinstance(x, dispatch.Tensor):
+                raise RuntimeError(f"expected Variable or None (got {type(x).__name__}) from {self.name()} at position {i + 1}")
             if target is None or x is None:
                 result.append(None)
                 continue
-            if not isinstance(x, dispatch.Tensor):
-                raise TypeError(f"function {self.name()} returned a gradient of type {type(x).__name__} at position {i}, expected a Tensor or None")
+            if self._level is not None and getattr(x, "level", None) is self._level:
+                x = x.value
             shape, dtype = self.metas[i]
             value: Any = x if create or xp is not cpu else x._a
             if x._a.shape != shape:
@@ -213,8 +230,10 @@ class Function(metaclass=FunctionMeta):
     is_traceable = False
 
     def __init__(self, *args: Any, **kwargs: Any):
-        raise RuntimeError(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on the "
-                           f"class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.")
+        import warnings
+
+        warnings.warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on the class itself. "
+                      "Instantiating an autograd function will raise an error in a future version of PyTorch.", DeprecationWarning, stacklevel=2)
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -253,17 +272,23 @@ class Function(metaclass=FunctionMeta):
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run the operation and record it."""
-        Tensor = dispatch.Tensor
+        if kwargs:
+            import inspect
+
+            separate = cls.setup_context is not Function.setup_context
+            bound = inspect.signature(cls.forward).bind(*(() if separate else (None,)), *args, **kwargs)
+            bound.apply_defaults()
+            args = bound.args if separate else bound.args[1:]
         if dispatch.busy[0]:
             done = dispatch.intercept_function(cls, args)
             if done is not NotImplemented:
                 return done
-        ctx = cls._node_class()
-        if kwargs:
-            import inspect
-            bound = inspect.signature(cls.forward).bind(*(() if cls.setup_context is not Function.setup_context else (ctx,)), *args, **kwargs)
-            bound.apply_defaults()
-            args = bound.args if cls.setup_context is not Function.setup_context else bound.args[1:]
+        return cls._run(cls._node_class(), args)
+
+    @classmethod
+    def _run(cls, ctx: Any, args: tuple[Any, ...]) -> Any:
+        """Call forward with ``ctx``, which becomes the node of what comes out."""
+        Tensor = dispatch.Tensor
         targets: list[Any] = []
         metas: list[Any] = []
         wanted = False
@@ -278,9 +303,9 @@ class Function(metaclass=FunctionMeta):
                 metas.append(None)
             wanted = wanted or target is not None
             targets.append(target)
-        record = wanted and state.grad
+        record = wanted and state.grad is True
         ctx.needs_input_grad = tuple([t is not None for t in targets])
-        before, state.grad = state.grad, False
+        before, state.grad = state.grad, FORWARD
         try:
             if cls.setup_context is not Function.setup_context:
                 output = cls.forward(*args)
@@ -300,9 +325,13 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
     Tensor = dispatch.Tensor
     dirty = {id(t) for t in ctx._dirty}
     inputs = {id(a) for a in args if isinstance(a, Tensor)}
+    given_back = {id(o) for o in outs}
     for t in ctx._dirty:
         if record and t._node is LEAF:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+            raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
+        if id(t) not in given_back:
+            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs that are modified inplace "
+                               "must all be outputs of the Function.")
         f = user_frame(3)
         versions.written(t._a, f.f_code, f.f_lasti)
     fixed = {id(t) for t in ctx._non_differentiable}
@@ -338,9 +367,8 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
             o._node = node
     ctx.saved = _Saved(ctx._to_save, result) if ctx._to_save else ()
     ctx.plan = KEEPS if ctx._to_save else KEEPS_NOTHING
-    ctx.__dict__.pop("_to_save", None)
-    ctx.__dict__.pop("_dirty", None)
-    ctx.__dict__.pop("_non_differentiable", None)
+    for name in ("_to_save", "_dirty", "_non_differentiable", "_for_forward"):
+        ctx.__dict__.pop(name, None)
     return result[0] if single else tuple(result)
 
 
@@ -362,12 +390,12 @@ def once_differentiable(backward: Any) -> Any:
 
     @functools.wraps(backward)
     def wrapper(ctx: Any, *grads: Any) -> Any:
-        before, state.grad = state.grad, False
+        before, state.grad = state.grad, BACKWARD
         try:
             made = backward(ctx, *grads)
         finally:
             state.grad = before
-        if not state.grad or not any(isinstance(g, dispatch.Tensor) and g._node is not None for g in grads):
+        if state.grad is not True or not any(isinstance(g, dispatch.Tensor) and g._node is not None for g in grads):
             return made
         outputs = made if isinstance(made, tuple) else (made,)
         marked = []

@@ -28,7 +28,7 @@ def enter_dual_level() -> int:
     """Open a level by hand; gives its number. Only one may be open."""
     if _open:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
-    level = Level("jvp")
+    level = Level("jvp", by_hand=True)
     level.__enter__()
     _open.append(level)
     return 0

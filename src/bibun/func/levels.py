@@ -28,10 +28,12 @@ from ..tensor import Tensor
 class Level:
     """One active transform: ``kind`` is "grad", "jvp" or "vmap"; ``size`` and ``randomness`` belong to vmap."""
 
-    __slots__ = ("depth", "kind", "randomness", "size")
+    __slots__ = ("by_hand", "depth", "kind", "randomness", "size")
 
-    def __init__(self, kind: str, size: int = 0, randomness: str = "error"):
+    def __init__(self, kind: str, size: int = 0, randomness: str = "error", by_hand: bool = False):
         self.kind, self.size, self.randomness = kind, size, randomness
+        #: Whether the program opened the level itself (`forward_ad`), and so may hold its tensors after it has ended.
+        self.by_hand = by_hand
 
     def __enter__(self) -> Level:
         self.depth = len(stack.levels) + 1
@@ -179,7 +181,14 @@ def intercept(prim: Primitive, arrays: Any, static: Any) -> Any:
     return run_batched(level, prim, arrays, static)
 
 
+def intercept_function(function: Any, args: Any) -> Any:
+    """A user-written function called while transforms are active."""
+    from .custom import run_function
+    return run_function(function, args)
+
+
 dispatch.intercept = intercept
+dispatch.intercept_function = intercept_function
 
 
 def run_graded(level: Level, prim: Primitive, arrays: Any, static: Any) -> Any:
