@@ -21,6 +21,7 @@ from ..ops import joining, shape
 from ..ops.primitive import REGISTRY
 from .creation import checked, finished
 from .joining import roll
+from .pointwise import conj_physical
 from .register import function
 from .shape import only_tensor, sizes_of
 
@@ -275,8 +276,9 @@ def _ihfftn(input: Any, s: Any = None, dim: Any = None, norm: Any = None) -> Any
         check_points(n)
     scale = scale_of(norm, False)
     out = apply(ops.fft_r2c, (resized(x, axes, sizes),), (axes[-1:], scale, True))
-    out = out.conj()
-    return out if len(axes) == 1 else apply(ops.fft_c2c, (out,), (axes[:-1], scale, False))
+    if len(axes) == 1:
+        return out.conj()
+    return apply(ops.fft_c2c, (conj_physical(out),), (axes[:-1], scale, False))
 
 
 def _enter(general: Any, name: str, doc: str) -> tuple[Any, Any]:

@@ -11,6 +11,11 @@ HOMES: dict[str, str] = {
     "load": "serialization",
     "Generator": "functions.random",
     "vmap": "func",
+    "stft": "functions.stft",
+    "istft": "functions.stft",
+    **dict.fromkeys(
+        ("hann_window", "hamming_window", "blackman_window", "bartlett_window", "kaiser_window"), "functions.windows"
+    ),
     "compile": "compiler",
     **dict.fromkeys(
         (

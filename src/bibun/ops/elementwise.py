@@ -376,7 +376,7 @@ def conj(xp, x):
 
 
 conj.derivative(x=lambda g: g.conj())
-conj_physical = conj.named("ConjPhysical")
+conj_physical = conj.named("ConjPhysicalBackward0")
 
 
 @elementwise(tangent="linear")
