@@ -359,7 +359,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
             raise RuntimeError(
                 f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value._a.ndim} dimension(s)."
             )
-        if value._node is not None or value._view is not None:
+        if value._node is not None or value._view is not None or dispatch.busy[0]:
             return apply(ops.index_fill_with, (input, index, value.to(input.dtype)), (dim,))
         value = value.item()
     if isinstance(value, complex) and input._a.dtype.kind != "c":

@@ -6,6 +6,7 @@ In go tensors and PyTorch's arguments; out come views of the same memory (or, fo
 from __future__ import annotations
 
 import operator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,9 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
         raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
     if any(n < 0 for n in size):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
+    if input._a.__class__ is not ndarray:  # an example of a batch: as if in memory of its own, row by row
+        own_strides = tuple([prod(input._a.shape[i + 1 :]) for i in range(input._a.ndim)])
+        return apply(ops.as_strided, (input,), (size, stride, storage_offset or 0, own_strides))
     own = input.storage_offset()
     if storage_offset is None:
         storage_offset = own

@@ -523,6 +523,18 @@ for _slicing in (index_add, index_copy, index_fill, index_reduce):
     _slicing.batching(_slicewise)
 
 
+@index_fill_with.batching
+def _index_fill_batched(apply, size, arrays, dims, axis):
+    x, value = _moved(arrays[0], dims[0], size), _moved(arrays[2], dims[2], size)
+    index = _moved(arrays[1], dims[1], size)
+    n = x.shape[axis + 1] if x.ndim > 1 else 1
+    filled = index.new_zeros((size, n)).scatter(1, index.remainder(n), 1) > 0
+    shape = [size] + [1] * (x.ndim - 1)
+    if x.ndim > 1:
+        shape[axis + 1] = n
+    return value.reshape((size,) + (1,) * (x.ndim - 1)).where(filled.reshape(shape), x), 0
+
+
 # The flattened array
 
 

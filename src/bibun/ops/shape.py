@@ -6,6 +6,7 @@ Out: views (family ``view``), or for the ``…_backward`` maps arrays of zeros w
 
 from __future__ import annotations
 
+from math import prod as product
 from typing import Any
 
 from .primitive import linear, primitive, view
@@ -227,6 +228,13 @@ as_strided.derivative(
 )
 
 
+@as_strided.batching
+def _as_strided_batched(apply, size, arrays, dims, shape, strides, offset, own_strides):
+    x = arrays[0].movedim(dims[0], 0).clone().contiguous()  # each example in memory of its own, row by row
+    n = product(x.shape[1:])
+    return apply(x, (size, *shape), (n, *strides), offset, (n, *own_strides)), 0
+
+
 @linear
 def restride(xp, g, /, to_shape, shape, strides, offset, to_strides):
     """The gradient through memory: ``g``, laid out by (shape, strides, offset), added into memory and read with the layout
@@ -247,6 +255,21 @@ def restride_backward(xp, g, /, to_shape, shape, strides, offset, to_strides):
     return xp.restride_backward(g, to_shape, shape, strides, offset, to_strides)
 
 
+def _restride_batched(
+    apply: Any, size: int, arrays: Any, dims: Any, to_shape: Any, shape: Any, strides: Any, offset: int, to_strides: Any
+) -> Any:
+    """Memory for each example, one after another."""
+    high = max(
+        offset + sum([(n - 1) * s for n, s in zip(shape, strides)]),
+        sum([(n - 1) * s for n, s in zip(to_shape, to_strides)]),
+    )
+    n = max(high, 0) + 1 + max(-offset, 0)
+    g = arrays[0].movedim(dims[0], 0)
+    return apply(g, (size, *to_shape), (size, *shape), (n, *strides), offset, (n, *to_strides)), 0
+
+
+restride.batching(_restride_batched)
+restride_backward.batching(_restride_batched)
 restride_backward.derivative(
     g=lambda xp, g, to_shape, shape, strides, offset, to_strides: xp.restride(
         g, to_shape, shape, strides, offset, to_strides
@@ -357,6 +380,9 @@ def view_dtype(xp, x, /, dtype):
 
 
 view_dtype.family = "view"
+view_dtype.batching(
+    lambda apply, size, arrays, dims, dtype: (apply(arrays[0].movedim(dims[0], 0).contiguous(), dtype), 0)
+)
 
 
 @linear(grad="Clone")
