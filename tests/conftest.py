@@ -1,11 +1,16 @@
 """Programs run twice, under bibun and under PyTorch, and compared statement by statement."""
 
 import ast
+import os
 import re
 import sys
 import warnings
 
 import pytest
+
+if os.environ.get("PYTEST_XDIST_WORKER"):  # beside each other, workers of several threads each wait for a free core
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
 
 
 def outcomes(torch, program):
