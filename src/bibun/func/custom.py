@@ -8,10 +8,7 @@ on what lies below, so levels nest.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
-
 
 from ..autograd import dispatch
 from ..autograd.dispatch import user_frame
@@ -21,7 +18,7 @@ from ..autograd.namespace import xp
 from ..autograd.node import LEAF, Output
 from ..autograd.versions import tick
 from ..tensor import Tensor
-from .levels import Batched, Dual, Graded, Level, batched, dual, graded, highest, place_of, stack, unwrapped
+from .levels import Batched, Dual, Graded, Level, batched, below, dual, graded, highest, place_of, stack, unwrapped
 from .pytree import broadcast_prefix, tree_flatten, tree_map
 
 GUIDE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
@@ -171,18 +168,6 @@ def Watched(ctx: Any, kept: dict[str, Any]) -> Any:
 # vmap
 
 
-@contextlib.contextmanager
-def without(level: Level) -> Iterator[None]:
-    """The levels below ``level`` alone."""
-    at = stack.levels.index(level)
-    above = stack.levels[at:]
-    del stack.levels[at:]
-    try:
-        yield
-    finally:
-        stack.levels[at:] = above
-
-
 def run_vmap(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
     """The function's own ``vmap``, or one that runs its halves under vmap."""
     name = function.__name__
@@ -195,7 +180,7 @@ def run_vmap(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
                            "generate_vmap_rule=True. " + GUIDE)
     lower = tree_map(lambda a: unwrapped(level, a), args)
     in_dims = tree_map(lambda a: a.bdim if mine(level, a) else None, args)
-    with without(level):
+    with below(level):
         if written:
             made = function.vmap(VmapInfo(level.size, level.randomness), in_dims, *lower)
             if not isinstance(made, tuple) or len(made) != 2:
