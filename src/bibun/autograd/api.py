@@ -64,6 +64,8 @@ def target_of(t: Any, i: int | None = None) -> Any:
         dispatch.refresh(t)
     n = t._node
     if n is None:
+        if dispatch.forward_levels[0] and hasattr(t, "tangent"):
+            return target_of(t.value, i)
         from .complaints import no_grad_fn
         raise no_grad_fn(t, i)
     return t if n is LEAF else n
@@ -71,7 +73,7 @@ def target_of(t: Any, i: int | None = None) -> Any:
 
 def on_tensors(create_graph: bool, grads: Any) -> bool:
     """Whether a run must work on tensors: its gradients are differentiable themselves, or belong to a function transform."""
-    return create_graph or bool(dispatch.busy[0]) and any(g is not None and g.__class__ is not dispatch.Tensor for g in grads)
+    return create_graph or bool(dispatch.busy[0]) and bool(dispatch.forward_levels[0]) or bool(dispatch.busy[0]) and any(g is not None and g.__class__ is not dispatch.Tensor for g in grads)
 
 
 def start_gradient(t: Any, g: Any, create: bool) -> Any:
@@ -120,6 +122,9 @@ def own(g: Any, leaf: Any) -> Any:
 
 def backward_from(t: Any, retain: bool) -> None:
     """`backward` of one tensor without further wishes: the common case, straight."""
+    if dispatch.busy[0] and dispatch.forward_levels[0]:
+        backward((t,), None, retain)
+        return
     if t._view is not None:
         dispatch.refresh(t)
     n = t._node
@@ -209,6 +214,18 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         if not inputs:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     retain = create_graph if retain_graph is None else retain_graph
+    if dispatch.busy[0] and dispatch.forward_levels[0]:
+        before, state.grad = state.grad, True if create_graph else BACKWARD
+        try:
+            _backward(tensors, grads, retain, True, inputs)
+        finally:
+            state.grad = before
+        return
+    _backward(tensors, grads, retain, create_graph, inputs)
+
+
+def _backward(tensors: Any, grads: Any, retain: bool, create_graph: bool, inputs: Any) -> None:
+    """`backward`, checked."""
     roots = [(target_of(t, i), start_gradient(t, g, create_graph)) for i, (t, g) in enumerate(zip(tensors, grads))]
     if inputs is not None:
         targets = [target_of(t) for t in inputs]
@@ -256,6 +273,9 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
         if t._view is not None:
             dispatch.refresh(t)
         n = t._node
+        if n is None and dispatch.forward_levels[0] and hasattr(t, "tangent"):
+            t = t.value
+            n = t._node
         if n is None:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
         targets.append(t if n is LEAF else n)

@@ -40,6 +40,10 @@ busy = [0]
 #: How many `saved_tensors_hooks` are in force, in all threads (each also counts as busy).
 saved_hooks = [0]
 intercept: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
+#: What a tensor made from nothing (or in the likeness of another) is while transforms are active; set with `intercept`.
+created: Callable[..., Any] = lambda t, like=None: t
+#: How many levels of forward mode the program has opened by hand, in all threads.
+forward_levels = [0]
 #: The same for functions that users wrote (`bibun.autograd.Function`).
 intercept_function: Callable[..., Any] = lambda function, args: NotImplemented
 

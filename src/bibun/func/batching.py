@@ -19,8 +19,8 @@ from ..autograd.dispatch import apply
 from ..autograd.namespace import xp
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
-from .levels import Batched, Level, batched, stack
-from .pytree import broadcast_prefix, tree_flatten
+from .levels import Batched, Level, batched, below, highest, stack, unwrapped, wrapped_fresh
+from .pytree import broadcast_prefix, tree_flatten, tree_leaves
 
 #: Batching rules stated here because they concern the in-place mechanism; others stand in the entries.
 RULES: dict[str, Callable[..., Any]] = {}
@@ -255,6 +255,9 @@ def one_batch(func: Any, leaves: list[Any], dims: list[int | None], build: Any, 
         given = build([x if d is None else batched(level, x, d) for x, d in zip(leaves, dims)])
         out = func(*given, **kwargs)
         outs, rebuild = tree_flatten(out)
+        if not all(isinstance(d, (int, type(None))) for d in tree_leaves(out_dims)):
+            raise ValueError(f"vmap({name}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a python collection of ints representing where in the "
+                             "outputs the vmapped dimension should appear.")
         where = broadcast_prefix(out_dims, out)
         if where is None:
             raise ValueError(f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of `outputs`. out_dims has "
@@ -272,7 +275,7 @@ def one_batch(func: Any, leaves: list[Any], dims: list[int | None], build: Any, 
             v = front(o.value, o.bdim) if inside else xp.broadcast_to(xp.expand_dims(o, 0), (size, *o._a.shape))
             ndim = v._a.ndim
             if not -ndim <= d < ndim:
-                raise IndexError(f"vmap({name}, ..., out_dims={out_dims}): out_dim {d} does not fit an output with {ndim - 1} dimensions")
+                raise IndexError(f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {d}): vmap({name}, ..., out_dims={out_dims})")
             d %= ndim
             made.append(v if d == 0 else xp.permute_dims(v, (*range(1, d + 1), 0, *range(d + 1, ndim))))
         return rebuild(made)
@@ -285,13 +288,55 @@ def current_vmap() -> Level | None:
 
 def random_tensor(draw: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...]) -> Any:
     """A random draw of ``shape`` inside vmap, by its ``randomness``; ``draw`` gives a tensor of a shape."""
-    level = current_vmap()
-    if level is None or level.randomness == "same":
-        return draw(shape)
+    def at(k: int, shape: tuple[int, ...]) -> Any:
+        if k < 0:
+            return draw(shape)
+        level = stack.levels[k]
+        if level.kind != "vmap":
+            return wrapped_fresh(level, at(k - 1, shape))
+        refuse_randomness(level)
+        return at(k - 1, shape) if level.randomness == "same" else batched(level, at(k - 1, (level.size, *shape)), 0)
+    return at(len(stack.levels) - 1, shape)
+
+
+def refuse_randomness(level: Level) -> None:
+    """Raise where the transform does not allow random draws."""
     if level.randomness == "error":
         raise RuntimeError("vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' randomness flags on vmap "
                            "or perform the randomness operation out of vmap")
-    return batched(level, draw((level.size, *shape)), 0)
+
+
+def random_call(call: Callable[..., Any], tensors: tuple[Any, ...]) -> Any:
+    """``call(*tensors)``, a draw with tensors for parameters, below the levels that these belong to."""
+    level = highest([x for x in tensors if isinstance(x, Tensor)])
+    if level is None:
+        current = current_vmap()
+        if current is not None:
+            refuse_randomness(current)
+            if current.randomness == "different":
+                sized = [xp.broadcast_to(xp.expand_dims(x, 0), (current.size, *x._a.shape)) if isinstance(x, Tensor) else x for x in tensors]
+                with below(current):
+                    made = call(*sized)
+                return batched(current, made, 0)
+        return NotImplemented
+    lower = [unwrapped(level, x) for x in tensors]
+    if level.kind != "vmap":
+        with below(level):
+            return wrapped_fresh(level, call(*lower))
+    refuse_randomness(level)
+    if level.randomness == "same":
+        raise RuntimeError("Vmap does not currently support same randomness with a batched tensor input. Please file an issue with functorch")
+    lined = []
+    ndim = max(x._a.ndim for x in tensors if isinstance(x, Tensor))
+    for x, v in zip(tensors, lower):
+        if isinstance(x, Batched) and x.level is level:
+            v = front(v, x.bdim)
+            if v._a.ndim - 1 < ndim:
+                v = xp.reshape(v, (v._a.shape[0], *(1,) * (ndim - v._a.ndim + 1), *v._a.shape[1:]))
+        lined.append(v)
+    with below(level):
+        made = call(*lined)
+    return batched(level, made, 0)
 
 
 __all__ = ["current_vmap", "random_tensor", "run_batched", "vmap"]

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..autograd import dispatch
 from ..autograd.dispatch import apply, wrap
+from ..autograd.modes import state
 from ..autograd.namespace import xp
 from ..autograd.node import Plan, plan_of
 from ..ops.primitive import Primitive
@@ -28,8 +29,34 @@ def run_dual(level: Level, prim: Primitive, arrays: Any, static: Any) -> Any:
     out = apply(prim, values, static)
     outs = list(out) if prim.several else [out]
     made = tangent_of(prim, values, tangents, static, outs)
+    if level.by_hand and state.grad is True:
+        keep_duals(level, prim, values, tangents, outs, made)
     result = [dual(level, o, t) for o, t in zip(outs, made)]
     return tuple(result) if prim.several else result[0]
+
+
+def keep_duals(level: Level, prim: Primitive, values: Any, tangents: Any, outs: list[Any], made: list[Any]) -> None:
+    """Have the node just recorded save tensors with their tangents, so that its backward has tangents too."""
+    place = next((o._node for o in outs if o._node is not None), None)
+    node = getattr(place, "node", place)
+    if node is None or not hasattr(node, "plan") or node.saved.__class__ is not tuple or prim.variadic:
+        return
+    rows = []
+    for takes, saved in zip(node.plan.takes, node.saved):
+        row = []
+        for (category, i), v in zip(takes, saved):
+            t = tangents[i] if category == "i" else made[i] if category == "o" else None
+            if t is not None and isinstance(v, np.ndarray):
+                if category == "i":
+                    v = dual(level, values[i], t)
+                else:
+                    twin = wrap(v)
+                    twin._node = outs[i]._node
+                    v = dual(level, twin, t)
+            row.append(v)
+        rows.append(tuple(row))
+    level.saved.append((node, node.saved))
+    node.saved = tuple(rows)
 
 
 def tangent_of(prim: Primitive, values: Any, tangents: Any, static: Any, outs: list[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..autograd import dispatch
-from .levels import Dual, Level, dual
+from .levels import Dual, Level, dual, end_by_hand
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
 
@@ -31,6 +31,7 @@ def enter_dual_level() -> int:
     level = Level("jvp", by_hand=True)
     level.__enter__()
     _open.append(level)
+    dispatch.forward_levels[0] += 1
     return 0
 
 
@@ -38,7 +39,10 @@ def exit_dual_level(*, level: int | None = None) -> None:
     """Close the level that was opened last."""
     if not _open or level not in (None, 0):
         raise RuntimeError("Trying to exit a forward AD level that was not the last one that was created. This is not supported.")
-    _open.pop().__exit__()
+    ended = _open.pop()
+    ended.__exit__()
+    dispatch.forward_levels[0] -= 1
+    end_by_hand(ended)
 
 
 class dual_level:
@@ -78,7 +82,7 @@ def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
                            f"size {list(tensor._a.shape)} while the given forward gradient is of size {list(tangent._a.shape)}.")
     if isinstance(tensor, Dual) and tensor.level is here:
         tensor = tensor.value
-    return dual(here, tensor, tangent)
+    return dual(here, tensor.view_as(tensor), tangent)
 
 
 def unpack_dual(tensor: Any, *, level: int | None = None) -> UnpackedDualTensor:
@@ -87,7 +91,7 @@ def unpack_dual(tensor: Any, *, level: int | None = None) -> UnpackedDualTensor:
         return UnpackedDualTensor(tensor, None)
     here = _level(level)
     if isinstance(tensor, Dual) and tensor.level is here:
-        return UnpackedDualTensor(tensor.value, tensor.tangent)
+        return UnpackedDualTensor(tensor.value.view_as(tensor.value), tensor.tangent)
     return UnpackedDualTensor(tensor, None)
 
 

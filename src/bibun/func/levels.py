@@ -12,7 +12,10 @@ contents that refuses to be read, so that nothing can silently use one example's
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,15 +31,20 @@ from ..tensor import Tensor
 class Level:
     """One active transform: ``kind`` is "grad", "jvp" or "vmap"; ``size`` and ``randomness`` belong to vmap."""
 
-    __slots__ = ("by_hand", "depth", "kind", "randomness", "size")
+    __slots__ = ("by_hand", "depth", "kind", "members", "outer", "randomness", "saved", "size")
 
     def __init__(self, kind: str, size: int = 0, randomness: str = "error", by_hand: bool = False):
         self.kind, self.size, self.randomness = kind, size, randomness
         #: Whether the program opened the level itself (`forward_ad`), and so may hold its tensors after it has ended.
         self.by_hand = by_hand
+        #: Of such a level: weak references to its tensors, and (node, what it had saved) of nodes that save them.
+        self.members: list[Any] = []
+        self.saved: list[Any] = []
+        self.outer: Any = True
 
     def __enter__(self) -> Level:
         self.depth = len(stack.levels) + 1
+        self.outer = state.grad         # recording on the levels below goes by this
         stack.levels.append(self)
         dispatch.busy[0] += 1
         return self
@@ -44,6 +52,18 @@ class Level:
     def __exit__(self, *_: object) -> None:
         assert stack.levels.pop() is self
         dispatch.busy[0] -= 1
+
+
+@contextlib.contextmanager
+def below(level: Level) -> Iterator[None]:
+    """A ``with`` block in which only the levels below ``level`` are active."""
+    at = stack.levels.index(level)
+    above = stack.levels[at:]
+    del stack.levels[at:]
+    try:
+        yield
+    finally:
+        stack.levels[at:] = above
 
 
 class _Stack(threading.local):
@@ -76,7 +96,7 @@ def lane(shape: tuple[int, ...], dtype: Any) -> Lane:
 class Wrapper(Tensor):
     """A tensor of a level."""
 
-    __slots__ = ("level", "value")
+    __slots__ = ()      # so that a tensor can become one where it stands
     value: Any
     level: Level
 
@@ -85,7 +105,8 @@ class Wrapper(Tensor):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         names = {"grad": "GradTrackingTensor", "vmap": "BatchedTensor", "jvp": "GradTrackingTensor"}
-        return f"{names[self.level.kind]}(lvl={self.level.depth}, value=\n    " + repr(self.value).replace("\n", "\n    ") + "\n)"
+        where = f", bdim={self.bdim}" if isinstance(self, Batched) else ""
+        return f"{names[self.level.kind]}(lvl={self.level.depth}{where}, value=\n    " + repr(self.value).replace("\n", "\n    ") + "\n)"
 
     @property
     def requires_grad(self) -> bool:
@@ -94,6 +115,20 @@ class Wrapper(Tensor):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        raise RuntimeError("You are attempting to call Tensor.requires_grad_() (or perhaps using torch.autograd.functional.* APIs) inside of a function being "
+                           "transformed by a functorch transform. This is unsupported, please attempt to use the functorch transforms (e.g. grad, vjp, jacrev, "
+                           "jacfwd, hessian) or call requires_grad_() outside of a function being transformed instead.")
+
+    def retain_grad(self) -> None:
+        raise RuntimeError("You are attempting to call Tensor.retain_grad() inside of a function being transformed by a functorch transform. This is "
+                           "unsupported, please attempt to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call retain_grad() "
+                           "outside of a function being transformed instead.")
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+        raise RuntimeError("backward() called inside a functorch transform. This is not supported, please use functorch.grad or functorch.vjp instead or call "
+                           "backward() outside of functorch transforms.")
 
 
 class Graded(Wrapper):
@@ -105,18 +140,79 @@ class Graded(Wrapper):
 class Dual(Wrapper):
     """A tensor (``value``) with a tangent."""
 
-    __slots__ = ("tangent",)
+    __slots__ = ()
     tangent: Any
+    fresh = False       # made in the level from nothing, and not written since
 
     def detach(self) -> Any:
         return dual(self.level, self.value.detach(), self.tangent.detach())
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        if not self.level.by_hand:
+            return super().__repr__(tensor_contents=tensor_contents)
+        from ..printing import format_tensor
+        return format_tensor(self.value, tangent=self.tangent)
+
+    __str__ = __repr__
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        if not self.level.by_hand:
+            return super().requires_grad_(requires_grad)
+        self.value.requires_grad_(requires_grad)
+        return self
+
+    def retain_grad(self) -> None:
+        return self.value.retain_grad() if self.level.by_hand else super().retain_grad()
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+        if not self.level.by_hand:
+            return super().backward()
+        self.value.backward(gradient, retain_graph, create_graph, inputs)
+
+    @property
+    def grad_fn(self) -> Any:
+        return self.value.grad_fn if self.level.by_hand else None
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.value.is_leaf if self.level.by_hand else True
 
 
 class Batched(Wrapper):
     """A tensor with a batch dimension ``bdim`` in ``value``."""
 
-    __slots__ = ("bdim",)
+    __slots__ = ()
     bdim: int
+
+    def item(self) -> Any:
+        raise RuntimeError("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, please try to "
+                           "rewrite what you're doing with other operations.")
+
+    def _item(self, *_: Any) -> Any:
+        return self.item()
+
+    __float__ = __int__ = __complex__ = __index__ = _item  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that: use torch.where "
+                           "for branches on values.")
+
+    def numpy(self, *, force: bool = False) -> Any:
+        raise RuntimeError("Cannot access data pointer of Tensor that doesn't have storage: inside vmap the values of a tensor are not available one by one")
+
+    def tolist(self) -> Any:
+        return self.numpy()
+
+    def _array(self) -> Any:
+        """The first example, for its layout."""
+        a = self.value._array() if isinstance(self.value, Batched) else self.value._a
+        return a.take([0], self.bdim)[(slice(None),) * self.bdim + (0,)] if not a.shape[self.bdim] else a[(slice(None),) * self.bdim + (0,)]
+
+    def stride(self, dim: int | None = None) -> Any:
+        return wrap(self._array()).stride(dim)
+
+    def is_contiguous(self, *args: Any, **kwargs: Any) -> bool:
+        return wrap(self._array()).is_contiguous(*args, **kwargs)
 
 
 def _bare(cls: Any, level: Level, value: Any, a: Any) -> Any:
@@ -138,7 +234,45 @@ def dual(level: Level, value: Any, tangent: Any) -> Any:
         return value
     t = _bare(Dual, level, value, value._a)
     t.tangent = tangent
+    if level.by_hand:
+        level.members.append(weakref.ref(t))
     return t
+
+
+def wrapped_fresh(level: Level, value: Any) -> Any:
+    """A new tensor as one of a grad or jvp level, so that it can take part in in-place writes there."""
+    if level.kind == "grad":
+        return graded(level, value)
+    if level.by_hand or level.kind == "vmap" or value._a.dtype.kind not in dispatch.DIFFERENTIABLE:
+        return value
+    t = dual(level, value, tensor_xp.zeros_like(value) if not isinstance(value, Wrapper) else created(wrap(np.zeros_like(bottom(value)._a)), value))
+    t.fresh = True
+    return t
+
+
+def bottom(x: Any) -> Any:
+    """What a tensor wraps, all the way down."""
+    while isinstance(x, Wrapper):
+        x = x.value
+    return x
+
+
+def created(t: Any, like: Any = None) -> Any:
+    """A new tensor as the active levels have it; batched where ``like`` is."""
+    found: dict[int, Any] = {}
+    while isinstance(like, Wrapper):
+        found[id(like.level)] = like
+        like = like.value
+    for level in stack.levels:
+        if level.kind == "vmap":
+            if id(level) in found:
+                t = batched(level, t, found[id(level)].bdim)
+        else:
+            t = wrapped_fresh(level, t)
+    return t
+
+
+dispatch.created = created
 
 
 def batched(level: Level, value: Any, bdim: int) -> Batched:
@@ -170,7 +304,7 @@ def intercept(prim: Primitive, arrays: Any, static: Any) -> Any:
     level = highest(arrays)
     if level is None:
         return NotImplemented
-    if not stack.levels or level not in stack.levels:
+    if level not in stack.levels:
         raise RuntimeError(f"a tensor of a function transform ({level.kind}) was used after the transform ended")
     if level.kind == "grad":
         return run_graded(level, prim, arrays, static)
@@ -194,7 +328,14 @@ dispatch.intercept_function = intercept_function
 def run_graded(level: Level, prim: Primitive, arrays: Any, static: Any) -> Any:
     """Compute below, and record the node at this level."""
     lower = [x.value if isinstance(x, Wrapper) and x.level is level else x for x in arrays]
-    out = dispatch.apply(prim, lower, static)
+    if level.outer is True:
+        out = dispatch.apply(prim, lower, static)
+    else:
+        before, state.grad = state.grad, level.outer
+        try:
+            out = dispatch.apply(prim, lower, static)
+        finally:
+            state.grad = before
     lowers = list(out) if prim.several else [out]
     outs = [graded(level, o) for o in lowers]
     if prim.derivatives and state.grad and any(isinstance(x, Graded) and x.level is level and place_of(x) is not None for x in arrays):
@@ -261,12 +402,15 @@ def assign_wrapped(x: Any, result: Any) -> Any:
     if level.kind == "vmap":
         from .batching import assign_batched
         return assign_batched(level, x, result)
-    if not inside:
-        raise RuntimeError(f"a tensor from outside a function transform ({level.kind}) cannot be written in place with a value from inside it: the "
-                           "transform would lose track of it. Make the tensor inside, or return the value.")
+    if not inside and level.by_hand:
+        become_dual(level, x)
+    elif not inside:
+        raise RuntimeError("During a grad (vjp, jvp, grad, etc) transform, the function provided attempted to call in-place operation that would mutate a captured "
+                           "Tensor. This is not supported; please rewrite the function being transformed to explicitly accept the mutated Tensor(s) as inputs.")
     lower = result.value if mine else result
     if level.kind == "jvp":
         inplace.assign(x.value, lower)
+        x.fresh = False
         if mine:
             inplace.assign(x.tangent, result.tangent)
         else:
@@ -285,6 +429,39 @@ def assign_wrapped(x: Any, result: Any) -> Any:
                 base._node = made._node
                 refresh(x)
     return x
+
+
+def become_dual(level: Level, x: Any) -> None:
+    """Make a plain tensor, and the one that it is a view of, dual where it stands, with a tangent of zeros."""
+    value = wrap(x._a)
+    value._node, value._view, value._story = x._node, x._view, x._story
+    if x._view is None:
+        x.tangent = tensor_xp.zeros_like(value)
+    else:
+        base, _, steps = x._view
+        if not isinstance(base, Dual):
+            become_dual(level, base)
+        x.tangent = inplace.look(tensor_xp, base.tangent, steps)
+    x.level, x.value = level, value
+    x.__class__ = Dual
+    level.members.append(weakref.ref(x))
+
+
+def end_by_hand(level: Level) -> None:
+    """Take the tangents from all tensors of a level that was opened by hand: they are ordinary tensors again."""
+    for node, saved in level.saved:
+        if node.saved.__class__ is tuple:
+            node.saved = saved
+    level.saved.clear()
+    for ref in level.members:
+        t = ref()
+        if t is not None and isinstance(t, Dual):
+            value = t.value
+            t.__class__ = Tensor
+            t._node, t._view, t._story = value._node, value._view, value._story
+            for name in ("level", "value", "tangent", "fresh"):
+                t.__dict__.pop(name, None)
+    level.members.clear()
 
 
 inplace.assign_wrapped = assign_wrapped

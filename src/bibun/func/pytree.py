@@ -52,7 +52,7 @@ def tree_leaves(tree: Any) -> list[Any]:
 
 def broadcast_prefix(prefix: Any, tree: Any) -> list[Any] | None:
     """``prefix``, a tree that ends earlier, with its leaves repeated for all leaves of ``tree`` below; None if it does not fit."""
-    if isinstance(prefix, (int, type(None))):
+    if isinstance(prefix, (int, float, type(None))):
         return [prefix] * len(tree_leaves(tree))
     if isinstance(tree, dict):
         if not isinstance(prefix, dict) or prefix.keys() != tree.keys():

@@ -6,6 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from ..tensor import Tensor
+
+#: Stands for what was not there.
+MISSING: Any = object()
+
 
 def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = None, kwargs: Any = None, *, tie_weights: bool = True,
                     strict: bool = False) -> Any:
@@ -47,8 +52,9 @@ def replaced(module: Any, given: dict[str, Any], tie_weights: bool, strict: bool
         if tie_weights:
             missing = [m for m in missing if not any(n in given for n in groups[id(own[m])])]
         if missing or unexpected:
-            raise RuntimeError("Error(s) in loading state_dict:" + (f"\n\tUnexpected key(s): {', '.join(unexpected)}." if unexpected else "")
-                               + (f"\n\tMissing key(s): {', '.join(missing)}." if missing else ""))
+            raise RuntimeError(f"Error(s) in reparametrizing for {type(module).__name__}:"
+                               + (f"\n\tUnexpected key(s): {', '.join(map(repr, unexpected))}." if unexpected else "")
+                               + (f"\n\tMissing key(s): {', '.join(map(repr, missing))}." if missing else ""))
     full = dict(given)
     if tie_weights:
         for name in given:
@@ -61,15 +67,19 @@ def replaced(module: Any, given: dict[str, Any], tie_weights: bool, strict: bool
         for name, value in full.items():
             path, _, last = name.rpartition(".")
             holder = module.get_submodule(path) if path else module
-            table = next((t for t in (holder._parameters, holder._buffers) if last in t), None)
-            if table is None:
-                raise AttributeError(f"{type(holder).__name__} has no parameter or buffer {last!r}")
-            undo.append((holder, table, last, table[last]))
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{value} is not an instance of torch.Tensor")
+            # What the module has no place for goes where an attribute of that name would be looked for.
+            table = next((t for t in (holder._parameters, holder._buffers) if last in t), holder.__dict__)
+            undo.append((holder, table, last, table.get(last, MISSING)))
             table[last] = value
         yield
     finally:
         for _, table, last, before in reversed(undo):
-            table[last] = before
+            if before is MISSING:
+                del table[last]
+            else:
+                table[last] = before
 
 
 def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:

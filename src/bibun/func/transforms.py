@@ -19,7 +19,7 @@ from ..autograd.modes import state
 from ..autograd.namespace import xp
 from ..autograd.node import LEAF
 from ..tensor import Tensor
-from .levels import Dual, Graded, Level, dual, graded, place_of, unwrapped
+from .levels import Dual, Graded, Level, Wrapper, dual, graded, place_of, unwrapped
 from .pytree import tree_flatten, tree_leaves, tree_map
 
 
@@ -36,11 +36,35 @@ class _Recording:
 def tracked(level: Level, x: Any) -> Any:
     """A fresh leaf of a grad level that stands for ``x``."""
     if not isinstance(x, Tensor):
-        return x
+        raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
     t = graded(level, x)
-    if x._a.dtype.kind in dispatch.DIFFERENTIABLE:
-        t._node = LEAF
+    if x._a.dtype.kind not in dispatch.DIFFERENTIABLE:
+        raise RuntimeError(f"only Tensors of floating point and complex dtype can require gradients; got {x.dtype}")
+    t._node = LEAF
     return t
+
+
+def below(level: Level, aux: Any) -> Any:
+    """An auxiliary output, without this level's wrappers."""
+    def one(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            raise RuntimeError(f"Expected tensors, got unsupported type {type(x)}")
+        return unwrapped(level, x)
+    return tree_map(one, aux)
+
+
+def tensors_only(flat: list[Any], name: str, what: str) -> None:
+    """Raise unless ``flat`` holds tensors, and at least one."""
+    for x in flat:
+        if not isinstance(x, Tensor):
+            raise RuntimeError(f"{name}: expected {what} to return only tensors, got unsupported type {type(x)}")
+    if not flat:
+        raise RuntimeError(f"{name}: Expected f to be a function that has non-empty output (got output = {flat})")
+
+
+def zeros_of(x: Any) -> Any:
+    """Zeros in the shape and dtype of ``x``."""
+    return wrap(np.zeros(tuple(x._a.shape), x._a.dtype))
 
 
 def pull(level: Level, outputs: list[Any], cotangents: list[Any], inputs: list[Any], retain: bool) -> list[Any]:
@@ -58,7 +82,7 @@ def pull(level: Level, outputs: list[Any], cotangents: list[Any], inputs: list[A
         for x in inputs:
             g = leaves.get(x)
             a = x._a
-            found.append(wrap(np.zeros(a.shape, a.dtype)) if g is None else fit(g, tuple(a.shape), a.dtype, xp))
+            found.append(zeros_of(x) if g is None else fit(g, tuple(a.shape), a.dtype, xp))
     return found
 
 
@@ -66,10 +90,10 @@ class _Below:
     """Recording as the levels below have it while a level's own backward runs."""
 
     def __init__(self, level: Level):
-        pass
+        self.level = level
 
     def __enter__(self) -> None:
-        self.before, state.grad = state.grad, True
+        self.before, state.grad = state.grad, self.level.outer
 
     def __exit__(self, *_: object) -> None:
         state.grad = self.before
@@ -91,14 +115,18 @@ def vjp_of_linear(transpose: Callable[..., Any], starts: list[Any], tangents: li
 
 def argnums_of(argnums: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
     """Argument numbers as a tuple of non-negative ones."""
-    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not isinstance(argnums, (int, tuple)):
+        raise RuntimeError(f"argnums must be int or Tuple[int, ...], got: {type(argnums)}")
+    chosen = (argnums,) if isinstance(argnums, int) else argnums
+    if not chosen:
+        raise RuntimeError("argnums must be non-empty")
     out = []
     for n in chosen:
         if not -len(args) <= n < len(args):
             raise RuntimeError(f"Got argnum={n}, but only {len(args)} positional inputs")
         out.append(n % len(args))
     if len(set(out)) != len(out):
-        raise RuntimeError(f"Got duplicate argnums: {argnums}")
+        raise RuntimeError(f"argnums elements must be unique, got {argnums}")
     return tuple(out)
 
 
@@ -125,13 +153,10 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
                 out, aux = out
             if not isinstance(out, Tensor):
                 raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a Tensor, got {type(out).__name__}")
-            if out._a.ndim or out._a.dtype.kind == "c" and False:
+            if out._a.ndim:
                 raise RuntimeError("grad_and_value(f)(*args): Expected f(*args) to return a scalar tensor, got tensor with "
                                    f"{out._a.ndim} dims. Maybe you wanted to use the vjp or jacrev APIs instead?")
-            tensors = [x for x in flat if isinstance(x, Graded) and x.level is level]
-            grads = pull(level, [out], [wrap(np.ones((), out._a.dtype))], tensors, False)
-            queue = iter(grads)
-            filled = [next(queue) if isinstance(x, Graded) and x.level is level else x for x in flat]
+            filled = pull(level, [out], [wrap(np.ones((), out._a.dtype))], flat, False)
             made, at = [], 0
             for build, n in builds:
                 made.append(build(filled[at:at + n]))
@@ -139,7 +164,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
             result = made[0] if isinstance(argnums, int) else tuple(made)
             value = tree_map(functools.partial(unwrapped, level), out)
             if has_aux:
-                return result, (value, tree_map(functools.partial(unwrapped, level), aux))
+                return result, (value, below(level, aux))
             return result, value
     return call
 
@@ -173,11 +198,10 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
                 raise RuntimeError("vjp(f, *primals): output of function f should be a tuple: (output, aux) if has_aux is True")
             out, aux = out
         outputs, rebuild = tree_flatten(out)
-        for o in outputs:
-            if not isinstance(o, Tensor):
-                raise RuntimeError(f"vjp(f, *primals): Expected f(*primals) to return only tensors, got unsupported type {type(o)}")
-        below = functools.partial(unwrapped, level)
-        result = rebuild([below(o) for o in outputs])
+        tensors_only(outputs, "vjp(f, *primals)", "f(*primals)")
+        result = rebuild([unwrapped(level, o) for o in outputs])
+        if has_aux:
+            aux = below(level, aux)
     tensors = [x for mine in inputs for x in mine]
 
     def pullback(*cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
@@ -186,9 +210,9 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         if len(flat) != len(outputs):
             raise RuntimeError(f"Expected pytree structure of cotangents to be the same as pytree structure of outputs to the function: it has {len(flat)} "
                                f"tensors, the outputs are {len(outputs)}")
-        for c, o in zip(flat, outputs):
+        for i, (c, o) in enumerate(zip(flat, outputs)):
             if c._a.shape != o._a.shape:
-                raise RuntimeError(f"Mismatch in shape: grad_output has a shape of {tuple(c._a.shape)} and output has a shape of {tuple(o._a.shape)}.")
+                raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {c.shape} and output[{i}] has a shape of {o.shape}.")
         with level:
             grads = pull(level, outputs, flat, tensors, True)
         made, at = [], 0
@@ -197,7 +221,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
             at += len(mine)
         return tuple(made)
     if has_aux:
-        return result, pullback, tree_map(below, aux)
+        return result, pullback, aux
     return result, pullback
 
 
@@ -208,17 +232,22 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
     >>> torch.func.jvp(lambda x: x * x, (torch.tensor(3.0),), (torch.tensor(1.0),))
     (tensor(9.), tensor(6.))
     """
-    if not isinstance(primals, tuple) or not isinstance(tangents, tuple):
-        raise RuntimeError(f"jvp(f, primals, tangents): Expected primals and tangents to be tuples, got {type(primals)} and {type(tangents)}")
+    if not isinstance(primals, tuple):
+        raise RuntimeError("jvp(f, primals, tangents): Expected primals to be a tuple. E.g. it should be valid to call f(*primals).")
     flat_primals, build = tree_flatten(primals)
     flat_tangents = tree_leaves(tangents)
     if len(flat_primals) != len(flat_tangents):
         raise RuntimeError("jvp(f, primals, tangents): Expected primals and tangents to have the same python structure.")
     if not flat_primals:
-        raise RuntimeError("jvp(f, primals, tangents): Expected primals to have at least one tensor")
+        raise RuntimeError("jvp(f, primals, tangents): Expected primals to contain at least one Tensor.")
+    for name, flat in (("primals", flat_primals), ("tangents", flat_tangents)):
+        for x in flat:
+            if not isinstance(x, Tensor):
+                raise RuntimeError(f"jvp(f, primals, tangents): Expected {name} to only contain Tensors, got {type(x)}")
     for p, t in zip(flat_primals, flat_tangents):
         if p._a.shape != t._a.shape:
-            raise RuntimeError(f"jvp(f, primals, tangents): a tangent of shape {tuple(t._a.shape)} was given for a primal of shape {tuple(p._a.shape)}")
+            raise RuntimeError("Trying to set a forward gradient that has a different size than that of the original Tensor, this is not supported. Tensor is of "
+                               f"size {list(p._a.shape)} while the given forward gradient is of size {list(t._a.shape)}.")
     with Level("jvp") as level:
         out = func(*build([dual(level, p, t) for p, t in zip(flat_primals, flat_tangents)]))
         aux = None
@@ -228,31 +257,51 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
             out, aux = out
         leaves, rebuild = tree_flatten(out)
         values, made = [], []
+        tensors_only(leaves, "jvp(f, primals, tangents)", "f(*primals)")
         for o in leaves:
-            if not isinstance(o, Tensor):
-                raise RuntimeError(f"jvp(f, primals, tangents): Expected f to return only tensors, got unsupported type {type(o)}")
-            if isinstance(o, Dual) and o.level is level:
+            if isinstance(o, Dual) and o.level is level and not (strict and o.fresh):
                 values.append(o.value)
                 made.append(o.tangent)
             else:
                 if strict:
                     raise RuntimeError("jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This is not allowed with "
                                        "strict=True.")
-                values.append(o)
-                made.append(xp.zeros_like(o) if not hasattr(o, "level") else xp.multiply(o, 0))
+                values.append(unwrapped(level, o))
+                made.append(zeros_of(o) if not isinstance(o, Wrapper) else xp.multiply(unwrapped(level, o), 0))
         result = rebuild(values), rebuild(made)
         if has_aux:
-            return (*result, tree_map(functools.partial(unwrapped, level), aux))
+            return (*result, below(level, aux))
         return result
 
 
 def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """(``func(*primals)``, a function that applies the derivative at ``primals`` to tangents)."""
-    out = func(*primals)
+    """(``func(*primals)``, a function that applies the derivative at ``primals`` to tangents).
+
+    ``func`` runs once: its vector-Jacobian product is linear in its vector, and the derivative of that map is what is given.
+    """
+    out, pullback = vjp(func, *primals)
+    outputs, rebuild = tree_flatten(out)
+    _, transposed = vjp(lambda *vs: pullback(rebuild(list(vs))), *[zeros_of(o) if not isinstance(o, Wrapper) else xp.multiply(o, 0) for o in outputs])
+    flat_primals, build = tree_flatten(primals)
 
     def push(*tangents: Any) -> Any:
-        return jvp(func, primals, tangents)[1]
+        flat = tree_leaves(tangents)
+        if len(flat) != len(flat_primals):
+            raise RuntimeError(f"Expected the tangents to have the same argspec as the primals: {len(flat_primals)} tensors, not {len(flat)}")
+        for i, (t, p) in enumerate(zip(flat, flat_primals)):
+            if t._a.shape != p._a.shape:
+                raise RuntimeError(f"tangent:{i} with shape {t.shape} in flattened pytree doesn't match the shape {p.shape} of the corresponding primal.")
+            if t._a.dtype != p._a.dtype:
+                raise RuntimeError(f"tangent:{i} with dtype {t.dtype} in flattened pytree doesn't match the dtype {p.dtype} of the corresponding primal.")
+        return rebuild(list(transposed(build(flat))))
     return out, push
+
+
+def real_only(name: str, what: str, flat: list[Any]) -> None:
+    """Raise where a Jacobian of complex tensors is asked for: it is none of real-linear maps."""
+    for i, x in enumerate(flat):
+        if isinstance(x, Tensor) and x._a.dtype.kind == "c":
+            raise RuntimeError(f"{name}: Expected all {what}s to be real but received complex tensor at flattened {what} idx: {i}")
 
 
 def _basis(x: Any) -> Any:
@@ -294,9 +343,11 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False,
                 given[n] = x
             return func(*given, **kwargs)
         active = [args[n] for n in chosen]
+        real_only("jacrev", "input", tree_leaves(active))
         made = vjp(partial, *active, has_aux=has_aux)
         out, pullback = made[0], made[1]
         outputs, rebuild = tree_flatten(out)
+        real_only("jacrev", "output", outputs)
         rows = []
         for i, o in enumerate(outputs):
             def one(v: Any, i: int = i) -> Any:
@@ -317,7 +368,7 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False,
     return call
 
 
-def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error", chunk_size: int | None = None) -> Any:
+def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error") -> Any:
     """As `jacrev`, column by column in forward mode: cheaper where outputs outnumber inputs."""
     @functools.wraps(func)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -325,6 +376,7 @@ def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *,
         chosen = argnums_of(argnums, args)
         active = tuple(args[n] for n in chosen)
         flat, build = tree_flatten(active)
+        real_only("jacfwd", "input", flat)
 
         def partial(*values: Any) -> Any:
             given = list(args)
@@ -340,13 +392,11 @@ def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *,
                 made = jvp(partial, active, build(tangents), has_aux=has_aux)
                 return made[1:] if has_aux else (made[1],)
             basis = _basis(x)
-            outs = [vmap(push, randomness=randomness, out_dims=(0, None) if has_aux else (0,))(basis[a:b])
-                    for a, b in _chunks(x._a.size, chunk_size)]
+            pushed = vmap(push, randomness=randomness, out_dims=(0, None) if has_aux else (0,))(basis)
             if has_aux:
-                aux = outs[0][1]
-            leaves = [tree_flatten(o[0]) for o in outs]
-            joined = [g[0] if len(g) == 1 else xp.concat(tuple(g), axis=0) for g in zip(*[f[0] for f in leaves])]
-            shapes = leaves[0][1]
+                aux = pushed[1]
+            joined, shapes = tree_flatten(pushed[0])
+            real_only("jacfwd", "output", joined)
             columns.append([xp.reshape(xp.permute_dims(g, (*range(1, g._a.ndim), 0)), (*g._a.shape[1:], *x._a.shape)) for g in joined])
         per_output = list(zip(*columns))
         nested = []

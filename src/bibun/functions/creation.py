@@ -34,6 +34,8 @@ def checked(dtype: Any, device: Any, layout: Any, name: str) -> Any:
 def finished(a: ndarray, requires_grad: bool) -> Any:
     """A leaf tensor on ``a``."""
     t = wrap(a)
+    if dispatch.busy[0]:
+        t = dispatch.created(t)
     if requires_grad:
         t.requires_grad_()
     return t
@@ -223,6 +225,8 @@ def tensor(
             stacklevel=2,
         )
     t = wrap(array_from(data, dtype))
+    if dispatch.busy[0]:
+        t = dispatch.created(t)
     if requires_grad:
         t.requires_grad_()
     return t
@@ -370,6 +374,8 @@ def _filled(name: str, make: Any) -> Any:
             else checked(dtype, device, layout, name) or dtypes.default_np
         )
         t = wrap(make(size_from(size, name) if size else (), d))
+        if dispatch.busy[0]:
+            t = dispatch.created(t)
         if requires_grad:
             t.requires_grad_()
         return t
@@ -474,6 +480,13 @@ def empty_permuted(
     return finished(a, requires_grad)
 
 
+def bottom(x: Any) -> Any:
+    """What a tensor of function transforms wraps, all the way down."""
+    while hasattr(x, "level"):
+        x = x.value
+    return x
+
+
 def _like(name: str, make: Any) -> Any:
     def create(
         input: Any,
@@ -493,8 +506,12 @@ def _like(name: str, make: Any) -> Any:
             if dtype is None and device is None and layout is None
             else checked(dtype, device, layout, name) or a.dtype
         )
+        if dispatch.busy[0]:
+            a = bottom(input)._a
         made = make(a, dtype=d, order="C" if memory_format is dtypes.contiguous_format else "K")
         t = wrap(made)
+        if dispatch.busy[0]:
+            t = dispatch.created(t, input)
         if memory_format is dtypes.channels_last:
             t = t.to(memory_format=memory_format)
         if requires_grad:
@@ -528,6 +545,8 @@ def full_like(
     d = checked(dtype, device, layout, "full_like") or a.dtype
     if isinstance(fill_value, dispatch.Tensor):
         fill_value = fill_value.item()
+    if dispatch.busy[0]:
+        return dispatch.created(wrap(np.full_like(bottom(input)._a, fill_value, dtype=d)), input)
     return finished(np.full_like(a, fill_value, dtype=d), requires_grad)
 
 

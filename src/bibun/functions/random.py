@@ -97,6 +97,11 @@ def drawn(draw: Any, shape: tuple[int, ...]) -> Any:
     return wrap(draw(shape))
 
 
+def _below(call: Any, *tensors: Any) -> Any:
+    """``call(*tensors)``, a draw whose parameters are tensors, on what function transforms wrap; NotImplemented outside."""
+    return importlib.import_module("bibun.func.batching").random_call(call, tensors)
+
+
 # Factories
 
 
@@ -298,6 +303,10 @@ def normal(
             size_from((size,), "normal"),
         )
     else:
+        if dispatch.busy[0]:
+            done = _below(lambda m, s: normal(m, s, generator=generator), mean, std)
+            if done is not NotImplemented:
+                return done
         a = mean._a if isinstance(mean, dispatch.Tensor) else mean
         b = std._a if isinstance(std, dispatch.Tensor) else std
         shape = np.broadcast_shapes(*[x._a.shape for x in tensors])
@@ -324,6 +333,10 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
     a = input._a
     if p is not None:
         return drawn(lambda shape: stream.bernoulli_(generator, np.empty(shape, a.dtype), p), a.shape)
+    if dispatch.busy[0]:
+        done = _below(lambda x: bernoulli(x, generator=generator), input)
+        if done is not NotImplemented:
+            return done
     t = wrap(stream.bernoulli(generator, a))
     if input._node is not None and state.grad:
         t = apply(_drawn(), (input, t))
@@ -345,18 +358,30 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
     """
     if not isinstance(input, dispatch.Tensor):
         raise argument_error("multinomial", "input", 1, "Tensor", input)
+    if dispatch.busy[0]:
+        done = _below(lambda x: multinomial(x, num_samples, replacement, generator=generator), input)
+        if done is not NotImplemented:
+            return done
     return wrap(stream.multinomial(generator, input._a, num_samples, replacement))
 
 
 @function(out=False, method=False)
 def poisson(input: Any, generator: Any = None) -> Any:
     """Poisson numbers with the rates in ``input``."""
+    if dispatch.busy[0]:
+        done = _below(lambda x: poisson(x, generator), input)
+        if done is not NotImplemented:
+            return done
     return wrap(stream.poisson(generator, input._a))
 
 
 @function(out=False, method=False)
 def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
     """Binomial numbers of ``count`` trials with probability ``prob``, elementwise."""
+    if dispatch.busy[0]:
+        done = _below(lambda n, p: binomial(n, p, generator), count, prob)
+        if done is not NotImplemented:
+            return done
     return wrap(stream.binomial(generator, *np.broadcast_arrays(count._a, prob._a)))
 
 
