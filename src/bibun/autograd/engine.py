@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from . import anomaly, versions
-from .dispatch import user_frame
+from .dispatch import frame_at, internal
 from .fp import IGNORE, quiet, restore
-from .modes import state
+from .modes import state, strict_users
 from .node import Freed, Output, fit
 from .versions import last_write
 
@@ -120,12 +120,13 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     node: Any = None
     g: Any = None
     waiting = waiting_g = None
-    if retain:
-        freed = None
-    else:
-        f = user_frame(2)
+    freed = None
+    if not retain:
+        f = frame_at(1)
+        while internal[f.f_code.co_filename] and f.f_back is not None:  # `user_frame`, in line
+            f = f.f_back
         freed = Freed(f.f_code, f.f_lasti)
-    strict = state.strict
+    strict = strict_users[0] and state.strict
     checking = anomaly.mode[0] == 2
     told_apart = multi_hooks[0]
     if told_apart:

@@ -44,6 +44,10 @@ def off(depth: int = 2) -> Off:
     return made
 
 
+#: How many `strict_zero` blocks are open, in all threads: the engine asks its own thread only where there are any.
+strict_users = [0]
+
+
 class _State(threading.local):
     grad: Any = True
     inference = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .graph import saved_tensors_hooks
-from .modes import ModeDecorator, state
+from .modes import ModeDecorator, state, strict_users
 
 __all__ = ["inplace_policy", "strict_zero"]
 
@@ -25,9 +25,11 @@ class strict_zero(ModeDecorator):
 
     def __enter__(self) -> None:
         self.before, state.strict = state.strict, True
+        strict_users[0] += 1
 
     def __exit__(self, *_: object) -> None:
         state.strict = self.before
+        strict_users[0] -= 1
 
 
 class inplace_policy(ModeDecorator):
