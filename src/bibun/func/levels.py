@@ -149,7 +149,7 @@ class Dual(Wrapper):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         if not self.level.by_hand:
-            return super().__repr__(tensor_contents=tensor_contents)
+            return super().__repr__(tensor_contents=tensor_contents)  # type: ignore[call-arg]
         from ..printing import format_tensor
         return format_tensor(self.value, tangent=self.tangent)
 
@@ -162,7 +162,7 @@ class Dual(Wrapper):
         return self
 
     def retain_grad(self) -> None:
-        return self.value.retain_grad() if self.level.by_hand else super().retain_grad()
+        return self.value.retain_grad() if self.level.by_hand else super().retain_grad()  # type: ignore[return-value]
 
     def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
         if not self.level.by_hand:
@@ -457,7 +457,7 @@ def end_by_hand(level: Level) -> None:
         t = ref()
         if t is not None and isinstance(t, Dual):
             value = t.value
-            t.__class__ = Tensor
+            t.__class__ = Tensor  # type: ignore[assignment]
             t._node, t._view, t._story = value._node, value._view, value._story
             for name in ("level", "value", "tangent", "fresh"):
                 t.__dict__.pop(name, None)

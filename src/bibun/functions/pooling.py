@@ -15,9 +15,8 @@ from ..autograd import dispatch
 from ..autograd.direct import make_many, make_one
 from ..autograd.dispatch import apply, busy, wrap
 from ..autograd.modes import state
-from ..backends import cpu
+from ..backends import cpu, resampling
 from ..backends import pooling as kernels
-from ..backends import resampling
 from ..errors import argument_error
 from ..ops import pooling as ops
 

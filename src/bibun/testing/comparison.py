@@ -106,7 +106,7 @@ def _compare_tensors(a: Tensor, b: Tensor, o: dict[str, Any]) -> None:
     same, total = same.flatten(), same.numel()
     wrong = total - int(same.sum())
     found = []
-    gaps = (a - b).abs().flatten()
+    gaps = (a - b).abs().flatten()  # type: ignore[operator]
     for what, values in (("Absolute", gaps), ("Relative", gaps / b.abs().flatten())):
         values = values.clone()
         values[same] = 0
