@@ -236,12 +236,17 @@ def max_pool_taken(x: Any, where: Any, rules: tuple[Any, ...]) -> Any:
     ).reshape(*lead, *size)
 
 
-def put_windows(x: Any, indices: Any, size: tuple[int, ...]) -> Any:
-    """Images (..., *size) of zeros, with the elements of ``x`` at the flat positions ``indices``."""
+def put_windows(x: Any, indices: Any, size: tuple[int, ...], added: bool = False) -> Any:
+    """Images (..., *size) of zeros, with the elements of ``x`` at the flat positions ``indices``: the last one where
+    several have the same, or their sum."""
     rank = len(size)
     lead, count = x.shape[:-rank], math.prod(x.shape[-rank:])
     made = np.zeros((*lead, math.prod(size)), x.dtype)
-    if x.size:
+    if x.size and added:
+        flat = made.reshape(-1, made.shape[-1])
+        row = np.arange(len(flat))[:, None]
+        np.add.at(flat, (row, indices.reshape(-1, count)), x.reshape(-1, count))
+    elif x.size:
         np.put_along_axis(made, indices.reshape(*lead, count), x.reshape(*lead, count), -1)
     return made.reshape(*lead, *size)
 

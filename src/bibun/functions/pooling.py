@@ -19,6 +19,7 @@ from ..backends import cpu, resampling
 from ..backends import pooling as kernels
 from ..errors import argument_error
 from ..ops import pooling as ops
+from .register import write_out
 
 for _module in (kernels, resampling):  # they join the array functions with this subject
     for _name in _module.__all__:
@@ -353,11 +354,14 @@ def avg_pool2d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: Any = None,
+    *,
+    out: Any = None,
 ) -> Any:
     """`avg_pool1d` over two dimensions; ``divisor_override`` divides the sums instead of the windows' sizes."""
-    return _avg_pool(
+    made = _avg_pool(
         "avg_pool2d", 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
+    return made if out is None else write_out(out, made)
 
 
 def avg_pool3d(
@@ -368,11 +372,14 @@ def avg_pool3d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: Any = None,
+    *,
+    out: Any = None,
 ) -> Any:
     """`avg_pool2d` over three dimensions."""
-    return _avg_pool(
+    made = _avg_pool(
         "avg_pool3d", 3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
+    return made if out is None else write_out(out, made)
 
 
 # As many windows as are wanted
@@ -535,7 +542,7 @@ def _max_unpool(
         wrong = at[(at < 0) | (at >= total)].flat[0]
         shown = "x".join(map(str, (*size, 1) if rank == 1 else size))
         raise RuntimeError(f"Found an invalid max index: {wrong} (output volumes are of size {shown})")
-    return apply(_unpool[rank], (input, indices), (size,))
+    return apply(_unpool[rank], (input, indices), (size, False))
 
 
 def max_unpool1d(

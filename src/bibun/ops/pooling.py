@@ -54,9 +54,9 @@ for _prim in (max_pool, max_pool_gradient, max_pool_taken, flat_positions):
 
 
 @primitive(grad="MaxUnpool2D")
-def put_windows(xp, x, indices, /, size):
-    """Images of zeros with the elements of ``x`` at flat positions."""
-    return xp.put_windows(x, indices, size)
+def put_windows(xp, x, indices, /, size, added=False):
+    """Images of zeros with the elements of ``x`` at flat positions; equal positions are added up if told so."""
+    return xp.put_windows(x, indices, size, added)
 
 
 @primitive(grad="MaxPool2DWithIndicesBackward")
@@ -66,8 +66,10 @@ def take_windows(xp, x, indices, /, rank):
 
 
 put_windows.derivative(x=lambda xp, g, indices, size: xp.take_windows(g, indices, len(size)))
-put_windows.tangent(lambda xp, t_x, indices, size: xp.put_windows(t_x, indices, size))
-take_windows.derivative(x=lambda xp, g, indices, x_shape, rank: xp.put_windows(g, indices, tuple(x_shape[-rank:])))
+put_windows.tangent(lambda xp, t_x, indices, size, added: xp.put_windows(t_x, indices, size, added))
+take_windows.derivative(
+    x=lambda xp, g, indices, x_shape, rank: xp.put_windows(g, indices, tuple(x_shape[-rank:]), True)
+)
 take_windows.tangent(lambda xp, t_x, indices, rank: xp.take_windows(t_x, indices, rank))
 put_windows.batching(in_front)
 take_windows.batching(in_front)
