@@ -609,4 +609,4 @@ def broadcast_tensors(*tensors: Any) -> Any:
                 from ..errors import broadcast_error
 
                 raise broadcast_error(shape, own) from None
-    return tuple([_expanded(x, shape) for x in tensors])
+    return tuple([x if x._a.shape == shape else _expanded(x, shape) for x in tensors])
