@@ -47,7 +47,7 @@ def test_graph_can_be_looked_at():
     assert y.grad_fn.name() == "AddBackward0"
     (mul, i), (acc, j) = y.grad_fn.next_functions
     assert mul.name() == "MulBackward0" and i == j == 0
-    assert acc.name() == "AccumulateGrad" and acc.variable is b
+    assert acc.name() == "torch::autograd::AccumulateGrad" and acc.variable is b
     assert acc is y.grad_fn.next_functions[1][0]
     assert mul._saved_other.item() == 2.0 and mul._saved_self.item() == 3.0
 
@@ -159,7 +159,7 @@ def test_write_through_a_view_rebases_the_base():
     v = y[1:]
     v.mul_(w)
     assert y.tolist() == [1.0, 20.0, 60.0]
-    assert y.grad_fn.name() == "CopySlices" and v.grad_fn.name() == "AsStridedBackward0"
+    assert y.grad_fn.name() == "torch::autograd::CopySlices" and v.grad_fn.name() == "AsStridedBackward0"
     y.backward(ones(3))
     assert x.grad.tolist() == [1.0, 10.0, 20.0] and w.grad.tolist() == [2.0, 3.0]
 

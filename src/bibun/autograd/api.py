@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backends import cpu
 from . import dispatch
-from .engine import Wanted, fit, run
+from .engine import Run, Wanted, fit, multi_hooks, run
 from .hooks import run_tensor_hooks
 from .modes import Off, state
 from .namespace import xp as tensor_xp
@@ -60,6 +60,8 @@ BACKWARD.kind, BACKWARD.code, BACKWARD.lasti = "running inside backward", None, 
 
 def target_of(t: Any, i: int | None = None) -> Any:
     """Where the gradient of ``t`` goes in the graph."""
+    if t.__class__ is Edge:
+        return t._node
     if t._view is not None:
         dispatch.refresh(t)
     n = t._node
@@ -79,6 +81,10 @@ def on_tensors(create_graph: bool, grads: Any) -> bool:
 def start_gradient(t: Any, g: Any, create: bool) -> Any:
     """The gradient to start from at ``t``, as a value of the run."""
     a = t._a
+    if t.__class__ is Edge:
+        if g is None:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs: give the gradient of the edge")
+        return g if create else g._a
     if g is None:
         if a.size != 1:
             raise RuntimeError(f"grad can be implicitly created only for scalar outputs, but this one has shape {list(a.shape)}. "
@@ -132,6 +138,9 @@ def backward_from(t: Any, retain: bool) -> None:
     if n is None:
         target_of(t)
     one = start_gradient(t, None, False) if a.ndim or a.dtype.kind != "f" else ONES[a.dtype]
+    if multi_hooks[0]:
+        backward((t,), None, retain)
+        return
     leaves = run(((t if n is LEAF else n, one),), cpu, retain, False)
     hooked = None
     with _accumulating:
@@ -169,6 +178,10 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
         before = hooks.get("_backward_hooks_")
         if before:
             g = run_tensor_hooks(before, g, tensor_xp if create else cpu)
+        node = hooks.get("_accumulate_node_")
+        if node is not None and node.hooks.pre:
+            g = node.hooks.before(node, g, tensor_xp if create else cpu)
+        seen = g if node is not None and node.hooks.post else None
     if create:
         g = fit(g, leaf._a.shape, leaf._a.dtype, tensor_xp)
         leaf._grad = g if leaf._grad is None else leaf._grad + g
@@ -183,10 +196,36 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
         if after:
             for hook in list(after.values()):
                 hook(leaf)
+        if seen is not None:
+            node.hooks.after(node, (), seen, tensor_xp if create else cpu)
 
 
 def _sequence(x: Any) -> tuple[Any, ...]:
-    return (x,) if isinstance(x, dispatch.Tensor) or x is None else tuple(x)
+    return (x,) if isinstance(x, dispatch.Tensor) or x is None or hasattr(x, "output_nr") else tuple(x)
+
+
+class Edge:
+    """A `GradientEdge` in a tensor's place: as much of a tensor as backward asks for."""
+
+    __slots__ = ("_a", "_node", "dtype", "shape")
+    _view = None
+    _has_hooks = False
+
+    def __init__(self, edge: Any):
+        node, index = edge.node, edge.output_nr
+        outs = getattr(node, "outs", None)
+        several = node.primitive.several if node.primitive is not None else outs is not None and len(outs) > 1
+        self._node = Output(node, index) if several else node
+        shape, dtype = outs[index] if outs is not None else (None, None)
+        self._a = np.broadcast_to(np.zeros((), dtype or np.float32), shape if shape is not None else ())
+        self.shape, self.dtype = shape, dtype
+
+
+def placed(x: Any) -> Any:
+    """What an output or input of `backward` and `grad` stands for: a tensor, the leaf behind an edge, or an `Edge`."""
+    if isinstance(x, dispatch.Tensor) or not hasattr(x, "output_nr"):
+        return x
+    return x.node.variable if isinstance(x.node, AccumulateGrad) else Edge(x)
 
 
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
@@ -205,12 +244,15 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
             overwritten in place.
     """
     if tensors.__class__ is not tuple:
-        tensors = _sequence(tensors)
+        tensors = tuple([placed(t) for t in _sequence(tensors)])
     grads = _sequence(grad_tensors) if grad_tensors is not None else (None,) * len(tensors)
     if len(grads) != len(tensors):
         raise RuntimeError(f"got {len(tensors)} tensors and {len(grads)} gradients")
     if inputs is not None:
-        inputs = _sequence(inputs)
+        inputs = tuple([placed(t) for t in _sequence(inputs)])
+        for t in inputs:
+            if t._node is None and t._view is None and not hasattr(t, "level"):
+                raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if not inputs:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     retain = create_graph if retain_graph is None else retain_graph
@@ -220,6 +262,10 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
             _backward(tensors, grads, retain, True, inputs)
         finally:
             state.grad = before
+        return
+    if multi_hooks[0]:
+        with Run(tensors, inputs):
+            _backward(tensors, grads, retain, create_graph, inputs)
         return
     _backward(tensors, grads, retain, create_graph, inputs)
 
@@ -233,7 +279,7 @@ def _backward(tensors: Any, grads: Any, retain: bool, create_graph: bool, inputs
         leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
         for place, (t, target) in enumerate(zip(inputs, targets)):
             g = leaves.get(target) if not target._seq else wanted.found.get(place)
-            if g is not None:
+            if g is not None and t.__class__ is not Edge:
                 accumulate(t, g, create_graph)
         return
     leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph)
@@ -255,7 +301,9 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     >>> torch.autograd.grad(x ** 2, x)
     (tensor(6.),)
     """
-    outputs, inputs = _sequence(outputs), _sequence(inputs)
+    outputs, inputs = tuple([placed(t) for t in _sequence(outputs)]), tuple([placed(t) for t in _sequence(inputs)])
+    if not inputs:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     if is_grads_batched:
         from .batched import batched_grad
         return batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
@@ -282,6 +330,9 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     wanted = Wanted([r[0] for r in roots], targets)
     before = state.grad
     state.grad = True if create_graph else BACKWARD
+    told_apart = Run(outputs, inputs) if multi_hooks[0] else None
+    if told_apart is not None:
+        told_apart.__enter__()
     try:
         leaves = run(roots, tensor_xp if create else cpu, retain, create, wanted)
         result = []
@@ -289,7 +340,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
             g = leaves.get(target) if not target._seq else wanted.found.get(place)
             if g is None:
                 if not allow_unused:
-                    raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True "
+                    raise RuntimeError(f"The differentiated Tensor at index {place} appears to not have been used in the graph. Set allow_unused=True "
                                        "if this is the desired behavior.")
                 result.append(dispatch.wrap(np.zeros_like(t._a)) if materialize_grads else None)
             elif create:
@@ -299,10 +350,12 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
             else:
                 if not target._seq and t._has_hooks and t.__dict__.get("_backward_hooks_"):
                     g = run_tensor_hooks(t.__dict__["_backward_hooks_"], g, cpu)
-                result.append(dispatch.wrap(fit(g, t._a.shape, t._a.dtype, cpu)))
+                result.append(dispatch.wrap(g if t.__class__ is Edge else fit(g, t._a.shape, t._a.dtype, cpu)))
         return tuple(result)
     finally:
         state.grad = before
+        if told_apart is not None:
+            told_apart.__exit__()
 
 
 class AccumulateGrad(Node):
@@ -310,6 +363,9 @@ class AccumulateGrad(Node):
 
     __slots__ = ("_variable",)
     _variable: Any
+
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
 
     @property
     def variable(self) -> Any:

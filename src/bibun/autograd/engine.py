@@ -11,6 +11,7 @@ on tensors (``xp`` is the tensor namespace, which records).
 
 from __future__ import annotations
 
+import itertools
 import threading
 from heapq import heappop, heappush
 from typing import Any
@@ -30,29 +31,53 @@ multi_hooks = [0]
 
 class _Runs(threading.local):
     def __init__(self) -> None:
-        self.roots: list[list[Any]] = []
+        self.stack: list[Run] = []
 
 
 _runs = _Runs()
+_numbers = itertools.count(1)
+
+
+class Run:
+    """A backward in progress, told apart from others while there are hooks on several gradients."""
+
+    def __init__(self, roots: Any, inputs: Any):
+        self.roots, self.inputs, self.number = roots, inputs, next(_numbers)
+
+    def __enter__(self) -> None:
+        _runs.stack.append(self)
+
+    def __exit__(self, *_: object) -> None:
+        _runs.stack.pop()
 
 
 def current_run() -> int:
     """A number for the run in progress in this thread."""
-    return id(_runs.roots[-1]) if _runs.roots else 0
+    return _runs.stack[-1].number if _runs.stack else 0
 
 
 def reaches(tensor: Any) -> bool:
     """Whether the run in progress leads to ``tensor``."""
-    seen: set[int] = set()
-    stack = list(_runs.roots[-1]) if _runs.roots else []
+    if not _runs.stack:
+        return False
+    here = _runs.stack[-1]
     n = tensor._node
-    goal = tensor if n is not None and not getattr(n, "_seq", 0) else getattr(n, "node", n)
+    leaf = n is not None and not getattr(n, "_seq", 0)
+    if leaf and here.inputs is not None and not any(x is tensor for x in here.inputs):
+        return False
+    goal = tensor if leaf else getattr(n, "node", n)
+    seen: set[int] = set()
+    stack = [x if not getattr(x._node, "_seq", 0) else x._node for x in here.roots]
     while stack:
         t = stack.pop()
+        if t is goal:
+            return True
+        if t is None or not t._seq:
+            continue
         t = getattr(t, "node", t)
         if t is goal:
             return True
-        if t is None or not t._seq or t._seq in seen:
+        if t._seq in seen:
             continue
         seen.add(t._seq)
         stack.extend(t.next)
@@ -128,9 +153,6 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
         freed = Freed(f.f_code, f.f_lasti)
     strict = strict_users[0] and state.strict
     checking = anomaly.mode[0] == 2
-    told_apart = multi_hooks[0]
-    if told_apart:
-        _runs.roots.append([t for t, _ in roots])
     unpacked_nodes: list[tuple[Any, Any]] = []
     token = quiet(IGNORE)
     try:
@@ -232,8 +254,6 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                     _deliver(target, r, heap, ready, leaves, reach)
     finally:
         restore(token)
-        if told_apart:
-            _runs.roots.pop()
         for node, packed in unpacked_nodes:
             node.saved = packed
     return leaves

@@ -158,7 +158,7 @@ class _Saved:
     __slots__ = ("entries", "hooks")
 
     def __init__(self, tensors: Any, outputs: list[Any]):
-        from .graph import current_saved_hooks
+        from .graph import current_saved_hooks, pack_one
         self.hooks = current_saved_hooks()
         self.entries: list[Any] = []
         for t in tensors:
@@ -167,11 +167,14 @@ class _Saved:
                 continue
             place = next((i for i, o in enumerate(outputs) if o is t), None)
             if self.hooks is not None:
-                self.entries.append((self.hooks[0](t.detach() if place is not None else t), place, None))
+                self.entries.append((pack_one(t.detach() if place is not None else t, *self.hooks).held, place, None))
             elif place is not None:
                 self.entries.append((None, place, t._a))
             else:
                 self.entries.append((t, None, t._a))
+
+    def __iter__(self) -> Any:
+        return iter(())         # nothing that the engine should look at
 
     def unpack(self, node: Any) -> tuple[Any, ...]:
         found: list[Any] = []
@@ -321,7 +324,7 @@ class Function(metaclass=FunctionMeta):
 
 def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: list[Any], record: bool, single: bool) -> Any:
     """Hang the node on the outputs; gives what ``apply`` returns."""
-    from .inplace import rebase
+    from .inplace import OfFunction, OfFunctionSeveral, rebase
     Tensor = dispatch.Tensor
     dirty = {id(t) for t in ctx._dirty}
     inputs = {id(a) for a in args if isinstance(a, Tensor)}
@@ -335,8 +338,14 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
         f = user_frame(3)
         versions.written(t._a, f.f_code, f.f_lasti)
     fixed = {id(t) for t in ctx._non_differentiable}
-    result = []
+    result: list[Any] = []
+    views: dict[int, Any] = {}      # output number -> the tensor that it is a view of
     for o in outs:
+        if isinstance(o, Tensor) and id(o) not in dirty:
+            if id(o) in inputs:
+                views[len(result)] = o if o._view is None else o._view[0]
+            elif o._view is not None and any(o._view[0] is (a if a._view is None else a._view[0]) for a in args if isinstance(a, Tensor)):
+                views[len(result)] = o._view[0]
         if isinstance(o, Tensor) and id(o) in inputs and id(o) not in dirty:
             alias = wrap(o._a)          # an input given back unchanged is a view of it
             if id(o) in fixed:
@@ -359,6 +368,10 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
         if not isinstance(o, Tensor) or id(o) in fixed or id(given) in fixed or o._a.dtype.kind not in dispatch.DIFFERENTIABLE:
             continue
         node = ctx if len(result) == 1 else Output(ctx, i)
+        if i in views:
+            kind = OfFunction if len(views) == 1 else OfFunctionSeveral
+            o._view = kind((views[i], views[i]._node, ()))
+            o._view.output, o._view.of = i, ctx.function.__name__
         if id(o) in dirty:
             made = wrap(o._a)
             made._node = node

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from . import dispatch
+from . import dispatch, versions
 from .hooks import RemovableHandle
+from .modes import Off, state
 from .node import LEAF, Node
+from .saved import _tensor as placed
 
-__all__ = ["GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu",
+__all__ = ["GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu",
            "saved_tensors_hooks"]
 
 
@@ -26,6 +28,8 @@ def get_gradient_edge(tensor: Any) -> GradientEdge:
     """Where the gradient of ``tensor`` flows to; keeps the graph, not the tensor."""
     if not tensor.requires_grad:
         raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+    if tensor._view is not None:
+        dispatch.refresh(tensor)
     n = tensor._node
     node, index = (tensor if n is LEAF else n).as_edge()
     return GradientEdge(node, index)
@@ -76,6 +80,26 @@ def _unpacked(value: Any) -> Any:
     return tuple(map(_unpacked, value)) if value.__class__ is tuple and value and value[0].__class__ is _Packed else value
 
 
+def pack_one(t: Any, pack: Any, unpack: Any) -> Any:
+    """A saved tensor packed by the user's hook, which runs unrecorded."""
+    version = versions.version_of(t._a)
+    before, state.grad = state.grad, PACKING
+    try:
+        held = pack(t)
+    finally:
+        state.grad = before
+    if versions.version_of(t._a) != version:
+        raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook cannot be modified by in-place "
+                           "operations as this can lead to unexpected side-effects. Please open an issue if you need to perform in-place operations on the input "
+                           "to a pack hook.")
+    return _Packed(held, unpack)
+
+
+#: Recording is off in pack hooks.
+PACKING = Off()
+PACKING.kind, PACKING.code, PACKING.lasti = "running inside a pack hook", None, 0
+
+
 def pack_saved(node: Any) -> None:
     """Pack the arrays that a new node saved with the hooks in force in this thread."""
     pair = current_saved_hooks()
@@ -83,21 +107,17 @@ def pack_saved(node: Any) -> None:
         return
     pack, unpack = pair
 
-    def packed(value: Any) -> Any:
-        t = value if isinstance(value, dispatch.Tensor) else dispatch.wrap(value)
-        before = t._a
-        held = pack(t)
-        if t._a is not before:
-            raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook can not be modified by "
-                               "in-place operations as this can lead to unexpected side-effects. Please open an issue if you need to perform in-place "
-                               "operations on the input to a pack hook.")
-        return _Packed(held, unpack)
+    def packed(value: Any, target: Any) -> Any:
+        return pack_one(value if isinstance(value, dispatch.Tensor) else placed(value, target), pack, unpack)
     rows = []
     for takes, values in zip(node.plan.takes, node.saved):
         row = []
-        for (category, _), v in zip(takes, values):
+        for (category, i), v in zip(takes, values):
             if category in "io" and v is not None:
-                v = tuple(packed(x) for x in v) if v.__class__ is tuple else packed(v) if hasattr(v, "dtype") else v
+                if v.__class__ is tuple:
+                    v = tuple(packed(x, t) for x, t in zip(v, node.next))
+                elif hasattr(v, "dtype"):
+                    v = packed(v, node.next[i] if category == "i" else None)
             row.append(v)
         rows.append(tuple(row))
     node.saved = PackedSaved(rows)
@@ -107,6 +127,8 @@ class saved_tensors_hooks:
     """Have every tensor saved for backward packed by one function, and unpacked by another when backward needs it."""
 
     def __init__(self, pack_hook: Callable[[Any], Any], unpack_hook: Callable[[Any], Any]):
+        if not callable(pack_hook) or not callable(unpack_hook):
+            raise TypeError(f"saved_tensors_hooks takes two functions, not {type(pack_hook).__name__} and {type(unpack_hook).__name__}")
         self.pair = pack_hook, unpack_hook
 
     def __enter__(self) -> None:
@@ -136,10 +158,47 @@ class disable_saved_tensors_hooks:
         self.message = error_message
 
     def __enter__(self) -> None:
+        if _stack.pairs:
+            raise RuntimeError(self.message)
         self.before, _stack.disabled = _stack.disabled, self.message
 
     def __exit__(self, *_: object) -> None:
         _stack.disabled = self.before
+
+
+class allow_mutation_on_saved_tensors(saved_tensors_hooks):
+    """Have in-place writes to tensors that backward needs leave it right: what is saved inside is a copy.
+
+    >>> import bibun as torch
+    >>> x = torch.tensor(3.0, requires_grad=True)
+    >>> with torch.autograd.graph.allow_mutation_on_saved_tensors():
+    ...     y = x.clone()
+    ...     z = y ** 2
+    ...     y.mul_(2) is y
+    ...     z.backward()
+    True
+    >>> x.grad
+    tensor(6.)
+    """
+
+    _open = threading.local()
+
+    def __init__(self) -> None:
+        super().__init__(lambda t: t.detach().clone(), lambda t: t)
+
+    def __enter__(self) -> Any:
+        if getattr(self._open, "held", False):
+            raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
+        super().__enter__()
+        self._open.held = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.held = False
+        super().__exit__(*exception)
+
+    def clear(self) -> None:
+        """Nothing is kept here; for programs that call it."""
 
 
 class _MultiHandle(RemovableHandle):
@@ -154,9 +213,9 @@ class _MultiHandle(RemovableHandle):
 def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., Any], *, mode: str = "all") -> RemovableHandle:
     """Have ``fn`` called with the gradients of all tensors once they are there (mode "all"), or with the first ("any")."""
     from .engine import multi_hooks
-    multi_hooks[0] += 1
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
+    multi_hooks[0] += 1
     lock = threading.Lock()
     if mode == "any":
         seen: set[Any] = set()

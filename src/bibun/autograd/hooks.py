@@ -133,12 +133,12 @@ def run_tensor_hooks(hooks: Any, g: Any, xp: Any) -> Any:
         changed = hook(t)
         if changed is not None:
             if not isinstance(changed, dispatch.Tensor):
-                raise TypeError(f"hook '{getattr(hook, '__name__', hook)}' has returned {type(changed).__name__}, expected a Tensor or None")
+                raise TypeError(f"expected Variable, but hook returned '{type(changed).__name__}' (hook {getattr(hook, '__name__', hook)!r})")
             if changed._a.shape != t._a.shape:
                 raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has changed the size of value: it was given a gradient of shape "
                                    f"{list(t._a.shape)} and returned {list(changed._a.shape)}")
             if changed._a.dtype != t._a.dtype:
-                raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has changed the type of value")
+                raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has changed the type of value (was {t.dtype} got {changed.dtype})")
             t = changed
     return unwrapped(t, xp)
 
@@ -155,6 +155,10 @@ def add(node: Any, kind: str, hook: Any) -> RemovableHandle:
     if not callable(hook):
         raise TypeError(f"a hook must be callable, not {type(hook).__name__}")
     table = getattr(hooks_of(node), kind)
+    leaf = getattr(node, "_variable", None) if node.next == () else None
+    if leaf is not None:        # an AccumulateGrad: the engine looks for its hooks at the leaf
+        leaf.__dict__["_accumulate_node_"] = node
+        leaf.__dict__["_has_hooks"] = True
     handle = RemovableHandle(table)
     table[handle.id] = hook
     return handle

@@ -18,7 +18,7 @@ from ..ops.primitive import REGISTRY, Primitive
 from . import dispatch
 from .dispatch import user_frame, wrap
 from .modes import state
-from .node import LEAF, Output
+from .node import LEAF, Output, make_node_class
 from .versions import written
 
 
@@ -47,6 +47,7 @@ copy_slices = Primitive(_run_copy_slices, name="copy_slices", grad="CopySlices0"
 copy_slices.grad_name = "CopySlices"
 #: what the view steps see of base, as one node.
 replay = Primitive(_run_replay, name="replay", grad="AsStrided", family="view", tangent="linear")
+make_node_class(copy_slices).name = lambda node: "torch::autograd::CopySlices"
 copy_slices.derivative(
     base=lambda xp, g, value_shape, value_dtype, steps: xp.copy_slices(g, xp.zeros(value_shape, dtype=value_dtype), steps),
     value=lambda xp, g, steps: xp.replay(g, steps))
@@ -61,7 +62,7 @@ cpu.replay = lambda base, steps: look(cpu, base, steps)  # type: ignore[attr-def
 def refresh(t: Any) -> None:
     """Bring a view's place in the graph up to date with its base."""
     base, seen, steps = t._view
-    if base._node is seen:
+    if base._node is seen or t._view.__class__ is not tuple:
         return
     t._view = (base, base._node, steps)
     if base._node is None:
@@ -72,13 +73,37 @@ def refresh(t: Any) -> None:
     t._node = made._node
 
 
+class OfFunction(tuple[Any, ...]):
+    """The ``_view`` of a view that a user's `Function` gave back: (base, its history, ()), which in-place writes must not touch."""
+
+    output, of = 0, ""
+    why = ("This view was created inside a custom Function (or because an input was returned as-is) and the autograd logic to handle view+inplace would override "
+           "the custom backward associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this by cloning "
+           "the output of the custom Function.")
+
+
+class OfFunctionSeveral(OfFunction):
+    """The same, of a Function with several outputs."""
+
+    why = ("This view is the output of a function that returns multiple views. Such functions do not allow the output views to be modified inplace. You should "
+           "replace the inplace operation by an out-of-place one.")
+
+
 dispatch.refresh = refresh
 
 
 def check_writable(x: Any) -> None:
     """Raise where PyTorch refuses an in-place write under recording."""
     if x._view is not None:
+        if state.grad and x._view.__class__ is not tuple:
+            raise RuntimeError(f"Output {x._view.output} of {x._view.of} is a view and is being modified inplace. " + x._view.why)
         refresh(x)
+        steps = x._view[2]
+        if state.grad and x._node is not None and steps and steps[-1][2] is not None:
+            node = x._node
+            raise RuntimeError(f"Output {steps[-1][2]} of {getattr(node, 'node', node).name().removesuffix('Backward0')} is a view and is being modified inplace. "
+                               "This view is the output of a function that returns multiple views. Such functions do not allow the output views to be modified "
+                               "inplace. You should replace the inplace operation by an out-of-place one.")
         if state.grad and x._view[0]._node is LEAF:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     if x._node is LEAF and state.grad:

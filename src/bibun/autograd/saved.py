@@ -47,7 +47,8 @@ def as_tensors(node: Any) -> tuple[tuple[Any, ...], ...]:
     plan, prim = node.plan, node.primitive
     fix = node.fix
     result = []
-    for takes, values in zip(plan.takes, node.saved):
+    held = node.saved
+    for takes, values in zip(plan.takes, held if held.__class__ is tuple or not hasattr(held, "unpack") else held.unpack(node)):
         row = []
         for (category, index), value in zip(takes, values):
             if category == "i" and prim.variadic:
@@ -90,6 +91,14 @@ def saved_names(node: Any) -> dict[str, Any]:
 ALIASES = {
     "self": ("x", "input", "a"),
     "other": ("y", "other", "b"),
+    "dim": ("axis", "axes", "dim"),
+    "keepdim": ("keepdims",),
+    "self_sym_sizes": ("x_sym_sizes", "input_sym_sizes"),
+    "self_sizes": ("x_sym_sizes", "input_sym_sizes"),
+    "self_scalar_type": ("x_scalar_type", "input_scalar_type"),
+    "grad_output": ("g", "grad"),
+    "input": ("x",),
+    "indices": ("index",),
     "exponent": ("y", "exponent"),
     "result": ("out",),
     "mat1": ("x", "a"),
@@ -113,5 +122,46 @@ def saved_attribute(node: Any, name: str) -> Any:
 
 
 def raw_saved_attribute(node: Any, name: str) -> Any:
-    """``node._raw_saved_<name>``: the saved value, on which saved-tensor hooks could be registered."""
-    return saved_attribute(node, name)
+    """``node._raw_saved_<name>``: the saved value, on which saved-tensor hooks can be registered."""
+    if not isinstance(saved_attribute(node, name), dispatch.Tensor):
+        raise AttributeError(f"{type(node).__name__!r} object has no attribute '_raw_saved_{name}': it is no tensor")
+    return SavedTensor(node, name)
+
+
+class SavedTensor:
+    """A tensor that a node has saved."""
+
+    __slots__ = ("_name", "_node")
+
+    def __init__(self, node: Any, name: str):
+        self._node, self._name = node, name
+
+    @property
+    def data(self) -> Any:
+        """The tensor itself."""
+        return saved_attribute(self._node, self._name)
+
+    def register_hooks(self, pack_hook: Any, unpack_hook: Any) -> None:
+        """Pack this one saved tensor with ``pack_hook`` now, and unpack it with ``unpack_hook`` when backward needs it."""
+        from .graph import PackedSaved, pack_one
+
+        node = self._node
+        if node.saved.__class__ is Freed:
+            raise RuntimeError("Calling register_hooks on a saved tensor after it has been freed. Saved intermediate values of the graph are freed when you call "
+                               ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or if you need "
+                               "to access saved variables after calling backward.")
+        names = {self._name, *ALIASES.get(self._name, ())}
+        tensors = as_tensors(node)
+        rows = []
+        for takes, values, seen in zip(node.plan.takes, node.saved, tensors):
+            row = []
+            for (category, index), v, t in zip(takes, values, seen):
+                own = "result" if category == "o" and not node.primitive.several else node.primitive.outputs[index] if category == "o" else \
+                    node.primitive.arrays[index] if category == "i" else None
+                if own in names:
+                    if not isinstance(v, np.ndarray):
+                        raise RuntimeError("Calling register_hooks on a saved tensor with hooks that have already been set is not allowed.")
+                    v = pack_one(t, pack_hook, unpack_hook)
+                row.append(v)
+            rows.append(tuple(row))
+        node.saved = PackedSaved(rows)

@@ -41,7 +41,7 @@ class Bernoulli(ExponentialFamily):
         name = "probs" if "probs" in self.__dict__ else "logits"
         new._param = self.__dict__[name].expand(tuple(batch_shape))
         setattr(new, name, new._param)
-        return self._finish(new, Bernoulli, Size(batch_shape))
+        return self._finish(new, Size(batch_shape))
 
     @lazy_property
     def logits(self) -> Any:

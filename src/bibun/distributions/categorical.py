@@ -50,7 +50,7 @@ class Categorical(Distribution):
                 setattr(new, name, self.__dict__[name].expand(shape))
                 new._param = new.__dict__[name]
         new._num_events = self._num_events
-        return self._finish(new, Categorical, Size(batch_shape))
+        return self._finish(new, Size(batch_shape))
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:

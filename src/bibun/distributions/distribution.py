@@ -74,14 +74,14 @@ class Distribution:
         for name in names:
             if name in self.__dict__:
                 setattr(new, name, self.__dict__[name].expand((*shape, *self._parameter_event(name))))
-        return self._finish(new, kind, shape)
+        return self._finish(new, shape)
 
     def _parameter_event(self, name: str) -> tuple[int, ...]:
         """The event dimensions of a parameter, which `expand` leaves alone."""
         return ()
 
-    def _finish(self, new: Any, kind: Any, shape: Any) -> Any:
-        super(kind, new).__init__(shape, self._event_shape, validate_args=False)
+    def _finish(self, new: Any, shape: Any) -> Any:
+        Distribution.__init__(new, shape, self._event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 
@@ -197,8 +197,8 @@ class Distribution:
                 f"({support!r}) of the distribution {self!r}, but found invalid values:\n{value}"
             )
 
-    def _get_checked_instance(self, cls: type, _instance: Any = None) -> Any:
-        if _instance is None and type(self).__init__ != cls.__init__:
+    def _get_checked_instance(self, cls: Any, _instance: Any = None) -> Any:
+        if _instance is None and type(self).__init__ is not cls.__init__:
             raise NotImplementedError(
                 f"Subclass {type(self).__name__} of {cls.__name__} that defines a custom __init__ method must also define a "
                 "custom .expand() method."

@@ -41,7 +41,7 @@ class Independent(Distribution):
         inner = tuple(self.event_shape[: self.reinterpreted_batch_ndims])
         new.base_dist = self.base_dist.expand((*batch_shape, *inner))
         new.reinterpreted_batch_ndims = self.reinterpreted_batch_ndims
-        return self._finish(new, Independent, Size(batch_shape))
+        return self._finish(new, Size(batch_shape))
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]

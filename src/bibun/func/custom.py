@@ -58,6 +58,9 @@ class SavedBelow:
     def __init__(self, tensors: tuple[Any, ...]):
         self.tensors = tensors
 
+    def __iter__(self) -> Any:
+        return iter(())
+
     def unpack(self, node: Any) -> tuple[Any, ...]:
         return self.tensors
 

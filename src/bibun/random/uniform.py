@@ -389,7 +389,7 @@ def bernoulli_(generator: Generator | None, out: np.ndarray, p: Any = 0.5) -> np
 
 
 def bernoulli(generator: Generator | None, p: np.ndarray) -> np.ndarray:
-    """A new array like p, 1 with probability p and 0 else."""
+    """A new array of p's shape and dtype, in row-major order, 1 with probability p and 0 else."""
     if p.dtype not in _LARGEST:
         raise not_implemented("bernoulli_tensor_cpu_p_", p.dtype)
-    return bernoulli_(generator, np.empty_like(p), p)
+    return bernoulli_(generator, np.empty(p.shape, p.dtype), p)
