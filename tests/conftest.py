@@ -7,10 +7,15 @@ import sys
 import warnings
 
 import pytest
+from hypothesis import settings
 
 if os.environ.get("PYTEST_XDIST_WORKER"):  # beside each other, workers of several threads each wait for a free core
     for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(_name, "1")
+
+# The same programs each time, so that a run says something of the change at hand; BIBUN_EXPLORE=1 draws new ones.
+settings.register_profile("steady", derandomize=not os.environ.get("BIBUN_EXPLORE"))
+settings.load_profile("steady")
 
 
 def outcomes(torch, program):

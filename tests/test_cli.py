@@ -128,7 +128,8 @@ def test_endings_of_modules_and_folders(folder: Path) -> None:
 def test_interrupt_from_outside(folder: Path) -> None:
     (folder / "sleeps.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(30)\n")
     process = subprocess.Popen([sys.executable, "-m", "bibun", "sleeps.py"], cwd=folder, env=ENV, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, encoding="utf-8")
+                               stderr=subprocess.PIPE, encoding="utf-8",
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background job ignores it
     assert process.stdout and process.stdout.readline() == "up\n"
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)

@@ -132,7 +132,7 @@ def test_distances_of_pairs(p):
     assert bibun.cdist(bibun.ones(30, 4), bibun.zeros(0, 4)).shape == (30, 0)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 10**6))
 def test_einsum_on_random_equations(seed):
     draw = random.Random(seed)

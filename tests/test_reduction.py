@@ -134,7 +134,7 @@ def test_prod_of_complex_numbers():
     np.testing.assert_allclose(got[1], want[1])
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_shapes_and_dims_are_pytorchs(data):
     shape = tuple(data.draw(st.lists(st.integers(0, 3), max_size=4)))

@@ -77,7 +77,7 @@ def chains(draw):
     return start, steps
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None)
 @given(chains())
 def test_chains_of_views_are_pytorchs(case):
     shape, steps = case
@@ -184,7 +184,7 @@ def test_overlapping_strides_have_pytorchs_gradient(size, stride, offset, overla
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None)
 def test_paddings_are_pytorchs(mode, data):
     n = data.draw(st.integers(1, 3))
     shape = tuple(data.draw(st.lists(st.integers(1, 5), min_size=n + 2, max_size=n + 2)))
