@@ -7,7 +7,7 @@ public namespace: tensors, functions, dtypes, grad modes and random numbers are 
 
 from __future__ import annotations
 
-import builtins as _builtins
+from math import e, inf, nan, pi
 from typing import Any as _Any
 
 from . import dtypes as _dtypes
@@ -42,6 +42,8 @@ from .dtypes import (
 from .tensor import Tensor
 from .tensor import attach as _attach
 from .version import __version__
+
+newaxis = None
 
 for _name, _value in _dtypes.BY_NAME.items():
     globals()[_name] = _value
@@ -81,5 +83,3 @@ def __getattr__(name: str) -> _Any:
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
 
-
-del _builtins
