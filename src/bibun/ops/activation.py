@@ -37,7 +37,9 @@ def rectified_gradient(xp, grad, result):
 rectified_gradient.derivative(
     grad=lambda xp, g, result: xp.rectified_gradient(g, result), result=lambda xp, g: xp.zeros_like(g)
 )
+rectified_gradient.drawn_from((-3, 3))
 relu.derivative(x=lambda xp, g, out: xp.rectified_gradient(g, out))
+relu.drawn_from((-3, 3))
 
 
 @elementwise
@@ -47,6 +49,7 @@ def stepwise(xp, made, x):
 
 
 stepwise.derivative(made=lambda g: g, x=lambda xp, g: xp.zeros_like(g))
+stepwise.drawn_from((-3, 3))
 
 
 @elementwise(refuses="c")
@@ -56,6 +59,7 @@ def threshold(xp, x, /, threshold, value):
 
 
 threshold.derivative(x=lambda xp, g, x, threshold: xp.stepwise(xp.where(x > threshold, g, 0), x))
+threshold.drawn_from((-3, 3))
 
 
 @elementwise(refuses="c")
@@ -65,6 +69,7 @@ def leaky_relu(xp, x, /, negative_slope):
 
 
 leaky_relu.derivative(x=lambda xp, g, x, negative_slope: xp.stepwise(xp.where(x > 0, g, g * negative_slope), x))
+leaky_relu.drawn_from((-3, 3))
 
 
 @elementwise(refuses="c")
@@ -76,6 +81,7 @@ def hardtanh(xp, x, /, min_val, max_val):
 hardtanh.derivative(
     x=lambda xp, g, x, min_val, max_val: xp.stepwise(xp.where((x <= min_val) | (x >= max_val), 0, g), x)
 )
+hardtanh.drawn_from((-3, 3))
 
 
 @elementwise
@@ -85,6 +91,7 @@ def hardsigmoid(xp, x):
 
 
 hardsigmoid.derivative(x=lambda xp, g, x: xp.stepwise(xp.where((x > -3) & (x < 3), g / 6, 0), x))
+hardsigmoid.drawn_from((-5, 5))
 
 
 @elementwise
@@ -94,6 +101,7 @@ def hardswish(xp, x):
 
 
 hardswish.derivative(x=lambda xp, g, x: xp.where(x <= -3, xp.zeros_like(g), xp.where(x < 3, g * (x / 3 + 0.5), g)))
+hardswish.drawn_from((-5, 5))
 
 
 @elementwise(refuses="c")
@@ -103,6 +111,7 @@ def hardshrink(xp, x, /, lambd):
 
 
 hardshrink.derivative(x=lambda xp, g, x, lambd: xp.stepwise(xp.where((x >= -lambd) & (x <= lambd), 0, g), x))
+hardshrink.drawn_from((-3, 3))
 
 
 @elementwise(refuses="c")
@@ -112,6 +121,7 @@ def softshrink(xp, x, /, lambd):
 
 
 softshrink.derivative(x=lambda xp, g, x, lambd: xp.stepwise(xp.where((x >= -lambd) & (x <= lambd), 0, g), x))
+softshrink.drawn_from((-3, 3))
 
 
 @elementwise(grad="PreluKernel")
@@ -124,15 +134,17 @@ prelu.derivative(
     x=lambda xp, g, x, weight: xp.stepwise(xp.where(x > 0, g, weight * g), x),
     weight=lambda xp, g, x: xp.where(x > 0, 0, x * g),
 )
+prelu.drawn_from((-3, 3))
 
 
-@elementwise(grad="RreluWithNoise", refuses="c")
+@elementwise(grad="RreluWithNoise", refuses="c", nondiff="noise")
 def rrelu(xp, x, noise):
     """x·noise, where noise is 1 for positive x and a random slope else."""
     return x * noise
 
 
 rrelu.derivative(x=lambda g, noise: g * noise)
+rrelu.drawn_from((-3, 3), (0.1, 1))
 
 
 # Exponential
@@ -149,6 +161,7 @@ elu.derivative(
         x > 0, g * scale, g * xp.exp(xp.where(x < 0, x, 0) * input_scale) * (alpha * scale * input_scale)
     )
 )
+elu.drawn_from((-3, 3))
 
 
 @elementwise(grad="Celu", refuses="c")
@@ -158,6 +171,7 @@ def celu(xp, x, /, alpha):
 
 
 celu.derivative(x=lambda xp, g, x, alpha: xp.where(x > 0, g, g * xp.exp(xp.where(x < 0, x, 0) / alpha)))
+celu.drawn_from((-3, 3))
 
 
 @elementwise
@@ -172,6 +186,7 @@ def _silu_gradient(xp, g, x):
 
 
 silu.derivative(x=_silu_gradient)
+silu.drawn_from((-3, 3))
 
 
 @elementwise
@@ -181,6 +196,7 @@ def gelu(xp, x):
 
 
 gelu.derivative(x=lambda xp, g, x: g * (0.5 * (1 + xp.erf(x * SQRT_HALF)) + x * xp.exp(x * x * -0.5) * INV_SQRT_2PI))
+gelu.drawn_from((-3, 3))
 
 
 @elementwise(grad="Gelu")
@@ -195,6 +211,7 @@ def _gelu_tanh_gradient(xp, g, x):
 
 
 gelu_tanh.derivative(x=_gelu_tanh_gradient)
+gelu_tanh.drawn_from((-3, 3))
 
 
 @elementwise
@@ -210,6 +227,7 @@ def _softplus_gradient(xp, g, x, beta, threshold):
 
 
 softplus.derivative(x=_softplus_gradient)
+softplus.drawn_from((-3, 3))
 
 
 @elementwise
@@ -224,6 +242,7 @@ def _mish_gradient(xp, g, x):
 
 
 mish.derivative(x=_mish_gradient)
+mish.drawn_from((-3, 3))
 
 
 @elementwise(grad="LogSigmoid")
@@ -233,6 +252,7 @@ def log_sigmoid(xp, x):
 
 
 log_sigmoid.derivative(x=lambda xp, g, x: g * xp.sigmoid(-x))
+log_sigmoid.drawn_from((-3, 3))
 
 
 @primitive(axes="axis")

@@ -7,6 +7,7 @@ booleans or numbers to add, or None. Out: scores (..., L, S), and from them weig
 from __future__ import annotations
 
 from .primitive import primitive
+from .products import transposed
 from .shape import sum_to
 
 
@@ -18,7 +19,7 @@ def attention_scores(xp, q, k):
 
 attention_scores.derivative(
     q=lambda xp, g, k: xp.matmul(g, k),
-    k=lambda xp, g, q: xp.matmul(xp.swapaxes(g, g.ndim - 2, g.ndim - 1), q),
+    k=lambda xp, g, q: xp.matmul(transposed(xp, g), q),
 )
 
 

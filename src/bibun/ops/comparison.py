@@ -209,3 +209,14 @@ def signbit(xp, x):
         if x.dtype.kind == "i"
         else xp.full(x.shape, False, dtype=xp.bool_)
     )
+
+# What the tests draw: a few values, so that many are equal
+
+for _each in (equal, not_equal, less, less_equal, greater, greater_equal, isclose, logical_and, logical_or, logical_xor):
+    _each.drawn_from((-2, 2))
+for _each in (logical_not, isnan, isinf, isfinite, isposinf, isneginf, isreal, signbit):
+    _each.drawn_from((-2, 2))
+for _each in (bitwise_and, bitwise_or, bitwise_xor, bitwise_invert, gcd, lcm):
+    _each.drawn_from((-12, 12))
+for _each in (bitwise_left_shift, bitwise_right_shift):
+    _each.drawn_from((0, 5))

@@ -16,7 +16,7 @@ def ctc_loss(xp, log_probs, targets, input_lengths, target_lengths, /, blank, ze
     return xp.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank)
 
 
-@primitive(grad="CtcLossBackwardBackward0")
+@primitive(grad="CtcLossBackwardBackward0", nondiff="loss forward")
 def ctc_gradient(xp, grad, log_probs, targets, loss, forward, input_lengths, target_lengths, /, blank, zero_infinity):
     """grad·(probability - occupancy)."""
     return xp.ctc_gradient(grad, log_probs, targets, loss, forward, input_lengths, target_lengths, blank, zero_infinity)

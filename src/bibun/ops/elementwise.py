@@ -7,9 +7,9 @@ other elementwise entries stand beside this file: exponential, trigonometric, ro
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from .primitive import elementwise, linear
+from .primitive import elementwise, linear, refusal
 
 LN2 = 0.6931471805599453
 
@@ -24,13 +24,9 @@ def pass_rule(g: Any) -> Any:
     return g
 
 
-def no_rule(name: str) -> Callable[..., NoReturn]:
+def no_rule(name: str) -> Callable[..., Any]:
     """The derivative of an operation that PyTorch records and then refuses to differentiate."""
-
-    def refuse(g: Any) -> NoReturn:
-        raise RuntimeError(f"derivative for aten::{name} is not implemented")
-
-    return refuse
+    return refusal(RuntimeError, f"derivative for aten::{name} is not implemented")
 
 
 def check_divisor(x: Any, y: Any) -> None:
@@ -49,6 +45,7 @@ def add(xp, x, y):
 
 
 add.derivative(x=pass_rule, y=pass_rule)
+add.drawn_from((-2, 2))
 
 
 @elementwise(grad="Add")
@@ -58,6 +55,7 @@ def add_scaled(xp, x, y, /, alpha):
 
 
 add_scaled.derivative(x=pass_rule, y=lambda g, alpha: g * alpha.conjugate())
+add_scaled.drawn_from((-2, 2))
 
 
 @elementwise(kind="difference", grad="Sub")
@@ -67,6 +65,7 @@ def subtract(xp, x, y):
 
 
 subtract.derivative(x=pass_rule, y=lambda g: -g)
+subtract.drawn_from((-2, 2))
 
 
 @elementwise(kind="difference", grad="RsubBackward1")
@@ -76,6 +75,7 @@ def rsub(xp, x, y):
 
 
 rsub.derivative(x=lambda g: -g, y=pass_rule)
+rsub.drawn_from((-2, 2))
 
 
 @elementwise(grad="Mul")
@@ -85,6 +85,7 @@ def multiply(xp, x, y):
 
 
 multiply.derivative(x=lambda g, y: g * y.conj(), y=lambda g, x: g * x.conj())
+multiply.drawn_from((-2, 2))
 
 
 @elementwise(kind="float", grad="Div")
@@ -94,6 +95,7 @@ def divide(xp, x, y):
 
 
 divide.derivative(x=lambda g, y: g / y.conj(), y=lambda g, x, y: -g * ((x / y) / y).conj())
+divide.drawn_from((-2, 2), (0.5, 2))
 
 
 @elementwise(grad="DivBackward2")
@@ -107,6 +109,7 @@ def divide_floor(xp, x, y):
 
 
 divide_floor.derivative(x=zero_rule, y=zero_rule)
+divide_floor.drawn_from((-5, 5), (0.6, 1.6))
 floor_divide = divide_floor.named("NotImplemented0")
 floor_divide.grad_name, floor_divide.derivatives = "NotImplemented", {}
 floor_divide.derivative(x=no_rule("floor_divide"), y=no_rule("floor_divide"))
@@ -123,6 +126,7 @@ def divide_trunc(xp, x, y):
 
 
 divide_trunc.derivative(x=zero_rule, y=zero_rule)
+divide_trunc.drawn_from((-5, 5), (0.6, 1.6))
 
 
 @elementwise(grad="RemainderBackward1", refuses="bc")
@@ -133,6 +137,7 @@ def remainder(xp, x, y):
 
 
 remainder.derivative(x=pass_rule, y=lambda xp, g, x, y: -g * xp.divide_floor(x, y))
+remainder.drawn_from((-5, 5), (0.6, 1.6))
 
 
 @elementwise(grad="FmodBackward1", refuses="bc")
@@ -143,6 +148,7 @@ def fmod(xp, x, y):
 
 
 fmod.derivative(x=pass_rule, y=lambda xp, g, x, y: -g * xp.divide_trunc(x, y))
+fmod.drawn_from((-5, 5), (0.6, 1.6))
 
 
 @elementwise(grad="Neg")
@@ -152,6 +158,7 @@ def negative(xp, x):
 
 
 negative.derivative(x=lambda g: -g)
+negative.drawn_from((-2, 2))
 
 
 @elementwise(kind="float")
@@ -161,6 +168,7 @@ def reciprocal(xp, x):
 
 
 reciprocal.derivative(x=lambda g, out: -g * (out * out).conj())
+reciprocal.drawn_from((0.3, 2))
 
 
 @elementwise(refuses="b")
@@ -170,6 +178,7 @@ def abs(xp, x):
 
 
 abs.derivative(x=lambda xp, g, x: g * xp.sgn(x))
+abs.drawn_from((-2, 2))
 
 
 @elementwise
@@ -185,6 +194,7 @@ def sign(xp, x):
 
 
 sign.derivative(x=zero_rule)
+sign.drawn_from((-2, 2))
 
 
 def _sgn_derivative(xp: Any, g: Any, x: Any, out: Any, x_dtype: Any) -> Any:
@@ -208,6 +218,9 @@ sgn.derivative(x=_sgn_derivative)
 @sgn.tangent
 def _sgn_tangent(xp, t_x, x, out, x_dtype):
     return _sgn_derivative(xp, t_x, x, out, x_dtype)
+
+
+sgn.drawn_from((-2, 2))
 
 
 # Powers
@@ -240,6 +253,7 @@ def pow(xp, x, y):
 
 
 pow.derivative(x=_power_base, y=_power_exponent)
+pow.drawn_from((0.3, 2), (-2, 2))
 #: A number to the power of a tensor.
 pow_of_number = pow.named("PowBackward2")
 
@@ -259,6 +273,7 @@ def pow_scalar(xp, x, /, exponent):
 
 
 pow_scalar.derivative(x=_power_scalar)
+pow_scalar.drawn_from((0.3, 2))
 
 
 @elementwise(grad="Pow")
@@ -268,6 +283,7 @@ def square(xp, x):
 
 
 square.derivative(x=lambda g, x: g * (x * 2).conj())
+square.drawn_from((-2, 2))
 
 
 @elementwise(kind="float")
@@ -277,6 +293,7 @@ def sqrt(xp, x):
 
 
 sqrt.derivative(x=lambda g, out: g / (out * 2).conj())
+sqrt.drawn_from((0.3, 2))
 
 
 @elementwise(kind="float")
@@ -286,6 +303,7 @@ def rsqrt(xp, x):
 
 
 rsqrt.derivative(x=lambda g, out: g * (out * out * out * -0.5).conj())
+rsqrt.drawn_from((0.3, 2))
 
 
 @elementwise(kind="float")
@@ -295,6 +313,7 @@ def ldexp(xp, x, y):
 
 
 ldexp.derivative(x=lambda xp, g, y: g * xp.exp2(y), y=lambda g, out: g * out * LN2)
+ldexp.drawn_from((-2, 2))
 
 
 @elementwise(refuses="biu")
@@ -304,6 +323,7 @@ def hypot(xp, x, y):
 
 
 hypot.derivative(x=lambda g, x, out: g * (x / out), y=lambda g, y, out: g * (y / out))
+hypot.drawn_from((-2, 2))
 
 
 # Fused
@@ -321,6 +341,7 @@ addcmul.derivative(
     tensor1=lambda g, tensor2, value: g * (tensor2 * value).conj(),
     tensor2=lambda g, tensor1, value: g * (tensor1 * value).conj(),
 )
+addcmul.drawn_from((-2, 2))
 
 
 @elementwise
@@ -335,6 +356,7 @@ addcdiv.derivative(
     tensor1=lambda g, tensor2, value: g * (value / tensor2).conj(),
     tensor2=lambda g, tensor1, tensor2, value: -g * (tensor1 / tensor2 / tensor2 * value).conj(),
 )
+addcdiv.drawn_from((-2, 2), (-2, 2), (0.5, 2))
 
 
 @elementwise(grad="LerpBackward1")
@@ -349,6 +371,7 @@ lerp.derivative(
     end=lambda g, weight: g * weight.conj(),
     weight=lambda g, x, end: g * (end - x).conj(),
 )
+lerp.drawn_from((-2, 2))
 
 
 def conjugate(number: Any) -> Any:
@@ -364,6 +387,7 @@ def lerp_scalar(xp, x, end, /, weight):
 
 
 lerp_scalar.derivative(x=lambda g, weight: g * conjugate(1 - weight), end=lambda g, weight: g * conjugate(weight))
+lerp_scalar.drawn_from((-2, 2))
 
 
 # Parts, conversion, copies
@@ -376,6 +400,7 @@ def conj(xp, x):
 
 
 conj.derivative(x=lambda g: g.conj())
+conj.drawn_from((-2, 2))
 conj_physical = conj.named("ConjPhysicalBackward0")
 
 
@@ -386,6 +411,7 @@ def complex_(xp, real, imag):
 
 
 complex_.derivative(real=lambda xp, g: xp.real(g), imag=lambda xp, g: xp.imag(g))
+complex_.drawn_from((-2, 2))
 
 
 @elementwise
@@ -397,6 +423,7 @@ def polar(xp, abs, angle):
 polar.derivative(
     abs=lambda xp, g, out: xp.real(g.conj() * xp.sgn(out)), angle=lambda xp, g, out: xp.real(g.conj() * (out * 1j))
 )
+polar.drawn_from((0.3, 2), (-3, 3))
 
 
 def _angle_derivative(xp: Any, g: Any, x: Any, x_dtype: Any) -> Any:
@@ -415,6 +442,7 @@ def angle(xp, x):
 
 
 angle.derivative(x=_angle_derivative)
+angle.drawn_from((-2, 2))
 
 
 @linear(grad="ToCopy")

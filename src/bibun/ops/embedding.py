@@ -73,7 +73,7 @@ def _gradient_batched(apply, size, arrays, dims, shape, padding_idx, scale):
 # Bags
 
 
-@primitive(grad="EmbeddingBag")
+@primitive(grad="EmbeddingBag", nondiff="factor scaling")
 def embedding_bag(xp, weight, samples, index, bag, factor, scaling, /, bags):
     """Sums of rows·factor·samples over bags; ``bag``: the bag of each number, ``scaling``: the gradient's factors."""
     rows = weight[index]

@@ -17,6 +17,7 @@ def exp(xp, x):
 
 
 exp.derivative(x=lambda g, out: g * out.conj())
+exp.drawn_from((-2, 2))
 
 
 @elementwise(kind="float")
@@ -26,6 +27,7 @@ def exp2(xp, x):
 
 
 exp2.derivative(x=lambda g, out: g * (out * LN2).conj())
+exp2.drawn_from((-2, 2))
 
 
 @elementwise(kind="float")
@@ -35,6 +37,7 @@ def expm1(xp, x):
 
 
 expm1.derivative(x=lambda g, out: g * (out + 1).conj())
+expm1.drawn_from((-2, 2))
 
 
 @elementwise(kind="float")
@@ -44,6 +47,7 @@ def log(xp, x):
 
 
 log.derivative(x=lambda g, x: g / x.conj())
+log.drawn_from((0.3, 2))
 
 
 @elementwise(kind="float")
@@ -53,6 +57,7 @@ def log2(xp, x):
 
 
 log2.derivative(x=lambda g, x: g / (x * LN2).conj())
+log2.drawn_from((0.3, 2))
 
 
 @elementwise(kind="float")
@@ -62,6 +67,7 @@ def log10(xp, x):
 
 
 log10.derivative(x=lambda g, x: g / (x * LN10).conj())
+log10.drawn_from((0.3, 2))
 
 
 @elementwise(kind="float", grad="Log1P")
@@ -71,6 +77,7 @@ def log1p(xp, x):
 
 
 log1p.derivative(x=lambda g, x: g / (x + 1).conj())
+log1p.drawn_from((-0.7, 2))
 
 
 @elementwise(refuses="biu")
@@ -88,6 +95,7 @@ def logaddexp(xp, x, y):
 logaddexp.derivative(
     x=lambda xp, g, x, y: g / (xp.exp(y - x) + 1).conj(), y=lambda xp, g, x, y: g / (xp.exp(x - y) + 1).conj()
 )
+logaddexp.drawn_from((-2, 2))
 
 
 @elementwise(refuses="biu")
@@ -99,6 +107,7 @@ def logaddexp2(xp, x, y):
 
 
 logaddexp2.derivative(x=lambda xp, g, x, y: g / (xp.exp2(y - x) + 1), y=lambda xp, g, x, y: g / (xp.exp2(x - y) + 1))
+logaddexp2.drawn_from((-2, 2))
 
 
 def times_log(xp: Any, x: Any, y: Any, logarithm: Any) -> Any:
@@ -113,6 +122,7 @@ def xlogy(xp, x, y):
 
 
 xlogy.derivative(x=lambda xp, g, x, y: xp.where((x == 0) & (y <= 0), 0, xp.xlogy(g, y)), y=lambda g, x, y: g * x / y)
+xlogy.drawn_from((-2, 2), (0.3, 2))
 #: The same of a number and a tensor, of a tensor and a number.
 xlogy_of_number, xlogy_by_number = xlogy.named("XlogyBackward1"), xlogy.named("XlogyBackward2")
 
@@ -126,6 +136,7 @@ def xlog1py(xp, x, y):
 xlog1py.derivative(
     x=lambda xp, g, x, y: xp.where((x == 0) & (y <= -1), 0, xp.xlog1py(g, y)), y=lambda g, x, y: g * x / (y + 1)
 )
+xlog1py.drawn_from((-2, 2), (-0.6, 3))
 xlog1py_of_number, xlog1py_by_number = (
     xlog1py.named("SpecialXlog1PyBackward1"),
     xlog1py.named("SpecialXlog1PyBackward2"),
@@ -141,6 +152,7 @@ def entr(xp, x):
 
 
 entr.derivative(x=lambda xp, g, x: g * (-xp.log(x) - 1))
+entr.drawn_from((0.3, 2))
 
 
 @elementwise(kind="float")
@@ -150,6 +162,7 @@ def sigmoid(xp, x):
 
 
 sigmoid.derivative(x=lambda g, out: g * ((1 - out) * out).conj())
+sigmoid.drawn_from((-2, 2))
 
 
 @elementwise(kind="float", refuses="c")
@@ -167,3 +180,4 @@ def _logit_derivative(xp: Any, g: Any, x: Any, eps: float | None) -> Any:
 
 
 logit.derivative(x=_logit_derivative)
+logit.drawn_from((0.1, 0.9))

@@ -18,7 +18,7 @@ from .shape import array_dtype, sum_to
 
 def _written(parameters: str, body: str, **names: Any) -> Callable[..., Any]:
     """A function of so many index arrays as ``parameters`` spells out: a primitive knows its inputs by their names."""
-    return eval(f"lambda {parameters}: {body}", names)  # (two strings of this file's own)
+    return eval(f"lambda {parameters}: {body}", {"__name__": __name__, **names})  # (two strings of this file's own)
 
 
 _made: dict[tuple[str, int], Primitive] = {}

@@ -38,7 +38,7 @@ copy_into.derivative(x=lambda xp, g: xp.zeros_like(g), source=lambda xp, g, sour
 copy_into.tangent(lambda xp, t_source, x_shape: None if t_source is None else xp.broadcast_to(t_source, x_shape))
 
 
-@primitive(grad="Bernoulli")
+@primitive(grad="Bernoulli", nondiff="draw")
 def drawn_from(xp, x, draw):
     """``draw``, random numbers whose distribution depends on ``x``: no gradient passes."""
     return xp.copy(draw)

@@ -405,7 +405,7 @@ def lu_factor(xp, x, /):
     return xp.lu_factor(x)
 
 
-@primitive
+@primitive(nondiff="out")
 def permutation(xp, pivots, /, n):
     """The permutation matrix of pivots, as bool."""
     return xp.permutation(pivots, n)

@@ -107,7 +107,7 @@ mse_loss_gradient.derivative(
 # Likelihood of classes
 
 
-@primitive
+@primitive(nondiff="weight")
 def nll_loss(xp, x, target, weight, /, ignore_index, reduction):
     """Minus the weighted log-probability at each target class; linear in x."""
     if x.dtype in xp.NARROW:
@@ -115,7 +115,7 @@ def nll_loss(xp, x, target, weight, /, ignore_index, reduction):
     return xp.nll_loss(x, target, weight, ignore_index, reduction)
 
 
-@primitive(grad="NllLossBackward")
+@primitive(grad="NllLossBackward", nondiff="weight")
 def nll_loss_gradient(xp, grad, target, weight, /, shape, ignore_index, reduction):
     """The transpose of `nll_loss`."""
     return xp.nll_loss_gradient(
@@ -204,8 +204,9 @@ def declare_elementwise(name: str, grad: str, value: Any, slope: Any, curvature:
         return slope(xp, x, target, parameter) * share(grad, x.shape, reduction)
 
     run.__doc__ = value.__doc__
-    loss = primitive(run, name=name, grad=grad)
-    gradient = primitive(run_gradient, name=f"{name}_gradient", grad=f"{grad}Backward")
+    nondiff = () if difference else ("target",)
+    loss = primitive(run, name=name, grad=grad, nondiff=nondiff)
+    gradient = primitive(run_gradient, name=f"{name}_gradient", grad=f"{grad}Backward", nondiff=nondiff)
 
     def in_x(xp, g, x, target, reduction, parameter):
         return getattr(xp, gradient.name)(g, x, target, reduction, parameter)
@@ -307,7 +308,7 @@ def weighted(each: Any, weight: Any) -> Any:
     return each if weight is None else each * weight
 
 
-@primitive
+@primitive(nondiff="weight")
 def binary_cross_entropy(xp, x, target, weight, /, reduction):
     """-[target·log x + (1 - target)·log(1 - x)], the logarithms held above -100."""
     d = x.dtype
@@ -329,7 +330,7 @@ def _bce_curvature(xp, x, target):
     return (x * x - x * target * 2 + target) / (scale * scale)
 
 
-@primitive(grad="BinaryCrossEntropyBackward")
+@primitive(grad="BinaryCrossEntropyBackward", nondiff="weight")
 def binary_cross_entropy_gradient(xp, grad, x, target, weight, /, reduction):
     """grad·(x - target)/(x(1 - x)), the denominator held above 1e-12."""
     return weighted(_bce_slope(xp, x, target), weight) * share(grad, x.shape, reduction)
@@ -366,7 +367,7 @@ binary_cross_entropy_gradient.derivative(
 )
 
 
-@primitive
+@primitive(nondiff="weight pos_weight")
 def binary_cross_entropy_with_logits(xp, x, target, weight, pos_weight, /, reduction):
     """`binary_cross_entropy` of sigmoid(x), without overflow; positive targets weigh ``pos_weight``."""
     d = x.dtype
@@ -386,7 +387,7 @@ def _logits_slope(xp, x, target, pos_weight):
     return 1 - target - ((pos_weight - 1) * target + 1) * xp.sigmoid(-x)
 
 
-@primitive(grad="BinaryCrossEntropyWithLogitsBackward")
+@primitive(grad="BinaryCrossEntropyWithLogitsBackward", nondiff="weight pos_weight")
 def binary_cross_entropy_with_logits_gradient(xp, grad, x, target, weight, pos_weight, /, reduction):
     """grad·(sigmoid(x) - target), weighted."""
     return weighted(_logits_slope(xp, x, target, pos_weight), weight) * share(grad, x.shape, reduction)

@@ -27,7 +27,7 @@ def _gaps(xp: Any, x: Any, target: Any, margin: float) -> Any:
     return xp.where(own | (gap <= 0), xp.zeros_like(gap), gap), own
 
 
-@primitive
+@primitive(nondiff="weight")
 def multi_margin_loss(xp, x, target, weight, /, p, margin, reduction):
     """The mean over classes of max(0, margin - x[target] + x[j])^p."""
     d = x.dtype
@@ -40,7 +40,7 @@ def multi_margin_loss(xp, x, target, weight, /, p, margin, reduction):
     return xp.asarray(reduced(xp, loss if x.ndim == 2 or reduction else loss.reshape(()), reduction)).astype(d)
 
 
-@primitive(grad="MultiMarginLossBackward")
+@primitive(grad="MultiMarginLossBackward", nondiff="weight")
 def multi_margin_gradient(xp, grad, x, target, weight, /, p, margin, reduction):
     """The coefficient of each score, times the gradient."""
     rows, numbers = x.reshape((-1, x.shape[-1])), target.reshape((-1,))

@@ -124,7 +124,7 @@ def _masked_scatter_batched(apply, size, arrays, dims):
     return picked.where(mask, x), 0
 
 
-@primitive(several=True)
+@primitive(several=True, nondiff="out")
 def nonzero(xp, x, /):
     """The positions of elements that are not zero, an array for each dimension."""
     return xp.nonzero(x if x.ndim else x.reshape(1))

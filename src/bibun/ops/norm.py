@@ -74,7 +74,7 @@ def _shared_sum(xp, g, affine):
 normalize.derivative(x=_in_x, weight=_in_weight, bias=_in_bias)
 
 
-@primitive(grad="NativeLayerNormBackward")
+@primitive(grad="NativeLayerNormBackward", nondiff="made stats")
 def normalize_gradient(xp, grad, x, made, stats, /, shape, axes, eps, centered):
     """The gradient of normalisation without weight and bias, P·grad."""
     return xp.normalize_gradient(grad, x, made, stats, shape, axes, eps, centered)
@@ -105,7 +105,7 @@ def _again_in_x(xp, g, grad, x, x_shape, shape, axes, eps, centered):
 normalize_gradient.derivative(grad=_again_in_grad, x=_again_in_x)
 
 
-@primitive(grad="NativeLayerNormBackward")
+@primitive(grad="NativeLayerNormBackward", nondiff="made stats")
 def affine_gradient(xp, grad, x, made, stats, /, shape, axes, affine, size, eps, centered, dtype):
     """The sum of grad·normalised x over what shares a weight."""
     return xp.affine_gradient(grad, x, made, stats, shape, axes, affine, size, eps, centered, dtype)
@@ -180,7 +180,7 @@ def per_channel(xp: Any, a: Any, ndim: int) -> Any:
     return xp.reshape(a, (tuple(a.shape) + (1,) * (ndim - 2)) if ndim > 1 else tuple(a.shape))
 
 
-@primitive(grad="NativeBatchNorm")
+@primitive(grad="NativeBatchNorm", nondiff="mean variance")
 def batch_norm_given(xp, x, weight, bias, mean, variance, /, eps):
     """(x - mean)/√(variance + eps)·weight + bias, channel by channel (dimension 1)."""
     d = x.dtype

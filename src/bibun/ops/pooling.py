@@ -43,7 +43,7 @@ def in_front(apply, size, arrays, dims, *static):
     return out, (0,) * len(out) if isinstance(out, tuple) else 0
 
 
-@primitive
+@primitive(nondiff="out")
 def flat_positions(xp, where, /, rules):
     """The flat position in its image of each window's place."""
     return xp.flat_positions(where, rules)

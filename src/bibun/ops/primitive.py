@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["REGISTRY", "Primitive", "Rule", "elementwise", "linear", "primitive", "view"]
+__all__ = ["REGISTRY", "Primitive", "Rule", "elementwise", "linear", "primitive", "refusal", "view"]
 
 #: Every primitive by name, in the order of declaration.
 REGISTRY: dict[str, Primitive] = {}
@@ -44,15 +44,27 @@ REGISTRY: dict[str, Primitive] = {}
 class Rule:
     """A derivative or tangent rule and the names of what it needs, in the order it takes them."""
 
-    __slots__ = ("call", "needs", "plain", "takes_xp")
+    __slots__ = ("call", "needs", "plain", "refuses", "takes_xp")
 
     def __init__(self, call: Callable[..., Any]):
+        #: Whether the rule only raises: there is no derivative in closed form, or PyTorch has none.
+        self.refuses: bool = getattr(call, "refuses", False)
         code = call.__code__
         names = code.co_varnames[: code.co_argcount]
         self.takes_xp = bool(names) and names[0] == "xp"
         self.needs: tuple[str, ...] = names[1:] if self.takes_xp else names
         self.plain = call
         self.call = call if self.takes_xp else lambda xp, *values: call(*values)
+
+
+def refusal(error: type[Exception], words: str) -> Callable[..., Any]:
+    """The derivative rule of what cannot be differentiated: it raises, where a backward comes to it."""
+
+    def refuse(g: Any) -> Any:
+        raise error(words)
+
+    refuse.refuses = True  # type: ignore[attr-defined]
+    return refuse
 
 
 def camel(name: str) -> str:
@@ -74,6 +86,10 @@ class Primitive:
         refuses: kinds of dtypes (NumPy's letters: ``b`` bool, ``i`` and ``u`` integers, ``f``, ``c`` complex) that an
             elementwise primitive has no meaning for.
         derivatives: input name -> `Rule`.
+        nondiff: names of the outputs that have no derivative, and of the inputs that would have one but do not, because
+            they are not differentiated in PyTorch or because another rule accounts for them. What is of a dtype without
+            derivatives (indices, masks) need not be named.
+        domain: for each array the interval that generated tests draw from (the last one holds for those that follow).
         tangent_kind: ``elementwise``, ``linear``, ``multilinear``, ``rule`` or ``derived`` (from the derivative).
     """
 
@@ -103,6 +119,8 @@ class Primitive:
         self.outputs = tuple(outputs.split() if isinstance(outputs, str) else outputs)
         self.several = several or len(self.outputs) > 1
         self.nondiff = frozenset(nondiff.split() if isinstance(nondiff, str) else nondiff)
+        if kind in ("compare", "order", "logical", "integer"):
+            self.nondiff |= {"out"}
         self.refuses = refuses
         self.doc = run.__doc__
         code = run.__code__  # read directly: `inspect` costs more to import than all entries together
@@ -160,7 +178,10 @@ class Primitive:
         return self
 
     def drawn_from(self, *domain: Any) -> Primitive:
-        """Say from which interval each array argument of a generated test is drawn, as (low, high) pairs."""
+        """Say from which interval each array argument of a generated test is drawn, as (low, high) pairs.
+
+        The last interval holds for the arrays that follow.
+        """
         self.domain = domain
         return self
 
@@ -214,7 +235,7 @@ def primitive(run: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Declare a primitive of no particular family: it states its own rules.
 
     Options: ``grad`` (the node's name, without ``Backward0`` or whole with its digit), ``name``, ``variadic``,
-    ``outputs`` (names, separated by spaces), ``several``, ``nondiff`` (outputs without a derivative), ``tangent``
+    ``outputs`` (names, separated by spaces), ``several``, ``nondiff`` (outputs and inputs without a derivative), ``tangent``
     (``linear`` or ``multilinear`` in all array inputs), ``axes`` and ``shapes`` (see `Primitive.batching`).
     """
     return declare(**options) if run is None else declare(**options)(run)

@@ -414,31 +414,31 @@ cumulative_min = _running_extreme("cumulative_min", lambda xp, x, /, axis: xp.cu
 # Positions and truths: not differentiable
 
 
-@primitive
+@primitive(nondiff="out")
 def argmax(xp, x, /, axis=None, keepdims=False):
     """The position of the largest (in the flattened array where ``axis`` is None)."""
     return xp.argmax(x, axis=axis, keepdims=keepdims)
 
 
-@primitive
+@primitive(nondiff="out")
 def argmin(xp, x, /, axis=None, keepdims=False):
     """The position of the smallest (in the flattened array where ``axis`` is None)."""
     return xp.argmin(x, axis=axis, keepdims=keepdims)
 
 
-@primitive
+@primitive(nondiff="out")
 def all(xp, x, /, axis=None, keepdims=False):
     """Whether all are true."""
     return xp.all(x, axis=axis, keepdims=keepdims)
 
 
-@primitive
+@primitive(nondiff="out")
 def any(xp, x, /, axis=None, keepdims=False):
     """Whether any is true."""
     return xp.any(x, axis=axis, keepdims=keepdims)
 
 
-@primitive
+@primitive(nondiff="out")
 def count_nonzero(xp, x, /, axis=None):
     """How many are not zero."""
     return xp.sum(x != 0, axis, False, xp.int64)

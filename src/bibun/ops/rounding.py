@@ -54,7 +54,7 @@ def round_decimals(xp, x, /, decimals):
 
 
 for _each in (floor, ceil, trunc, round, round_decimals):
-    _each.derivative(x=zero_rule)
+    _each.derivative(x=zero_rule).drawn_from((-3, 3))
 
 
 @elementwise
@@ -66,6 +66,7 @@ def frac(xp, x):
 
 
 frac.derivative(x=pass_rule)
+frac.drawn_from((-3, 3))
 
 
 @elementwise(kind="float", refuses="c")
@@ -75,6 +76,7 @@ def copysign(xp, x, y):
 
 
 copysign.derivative(x=lambda xp, g, x, out: g * xp.where(x == 0, 0, out / xp.where(x == 0, 1, x)), y=zero_rule)
+copysign.drawn_from((-3, 3))
 
 
 @primitive
@@ -118,6 +120,7 @@ def heaviside(xp, x, values):
 
 heaviside.grad_name = "NotImplemented"
 heaviside.derivative(x=no_rule("heaviside"), values=no_rule("heaviside"))
+heaviside.drawn_from((-3, 3))
 
 
 @primitive(outputs="mantissa exponent", nondiff="exponent")
@@ -138,3 +141,4 @@ def nan_to_num(xp, x, /, nan, posinf, neginf):
 
 
 nan_to_num.derivative(x=lambda xp, g, x: xp.where(xp.isfinite(x), g, 0))
+nan_to_num.drawn_from((-3, 3))

@@ -19,6 +19,7 @@ def where(xp, condition, x, y):
 where.derivative(
     x=lambda xp, g, condition: xp.where(condition, g, 0), y=lambda xp, g, condition: xp.where(condition, 0, g)
 )
+where.drawn_from((-2, 2))
 
 
 def refuse_complex(x: Any, name: str) -> None:
@@ -41,6 +42,7 @@ def clamp(xp, x, /, low, high):
 
 
 clamp.derivative(x=lambda xp, g, x, low, high: _inside(xp, g, x, low, high))
+clamp.drawn_from((-2, 2))
 clamp_min, clamp_max = clamp.named("ClampMinBackward0"), clamp.named("ClampMaxBackward0")
 
 
@@ -60,6 +62,7 @@ def clamp_between(xp, x, low, high):
 
 
 clamp_between.derivative(x=_inside, low=_low_bound, high=_high_bound)
+clamp_between.drawn_from((-2, 2), (-1, 0.5), (0, 1))
 
 
 def _larger(xp: Any, g: Any, x: Any, y: Any) -> Any:
@@ -80,10 +83,12 @@ def minimum(xp, x, y):
 
 
 maximum.derivative(x=_larger, y=lambda xp, g, x, y: _larger(xp, g, y, x))
+maximum.drawn_from((-2, 2))
 minimum.derivative(
     x=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(x > y, 0, g)),
     y=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(y > x, 0, g)),
 )
+minimum.drawn_from((-2, 2))
 clamp_min_tensor, clamp_max_tensor = maximum.named("ClampMinBackward1"), minimum.named("ClampMaxBackward1")
 clamp_min_tensor.derivatives, clamp_max_tensor.derivatives = {}, {}
 clamp_min_tensor.derivative(x=lambda xp, g, x, y: xp.where(x >= y, g, 0), y=lambda xp, g, x, y: xp.where(x < y, g, 0))
@@ -106,7 +111,9 @@ fmax.derivative(
     x=lambda xp, g, x, y: xp.where((x >= y) | xp.isnan(y), g, 0),
     y=lambda xp, g, x, y: xp.where((x >= y) | xp.isnan(y), 0, g),
 )
+fmax.drawn_from((-2, 2))
 fmin.derivative(
     x=lambda xp, g, x, y: xp.where((x <= y) | xp.isnan(y), g, 0),
     y=lambda xp, g, x, y: xp.where((x <= y) | xp.isnan(y), 0, g),
 )
+fmin.drawn_from((-2, 2))

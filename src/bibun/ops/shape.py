@@ -373,7 +373,7 @@ alias.derivative(x=lambda g: g)
 alias.batching(lambda apply, size, arrays, dims: (apply(arrays[0]), dims[0]))
 
 
-@primitive(name="view_dtype")
+@primitive(name="view_dtype", nondiff="out")
 def view_dtype(xp, x, /, dtype):
     """The same bytes as another dtype: not differentiable."""
     return xp.view_dtype(x, dtype)

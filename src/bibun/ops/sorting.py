@@ -39,13 +39,13 @@ topk.derivative(
 topk.tangent(lambda xp, t_x, indices, axis: _picked(xp, t_x, indices, axis))
 
 
-@primitive
+@primitive(nondiff="out")
 def searchsorted(xp, ordered, values, /, right=False):
     """Where values would stand in sorted sequences."""
     return xp.searchsorted_rows(ordered, values, right)
 
 
-@primitive
+@primitive(nondiff="out")
 def isin(xp, x, among, /):
     """Whether each element of ``x`` is one of ``among``."""
     return xp.isin(x, among)

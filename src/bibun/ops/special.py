@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import require
-from .primitive import elementwise
+from .primitive import elementwise, refusal
 
 PI = 3.141592653589793
 TWO_OVER_ROOT_PI = 1.1283791670955126
@@ -60,11 +60,17 @@ def log_ndtr(xp, x):
 
 
 erf.derivative(x=lambda xp, g, x: g * (xp.exp(-(x * x)) * TWO_OVER_ROOT_PI))
+erf.drawn_from((-3, 3))
 erfc.derivative(x=lambda xp, g, x: g * (xp.exp(-(x * x)) * -TWO_OVER_ROOT_PI))
+erfc.drawn_from((-3, 3))
 erfinv.derivative(x=lambda xp, g, out: g * (xp.exp(out * out) * ROOT_PI_OVER_TWO))
+erfinv.drawn_from((-0.8, 0.8))
 erfcx.derivative(x=lambda g, x, out: g * (x * out * 2 - TWO_OVER_ROOT_PI))
+erfcx.drawn_from((-1.5, 2))
 ndtri.derivative(x=lambda xp, g, out: g * (xp.exp(out * out / 2) * (2 * PI) ** 0.5))
+ndtri.drawn_from((0.1, 0.9))
 log_ndtr.derivative(x=lambda xp, g, x: g / (xp.erfcx(x * -(0.5**0.5)) * (PI / 2) ** 0.5))
+log_ndtr.drawn_from((-3, 2))
 
 
 # Gamma functions
@@ -105,18 +111,18 @@ def _mvlgamma_derivative(xp: Any, g: Any, x: Any, p: int) -> Any:
 
 
 lgamma.derivative(x=lambda xp, g, x: g * xp.digamma(x))
+lgamma.drawn_from((0.3, 4))
 digamma.derivative(x=lambda xp, g, x: g * xp.polygamma(x, 1))
+digamma.drawn_from((0.3, 4))
 polygamma.derivative(x=lambda xp, g, x, n: g * xp.polygamma(x, n + 1))
+polygamma.drawn_from((0.5, 3))
 mvlgamma.derivative(x=_mvlgamma_derivative)
+mvlgamma.drawn_from((2, 5))
 
 
 def unknown(name: str) -> Any:
     """The derivative in a parameter for which none is known in closed form."""
-
-    def refuse(g: Any) -> Any:
-        raise NotImplementedError(f"the derivative for '{name}' is not implemented.")
-
-    return refuse
+    return refusal(NotImplementedError, f"the derivative for '{name}' is not implemented.")
 
 
 def _gamma_density(xp: Any, g: Any, x: Any, y: Any) -> Any:
@@ -137,7 +143,9 @@ def igammac(xp, x, y):
 
 
 igamma.derivative(x=unknown("igamma: input"), y=_gamma_density)
+igamma.drawn_from((0.5, 3))
 igammac.derivative(x=unknown("igammac: input"), y=lambda xp, g, x, y: -_gamma_density(xp, g, x, y))
+igammac.drawn_from((0.5, 3))
 
 
 @elementwise(kind="float", grad="SpecialZeta")
@@ -147,6 +155,7 @@ def zeta(xp, s, q):
 
 
 zeta.derivative(s=unknown("zeta"), q=lambda xp, g, s, q: g * -s * xp.zeta(s + 1, q))
+zeta.drawn_from((1.5, 4), (0.5, 3))
 zeta_of_number, zeta_at_number = zeta.named("SpecialZetaBackward1"), zeta.named("SpecialZetaBackward2")
 
 
@@ -184,9 +193,13 @@ def _over_x(xp: Any, out: Any, x: Any, at_zero: float) -> Any:
 
 
 i0.derivative(x=lambda xp, g, x: g * xp.i1(x))
+i0.drawn_from((-3, 3))
 i1.derivative(x=lambda xp, g, x, out: g * (xp.i0(x) - _over_x(xp, out, x, 0.5)))
+i1.drawn_from((-3, 3))
 i0e.derivative(x=lambda xp, g, x, out: g * (xp.i1e(x) - xp.sgn(x) * out))
+i0e.drawn_from((-3, 3))
 i1e.derivative(x=lambda xp, g, x, out: g * (xp.i0e(x) - _over_x(xp, out, x, 0.5) - xp.sgn(x) * out))
+i1e.drawn_from((-3, 3))
 
 
 # From SciPy, and not differentiable in PyTorch
@@ -197,7 +210,7 @@ def _by_scipy(name: str, scipy_name: str, doc: str) -> Any:
         return from_scipy(scipy_name, f"special.{name}")(x).astype(x.dtype)
 
     run.__name__, run.__doc__ = name, doc
-    return elementwise(run, kind="float")
+    return elementwise(run, kind="float", nondiff="out").drawn_from((0.3, 5))
 
 
 BESSEL = {
@@ -215,17 +228,23 @@ BESSEL = {
 }
 
 
-@elementwise(kind="float")
+@elementwise(kind="float", nondiff="out")
 def airy_ai(xp, x):
     """Airy's function Ai."""
     return from_scipy("airy", "special.airy_ai")(x)[0].astype(x.dtype)
 
 
-@elementwise(kind="float")
+airy_ai.drawn_from((-3, 3))
+
+
+@elementwise(kind="float", nondiff="out")
 def spherical_bessel_j0(xp, x):
     """``sin(x) / x``, 1 at 0."""
     flat = x == 0
     return xp.where(xp.isinf(x), 0, xp.where(flat, 1, xp.sin(x) / xp.where(flat, 1, x))).astype(x.dtype)
+
+
+spherical_bessel_j0.drawn_from((-3, 3))
 
 
 # Orthogonal polynomials, by their recurrences
@@ -265,7 +284,7 @@ def _polynomial(name: str) -> Any:
         return polynomial(xp, plain, x if plain is name else 2 * x - 1, n)
 
     run.__name__, run.__doc__ = name, f"The {name.replace('_', ' ')} of degree ``n``."
-    return elementwise(run, kind="float")
+    return elementwise(run, kind="float", nondiff="out").drawn_from((-0.9, 0.9), (0, 5))
 
 
 POLYNOMIALS = {

@@ -16,6 +16,7 @@ def sin(xp, x):
 
 
 sin.derivative(x=lambda xp, g, x: g * xp.cos(x).conj())
+sin.drawn_from((-3, 3))
 
 
 @elementwise(kind="float")
@@ -25,6 +26,7 @@ def cos(xp, x):
 
 
 cos.derivative(x=lambda xp, g, x: g * -xp.sin(x).conj())
+cos.drawn_from((-3, 3))
 
 
 @elementwise(kind="float")
@@ -34,6 +36,7 @@ def tan(xp, x):
 
 
 tan.derivative(x=lambda g, out: g * (out * out + 1).conj())
+tan.drawn_from((-0.9, 0.9))
 
 
 @elementwise(kind="float")
@@ -43,6 +46,7 @@ def sinh(xp, x):
 
 
 sinh.derivative(x=lambda xp, g, x: g * xp.cosh(x).conj())
+sinh.drawn_from((-3, 3))
 
 
 @elementwise(kind="float")
@@ -52,6 +56,7 @@ def cosh(xp, x):
 
 
 cosh.derivative(x=lambda xp, g, x: g * xp.sinh(x).conj())
+cosh.drawn_from((-3, 3))
 
 
 @elementwise(kind="float")
@@ -61,6 +66,7 @@ def tanh(xp, x):
 
 
 tanh.derivative(x=lambda g, out: g * (1 - out * out).conj())
+tanh.drawn_from((-3, 3))
 
 
 @elementwise(kind="float")
@@ -70,6 +76,7 @@ def asin(xp, x):
 
 
 asin.derivative(x=lambda xp, g, x: g * xp.rsqrt(1 - x * x).conj())
+asin.drawn_from((-0.9, 0.9))
 
 
 @elementwise(kind="float")
@@ -79,6 +86,7 @@ def acos(xp, x):
 
 
 acos.derivative(x=lambda xp, g, x: g * -xp.rsqrt(1 - x * x).conj())
+acos.drawn_from((-0.9, 0.9))
 
 
 @elementwise(kind="float")
@@ -88,6 +96,7 @@ def atan(xp, x):
 
 
 atan.derivative(x=lambda g, x: g / (x * x + 1).conj())
+atan.drawn_from((-3, 3))
 
 
 @elementwise(kind="float")
@@ -97,6 +106,7 @@ def asinh(xp, x):
 
 
 asinh.derivative(x=lambda xp, g, x: g * xp.rsqrt(x * x + 1).conj())
+asinh.drawn_from((-3, 3))
 
 
 def _acosh_derivative(xp: Any, g: Any, x: Any, x_dtype: Any) -> Any:
@@ -112,6 +122,7 @@ def acosh(xp, x):
 
 
 acosh.derivative(x=_acosh_derivative)
+acosh.drawn_from((1.2, 3))
 
 
 @elementwise(kind="float")
@@ -121,6 +132,7 @@ def atanh(xp, x):
 
 
 atanh.derivative(x=lambda g, x: g / (1 - x * x).conj())
+atanh.drawn_from((-0.9, 0.9))
 
 
 def _over_norm(xp: Any, g: Any, x: Any, y: Any, part: Any) -> Any:
@@ -135,6 +147,7 @@ def atan2(xp, x, y):
 
 
 atan2.derivative(x=lambda xp, g, x, y: _over_norm(xp, g, x, y, y), y=lambda xp, g, x, y: _over_norm(xp, g, x, y, -x))
+atan2.drawn_from((-3, 3))
 
 
 def _sinc_derivative(xp: Any, g: Any, x: Any) -> Any:
@@ -156,6 +169,7 @@ def sinc(xp, x):
 
 
 sinc.derivative(x=_sinc_derivative)
+sinc.drawn_from((-3, 3))
 
 
 @elementwise(kind="float", grad="Deg2Rad", refuses="c")
@@ -165,6 +179,7 @@ def deg2rad(xp, x):
 
 
 deg2rad.derivative(x=lambda g: g * (PI / 180))
+deg2rad.drawn_from((-3, 3))
 
 
 @elementwise(kind="float", grad="Rad2Deg", refuses="c")
@@ -174,3 +189,4 @@ def rad2deg(xp, x):
 
 
 rad2deg.derivative(x=lambda g: g * (180 / PI))
+rad2deg.drawn_from((-3, 3))
