@@ -1,0 +1,212 @@
+"""From LLVM text to machine code in this process, and onto disk for the next one.
+
+In: what names a piece of code (a key) and a function that writes its text. Out: addresses of functions. Object code is kept
+in a directory of the user's cache, named by a hash of the key, the processor and LLVM's version: a second run compiles
+nothing. Files are written beside their place and moved into it, so that several processes may share the directory, and a file
+that is damaged is as good as none. Without llvmlite `available` is False and nothing here may be called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+from .ir import Module
+
+__all__ = ["FORMAT", "available", "features", "load", "symbol", "target"]
+
+#: Raised when anything changes that the keys of cached code do not show.
+FORMAT = 1
+#: Bytes of object code that the directory may hold before the oldest go.
+BOUND = 256 << 20
+
+_lock = threading.RLock()
+_kept: list[Any] = []  # LLVM's objects live as long as the process: worker threads may be inside their code
+
+
+@cache
+def available() -> bool:
+    """Whether native code can be made: llvmlite is there, and nobody has switched it off with ``BIBUN_NATIVE=0``."""
+    if os.environ.get("BIBUN_NATIVE", "1").lower() in ("0", "off", "false", "no"):
+        return False
+    try:
+        import llvmlite.binding  # noqa: F401
+    except Exception:
+        return False
+    return sys.maxsize > 2**32 and sys.byteorder == "little"
+
+
+@cache
+def features() -> tuple[str, str, frozenset[str]]:
+    """(processor, features in LLVM's words, the features that are on); ``BIBUN_CPU`` names another processor."""
+    import llvmlite.binding as llvm
+
+    said = os.environ.get("BIBUN_CPU")
+    if said:
+        name, _, more = said.partition(",")
+        return name, more, frozenset(w[1:] for w in more.split(",") if w.startswith("+")) | _KNOWN.get(name, frozenset())
+    held = llvm.get_host_cpu_features()
+    return llvm.get_host_cpu_name(), held.flatten(), frozenset(k for k, on in held.items() if on)
+
+
+_KNOWN = {"haswell": frozenset({"avx", "avx2", "fma"}), "x86-64": frozenset(), "x86-64-v3": frozenset({"avx", "avx2", "fma"})}
+
+
+def vector_bytes() -> int:
+    """Width of the processor's vectors in bytes."""
+    on = features()[2]
+    return 64 if "avx512f" in on else 32 if "avx2" in on else 16
+
+
+@cache
+def _machinery() -> tuple[Any, Any, Any]:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+    machine, engine = _machine(), llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    _kept.append((machine, engine))
+    return llvm, machine, engine
+
+
+def _machine() -> Any:
+    import llvmlite.binding as llvm
+
+    name, words, _ = features()
+    return llvm.Target.from_default_triple().create_target_machine(cpu=name, features=words, opt=3, codemodel="jitdefault", jit=True)
+
+
+def target() -> Any:
+    """LLVM's target machine for this processor."""
+    return _machinery()[1]
+
+
+def symbol(name: str, address: int) -> None:
+    """Tell code that is loaded from now on where a function of that name is."""
+    _machinery()[0].add_symbol(name, address)
+
+
+def compile_text(text: str) -> bytes:
+    """Object code of a module's text. The text is verified first: what is wrong raises here and never runs."""
+    llvm, machine, _ = _machinery()
+    module = llvm.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = True
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return machine.emit_object(module)
+
+
+def attributes() -> str:
+    """Words for functions that hold loops: how wide LLVM may vectorise."""
+    width = vector_bytes() * 8
+    return f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width if width == 512 else 0}"'
+
+
+def load(key: str, write: Callable[[Module], None], names: Iterable[str]) -> list[int]:
+    """The addresses of functions, from the cache or written by ``write`` and compiled."""
+    with _lock:
+        llvm, _, engine = _machinery()
+        name, words, _ = features()
+        full = "\0".join((str(FORMAT), llvm.llvm_version_info.__repr__(), sys.platform, name, words, key))
+        digest = hashlib.sha256(full.encode()).hexdigest()[:40]
+        made = _read(digest)
+        if made is not None:
+            try:
+                return _link(llvm, engine, made, names, digest)
+            except Exception:  # not our file after all
+                made = None
+        module = Module()
+        write(module)
+        text = module.text()
+        if os.environ.get("BIBUN_EXPLAIN") == "llvm":
+            print(text, file=sys.stderr)
+        made = compile_text(text)
+        _write(digest, made)
+        return _link(llvm, engine, made, names, digest)
+
+
+def _link(llvm: Any, engine: Any, made: bytes, names: Iterable[str], digest: str) -> list[int]:
+    held = llvm.ObjectFileRef.from_data(made)
+    engine.add_object_file(held)
+    engine.finalize_object()
+    _kept.append(held)
+    addresses = [engine.get_function_address(n) for n in names]
+    if not all(addresses):
+        raise RuntimeError(f"object code {digest} lacks one of {list(names)}")
+    return addresses
+
+
+@cache
+def directory() -> str | None:
+    """Where object code is kept; None where nothing can be."""
+    place = os.environ.get("BIBUN_CACHE")
+    if place == "":
+        return None
+    if place is None:
+        base = os.environ.get("XDG_CACHE_HOME") or (
+            os.path.join(os.path.expanduser("~"), "Library", "Caches") if sys.platform == "darwin"
+            else os.environ.get("LOCALAPPDATA") or os.path.expanduser("~") if os.name == "nt" else os.path.join(os.path.expanduser("~"), ".cache")
+        )
+        place = os.path.join(base, "bibun", "native")
+    try:
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        if os.name == "posix" and os.stat(place).st_uid != os.getuid():
+            return None  # somebody else could put code there
+    except OSError:
+        return None
+    return place
+
+
+def _read(digest: str) -> bytes | None:
+    place = directory()
+    if place is None:
+        return None
+    try:
+        with open(os.path.join(place, digest + ".o"), "rb") as file:
+            data = file.read()
+    except OSError:
+        return None
+    body, seal = data[:-32], data[-32:]
+    return body if len(data) > 64 and hashlib.sha256(body).digest() == seal else None
+
+
+def _write(digest: str, made: bytes) -> None:
+    place = directory()
+    if place is None:
+        return
+    try:
+        handle, beside = tempfile.mkstemp(dir=place, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(made + hashlib.sha256(made).digest())
+            os.replace(beside, os.path.join(place, digest + ".o"))
+        except OSError:
+            os.unlink(beside)
+            return
+        if os.urandom(1)[0] < 8:
+            _bound(place)
+    except OSError:
+        pass  # a full disk or a read-only home: the next process compiles again
+
+
+def _bound(place: str) -> None:
+    """Let the oldest files go where the directory holds too much."""
+    entries = [e for e in os.scandir(place) if e.is_file()]
+    sized = sorted((e.stat().st_mtime, e.stat().st_size, e.path) for e in entries)
+    total = sum(size for _, size, _ in sized)
+    for _, size, path in sized:
+        if total <= BOUND:
+            break
+        os.unlink(path)
+        total -= size
