@@ -19,7 +19,15 @@ import numpy as np
 
 from .reduce import NARROW
 
-__all__ = ["flat_positions", "max_pool", "max_pool_gradient", "max_pool_taken", "put_windows", "take_windows"]
+__all__ = [
+    "flat_positions",
+    "fractional_places",
+    "max_pool",
+    "max_pool_gradient",
+    "max_pool_taken",
+    "put_windows",
+    "take_windows",
+]
 
 F32 = np.dtype(np.float32)
 #: Bytes of the input that are worked on at a time, so that they stay in the cache.
@@ -256,3 +264,28 @@ def take_windows(x: Any, indices: Any, rank: int) -> Any:
     lead, size = x.shape[:-rank], indices.shape[-rank:]
     flat = x.reshape(*lead, math.prod(x.shape[-rank:]))
     return np.take_along_axis(flat, indices.reshape(*lead, math.prod(size)), -1).reshape(*lead, *size)
+
+
+def fractional_places(x: Any, samples: Any, kernel: tuple[int, ...], size: tuple[int, ...]) -> Any:
+    """The flat position of the largest element of windows at places that ``samples`` (N, C, rank), in [0, 1), decide."""
+    rank = len(kernel)
+    spatial = x.shape[-rank:]
+    lead = x.shape[:-rank]
+    images = x.reshape(-1, math.prod(spatial))
+    drawn = samples.reshape(-1, rank)[: len(images)]
+    flat: Any = np.zeros((len(images), 1, 1), np.int64)  # (images, outputs, places in a window)
+    for d, (n, k, out) in enumerate(zip(spatial, kernel, size)):
+        sample = drawn[:, rank - 1 - d if rank == 2 else d][:, None]
+        start = np.full((len(images), out), n - k, np.int64)
+        if out > 1:
+            apart = sample.dtype.type((n - k) / (out - 1))
+            steps = np.arange(out - 1).astype(sample.dtype)
+            start[:, :-1] = ((steps + sample) * apart).astype(np.int64) - (sample * apart).astype(np.int64)
+        at = start[:, :, None] + np.arange(k)
+        o, p = flat.shape[1:]
+        flat = (flat[:, :, None, :, None] * n + at[:, None, :, None, :]).reshape(len(images), o * out, p * k)
+    if not flat.size:
+        return np.zeros((*lead, *size), np.int64)
+    row = np.arange(len(images))[:, None, None]
+    best = images[row, flat].argmax(2)
+    return np.take_along_axis(flat, best[:, :, None], 2).reshape(*lead, *size)

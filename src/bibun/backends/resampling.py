@@ -6,7 +6,8 @@ is made of, and with which weights:
 - ``("window", n, out, k, stride, padding, dilation)`` and ``("adaptive", n, out)``: the windows of `pooling`, weights 1;
 - ``("nearest", n, out, scale)``, ``("nearest-exact", n, out, scale)``: one input;
 - ``("linear", n, out, scale, align_corners)``, ``("cubic", ...)``: two and four inputs;
-- ``("linear-wide", ...)``, ``("cubic-wide", ...)``: the kernel is as wide as the outputs are apart (antialiasing).
+- ``("linear-wide", ...)``, ``("cubic-wide", ...)``, ``("lanczos-wide", ...)``: the kernel is as wide as the outputs are
+  apart (antialiasing).
 
 ``scale`` is inputs an output. Out: arrays (..., *outputs), or, transposed, from outputs to inputs.
 
@@ -28,6 +29,8 @@ from .reduce import NARROW
 __all__ = ["average_windows", "resample"]
 
 F32 = np.dtype(np.float32)
+#: How far the widened kernels reach, in outputs.
+REACH = {"linear-wide": 1, "cubic-wide": 2, "lanczos-wide": 3}
 #: Elements of a matrix of weights, at most.
 DENSE = 1 << 18
 
@@ -69,8 +72,7 @@ def taps(rule: tuple[Any, ...]) -> Any:
 
 
 def _wide_taps(kind: str, n: int, out: int, scale: float, align: bool) -> Any:
-    cubic = kind.startswith("cubic")
-    reach = (2 if cubic else 1) * max(scale, 1.0)
+    reach = REACH[kind] * max(scale, 1.0)
     shrink = 1 / max(scale, 1.0)
     center = scale * (np.arange(out) + 0.5)
     low = np.maximum((center - reach + 0.5).astype(np.int64), 0)
@@ -78,7 +80,12 @@ def _wide_taps(kind: str, n: int, out: int, scale: float, align: bool) -> Any:
     k = max(int((high - low).max(initial=1)), 1)
     found = low[:, None] + np.arange(k)
     t = (found - center[:, None] + 0.5) * shrink
-    weights = _cubic(t, -0.5) if cubic else np.maximum(1 - np.abs(t), 0)
+    if kind == "linear-wide":
+        weights = np.maximum(1 - np.abs(t), 0)
+    elif kind == "cubic-wide":
+        weights = _cubic(t, -0.5)
+    else:
+        weights = np.where(np.abs(t) < 3, np.sinc(t) * np.sinc(t / 3), 0)
     beyond = found >= high[:, None]
     weights[beyond] = 0
     total = weights.sum(1, keepdims=True)
@@ -124,8 +131,22 @@ def _sparse(x: Any, axis: int, rule: tuple[Any, ...], transposed: bool) -> Any:
 
 
 def _along(x: Any, axis: int, rule: tuple[Any, ...], transposed: bool, dense: bool) -> Any:
-    if not transposed and rule[0].startswith("nearest"):
-        return x.take(taps(rule)[0][:, 0], axis)
+    if rule[0].startswith("nearest"):
+        at = taps(rule)[0][:, 0]
+        if not transposed:
+            return x.take(at, axis)
+        n, out = rule[1:3]
+        many = out // n
+        lead = (slice(None),) * axis
+        if many * n == out and many < 9 and (at == np.arange(out) // many).all():
+            made = x[(*lead, slice(0, None, many))]
+            for i in range(1, many):
+                made = made + x[(*lead, slice(i, None, many))]
+            return made
+        if (at[1:] > at[:-1]).all():
+            made = np.zeros((*x.shape[:axis], n, *x.shape[axis + 1 :]), x.dtype)
+            made[(*lead, at)] = x
+            return made
     if not dense or rule[1] * rule[2] > DENSE:
         return _sparse(x, axis, rule, transposed)
     m = matrix(rule, x.dtype)
@@ -138,6 +159,28 @@ def _along(x: Any, axis: int, rule: tuple[Any, ...], transposed: bool, dense: bo
     return np.matmul(m.T, flat).reshape(*x.shape[:axis], m.shape[1], *after)
 
 
+def _bytes_along(x: Any, axis: int, rule: tuple[Any, ...]) -> Any:
+    """Bytes resampled along one axis, rounded to bytes: weights of 16 bits with a common power of two, as images' tools do."""
+    found, weights = taps(rule)
+    if not rule[0].endswith("wide"):  # at the edges several taps meet one element
+        weights = weights.copy()
+        for k in range(1, found.shape[1]):
+            same = found[:, k] == found[:, k - 1]
+            weights[same, k] += weights[same, k - 1]
+            weights[same, k - 1] = 0
+    power = 0
+    largest = weights.max(initial=0)
+    while power < 22 and int(0.5 + largest * (1 << (power + 1))) < 1 << 15:
+        power += 1
+    whole = np.trunc(weights * (1 << power) + np.copysign(0.5, weights)).astype(np.int32)
+    x = np.moveaxis(x, axis, 0)
+    total = np.full((rule[2], *x.shape[1:]), 1 << power >> 1, np.int32)
+    for at, weight in zip(found.T, whole.T):
+        total += x[at] * weight.reshape(-1, *(1,) * (x.ndim - 1))
+    out = np.clip(total >> power, 0, 255).astype(x.dtype)
+    return np.ascontiguousarray(np.moveaxis(out, 0, axis))
+
+
 def resample(x: Any, rules: tuple[Any, ...], transposed: bool) -> Any:
     """``x`` resampled along its last dimensions, one after the other."""
     d = x.dtype
@@ -146,8 +189,10 @@ def resample(x: Any, rules: tuple[Any, ...], transposed: bool) -> Any:
     if all([r is None or r[0].startswith("nearest") for r in rules]) and not transposed:
         return _all_axes(x, rules, transposed, True)
     if d.kind in "iu" and rules and not all([r is None or r[0] in ("window", "adaptive") for r in rules]):
-        out = np.rint(_all_axes(x.astype(F32), rules, transposed, True))
-        return np.clip(out, np.iinfo(d).min, np.iinfo(d).max).astype(d)
+        for axis in range(x.ndim - 1, x.ndim - 1 - len(rules), -1):
+            rule = rules[axis - x.ndim]
+            x = x if rule is None else _bytes_along(x, axis, rule)
+        return x
     out = _all_axes(x, rules, transposed, True)
     if d.kind in "fc" and not np.isfinite(np.add.reduce(out, None)):
         out = _all_axes(x, rules, transposed, False)
@@ -156,7 +201,7 @@ def resample(x: Any, rules: tuple[Any, ...], transposed: bool) -> Any:
 
 def _all_axes(x: Any, rules: tuple[Any, ...], transposed: bool, dense: bool) -> Any:
     first = x.ndim - len(rules)
-    made = x
+    made = np.ascontiguousarray(x)  # a product of an expanded array would go without BLAS
     for axis, rule in enumerate(rules, first):
         if rule is not None:
             made = _along(made, axis, rule, transposed, dense)

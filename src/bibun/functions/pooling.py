@@ -413,7 +413,8 @@ def _adaptive_avg(name: str, rank: int, input: Any, output_size: Any) -> Any:
     rules = _adaptive_rules(name, rank, input, output_size)
     if rank > 1 and all([r[2] == 1 for r in rules]):
         return input.mean(tuple(range(-rank, 0)), keepdim=True)
-    _refuse(input, f"adaptive_avg_pool{max(rank, 2)}d", "biuc")
+    if all([r[2] for r in rules]):
+        _refuse(input, f"adaptive_avg_pool{max(rank, 2)}d", "biuc")
     return _adaptive[rank](input, rules, False, None, False)
 
 

@@ -67,8 +67,6 @@ _POOLS = (
             "adaptive_max_pool1d",
             "adaptive_max_pool2d",
             "adaptive_max_pool3d",
-            "fractional_max_pool2d",
-            "fractional_max_pool3d",
         )
     )
     + " adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
@@ -78,6 +76,8 @@ _POOLS = (
 LATER: dict[str, str] = {
     "conv": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc fold unfold",
     "pooling": _POOLS,
+    "fractional": "fractional_max_pool2d fractional_max_pool2d_with_indices fractional_max_pool3d "
+    "fractional_max_pool3d_with_indices",
     "resampling": "affine_grid grid_sample interpolate upsample upsample_bilinear upsample_nearest",
     "joining": "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle",
     "attention": "scaled_dot_product_attention multi_head_attention_forward",

@@ -49,7 +49,13 @@ def flat_positions(xp, where, /, rules):
     return xp.flat_positions(where, rules)
 
 
-for _prim in (max_pool, max_pool_gradient, max_pool_taken, flat_positions):
+@primitive
+def fractional_places(xp, x, samples, /, kernel, size):
+    """The flat position of the largest element of each window of fractional max pooling."""
+    return xp.fractional_places(x, samples, kernel, size)
+
+
+for _prim in (max_pool, max_pool_gradient, max_pool_taken, flat_positions, fractional_places):
     _prim.batching(in_front)
 
 
