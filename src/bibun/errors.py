@@ -23,6 +23,31 @@ class OutOfMemoryError(RuntimeError):
     """There was no memory for a tensor: `torch.OutOfMemoryError`."""
 
 
+# -------------------------------------------------------------------------------------------------------- warnings
+
+_given: set[str] = set()
+_always = [False]
+
+
+def warn_once(text: str, stacklevel: int = 2) -> None:
+    """Give a UserWarning the first time in a process; each time after ``set_warn_always(True)``."""
+    if _always[0] or text not in _given:
+        import warnings
+
+        _given.add(text)
+        warnings.warn(text, stacklevel=stacklevel + 1)
+
+
+def set_warn_always(mode: bool) -> None:
+    """Whether warnings that are given once in a process are given each time: for tests of warnings."""
+    _always[0] = bool(mode)
+
+
+def is_warn_always_enabled() -> bool:
+    """What `set_warn_always` set."""
+    return _always[0]
+
+
 # ------------------------------------------------------------------------------------------------------ dimensions
 
 

@@ -254,6 +254,10 @@ class Tensor:
     def requires_grad(self, value: bool) -> None:
         self.requires_grad_(value)
 
+    @requires_grad.deleter
+    def requires_grad(self) -> None:
+        raise RuntimeError("cannot delete requires_grad of a tensor: set it to False")
+
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Have operations on this tensor recorded (or not); returns the tensor."""
         if not isinstance(requires_grad, (bool, np.bool_)):
@@ -346,6 +350,10 @@ class Tensor:
     def _grad_fn(self) -> Any:
         return self.grad_fn
 
+    @_grad_fn.deleter
+    def _grad_fn(self) -> None:
+        raise RuntimeError("cannot delete the grad_fn of a tensor: use detach_()")
+
     def backward(
         self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
     ) -> None:
@@ -391,7 +399,21 @@ class Tensor:
             raise RuntimeError(
                 f"data set to a tensor that requires gradients must be floating point or complex dtype, not {value.dtype}"
             )
+        if value._a is not self._a:
+            versions.count_together(self._a, value._a)
         self._a = value._a
+
+    @data.deleter
+    def data(self) -> None:
+        raise RuntimeError("cannot delete the data of a tensor")
+
+    @property
+    def volatile(self) -> bool:
+        """False: an old name, from before `no_grad`."""
+        import warnings
+
+        warnings.warn("volatile was removed (Variable.volatile is always False)", UserWarning, stacklevel=2)
+        return False
 
     @property
     def _version(self) -> int:
@@ -444,6 +466,17 @@ class Tensor:
     def _backward_hooks(self) -> Any:
         return self.__dict__.get("_backward_hooks_")
 
+    @_backward_hooks.setter
+    def _backward_hooks(self, value: Any) -> None:
+        table = hooks.HookDict(value or ())
+        self.__dict__["_backward_hooks_"] = table
+        if self._node is not None:
+            self.__dict__["_has_hooks"] = True
+
+    @_backward_hooks.deleter
+    def _backward_hooks(self) -> None:
+        raise RuntimeError("cannot delete the hooks of a tensor: remove them by their handles")
+
     # values
 
     def item(self) -> Any:
@@ -466,7 +499,7 @@ class Tensor:
         """The elements as an ndarray that shares this tensor's memory."""
         if force:
             return self._a
-        if self._node is not None:
+        if self._node is not None and state.grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self._a
 

@@ -12,6 +12,7 @@ from .modes import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
+    is_multithreading_enabled,
     no_grad,
     set_grad_enabled,
     set_multithreading_enabled,
@@ -29,8 +30,10 @@ _LAZY = {
     "coverage": "covered",
     "strict_zero": "strict",
     "inplace_policy": "strict",
+    "Variable": "variable",
+    "SavedTensor": "saved",
 }
-_MODULES = ("graph", "function", "functional", "forward_ad", "anomaly_mode", "profiler", "grad_mode")
+_MODULES = ("graph", "function", "functional", "forward_ad", "anomaly_mode", "profiler", "grad_mode", "variable")
 #: Submodules that stand on a higher floor and are reached through this name only.
 _ABOVE = {
     "functional": "bibun.func.functional",
@@ -52,10 +55,12 @@ def __getattr__(name: str) -> Any:
         found = importlib.import_module(_ABOVE.get(name, f"{__name__}.{name}"))
         globals()[name] = found
         return found
-    if name == "Variable":
-        from . import dispatch
+    if name == "_unsafe_preserve_version_counter":
+        from .graph import unsafe_preserve_version_counter
 
-        return dispatch.Tensor
+        return unsafe_preserve_version_counter
+    if name == "torch":
+        return importlib.import_module("bibun")
     raise AttributeError(f"module 'torch.autograd' has no attribute {name!r}")
 
 
@@ -67,6 +72,7 @@ __all__ = [
     "grad",
     "inference_mode",
     "is_grad_enabled",
+    "is_multithreading_enabled",
     "no_grad",
     "set_grad_enabled",
     "set_multithreading_enabled",

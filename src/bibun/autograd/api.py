@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..backends import cpu
+from ..errors import warn_once
 from . import dispatch
 from .engine import Run, Wanted, fit, multi_hooks, run
-from .hooks import run_tensor_hooks
+from .hooks import run_tensor_hooks, unrecorded
 from .modes import Off, state
 from .namespace import xp as tensor_xp
 from .node import LEAF, Node, Output
+from .running import RUNS, finish, number_of_run, pending
 from .versions import written
 
 __all__ = ["backward", "grad"]
@@ -81,7 +83,7 @@ def on_tensors(create_graph: bool, grads: Any) -> bool:
 def start_gradient(t: Any, g: Any, create: bool) -> Any:
     """The gradient to start from at ``t``, as a value of the run."""
     a = t._a
-    if t.__class__ is Edge:
+    if t.__class__ is Edge and t.shape is None:
         if g is None:
             raise RuntimeError("grad can be implicitly created only for scalar outputs: give the gradient of the edge")
         return g if create else g._a
@@ -141,6 +143,7 @@ def backward_from(t: Any, retain: bool) -> None:
     if multi_hooks[0]:
         backward((t,), None, retain)
         return
+    number = number_of_run()
     leaves = run(((t if n is LEAF else n, one),), cpu, retain, False)
     hooked = None
     with _accumulating:
@@ -157,6 +160,8 @@ def backward_from(t: Any, retain: bool) -> None:
     if hooked:
         for leaf, g in leaves.items():
             accumulate(leaf, g, False)
+    if pending:
+        finish(number)
 
 
 def add_to(leaf: Any, g: Any) -> None:
@@ -175,12 +180,13 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
     """Add a gradient to a leaf's ``.grad``, with the leaf's hooks around it."""
     hooks = leaf.__dict__ if leaf._has_hooks else None
     if hooks:
+        xp = tensor_xp if create else cpu
         before = hooks.get("_backward_hooks_")
         if before:
-            g = run_tensor_hooks(before, g, tensor_xp if create else cpu)
+            g = run_tensor_hooks(before, g, xp)
         node = hooks.get("_accumulate_node_")
         if node is not None and node.hooks.pre:
-            g = node.hooks.before(node, g, tensor_xp if create else cpu)
+            g = node.hooks.before(node, g, xp)
         seen = g if node is not None and node.hooks.post else None
     if create:
         g = fit(g, leaf._a.shape, leaf._a.dtype, tensor_xp)
@@ -194,10 +200,12 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
     if hooks:
         after = hooks.get("_post_accumulate_hooks_")
         if after:
-            for hook in list(after.values()):
-                hook(leaf)
+            with unrecorded(xp):
+                for hook in list(after.values()):
+                    if hook(leaf) is not None:
+                        raise RuntimeError("Tensor post accumulate grad hooks should return None.")
         if seen is not None:
-            node.hooks.after(node, (), seen, tensor_xp if create else cpu)
+            node.hooks.after(node, (), seen, xp)
 
 
 def _sequence(x: Any) -> tuple[Any, ...]:
@@ -216,7 +224,8 @@ class Edge:
         outs = getattr(node, "outs", None)
         several = node.primitive.several if node.primitive is not None else outs is not None and len(outs) > 1
         self._node = Output(node, index) if several else node
-        shape, dtype = outs[index] if outs is not None else (None, None)
+        known = getattr(edge, "ownership_token", None)
+        shape, dtype = outs[index] if outs is not None else known if known.__class__ is tuple else (None, None)
         self._a = np.broadcast_to(np.zeros((), dtype or np.float32), shape if shape is not None else ())
         self.shape, self.dtype = shape, dtype
 
@@ -256,6 +265,8 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         if not inputs:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     retain = create_graph if retain_graph is None else retain_graph
+    if create_graph:
+        warn_of_cycles()
     if dispatch.busy[0] and dispatch.forward_levels[0]:
         before, state.grad = state.grad, True if create_graph else BACKWARD
         try:
@@ -270,22 +281,32 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     _backward(tensors, grads, retain, create_graph, inputs)
 
 
+def warn_of_cycles() -> None:
+    """PyTorch's warning, once in a process."""
+    warn_once("Using backward() with create_graph=True will create a reference cycle between the parameter and its gradient which can cause a memory "
+              "leak. We recommend using autograd.grad when creating the graph to avoid this. If you have to use this function, make sure to reset the "
+              ".grad fields of your parameters to None after use to break the cycle and avoid the leak.", 3)
+
+
 def _backward(tensors: Any, grads: Any, retain: bool, create_graph: bool, inputs: Any) -> None:
     """`backward`, checked."""
     roots = [(target_of(t, i), start_gradient(t, g, create_graph)) for i, (t, g) in enumerate(zip(tensors, grads))]
+    number = number_of_run()
+    wanted = None
     if inputs is not None:
         targets = [target_of(t) for t in inputs]
-        wanted = Wanted([r[0] for r in roots], targets)
-        leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
-        for place, (t, target) in enumerate(zip(inputs, targets)):
-            g = leaves.get(target) if not target._seq else wanted.found.get(place)
-            if g is not None and t.__class__ is not Edge:
-                accumulate(t, g, create_graph)
-        return
-    leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph)
+        for t in inputs:
+            if t.__class__ is not Edge and t._node is not None and t._node is not LEAF:
+                t.retain_grad()
+        wanted = Wanted([r[0] for r in roots], targets, True)
+    leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
     del roots
     for leaf in tuple(leaves):
-        accumulate(leaf, leaves.pop(leaf), create_graph)
+        g = leaves.pop(leaf)
+        if wanted is None or leaf in wanted.leaves:
+            accumulate(leaf, g, create_graph)
+    if pending:
+        finish(number)
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
@@ -309,6 +330,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
         return batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+    if materialize_grads and any(t.__class__ is Edge for t in inputs):
+        raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
     allow_unused = materialize_grads if allow_unused is None else allow_unused
     grads = _sequence(grad_outputs) if grad_outputs is not None else (None,) * len(outputs)
     if len(grads) != len(outputs):
@@ -330,6 +353,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     wanted = Wanted([r[0] for r in roots], targets)
     before = state.grad
     state.grad = True if create_graph else BACKWARD
+    number = number_of_run()
     told_apart = Run(outputs, inputs) if multi_hooks[0] else None
     if told_apart is not None:
         told_apart.__enter__()
@@ -342,7 +366,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
                 if not allow_unused:
                     raise RuntimeError(f"The differentiated Tensor at index {place} appears to not have been used in the graph. Set allow_unused=True "
                                        "if this is the desired behavior.")
-                result.append(dispatch.wrap(np.zeros_like(t._a)) if materialize_grads else None)
+                zeros = dispatch.wrap(np.zeros_like(t._a)) if materialize_grads else None
+                result.append(zeros.requires_grad_() if create_graph and zeros is not None else zeros)
             elif create:
                 if not target._seq and t._has_hooks and t.__dict__.get("_backward_hooks_"):
                     g = run_tensor_hooks(t.__dict__["_backward_hooks_"], g, tensor_xp)
@@ -351,11 +376,16 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
                 if not target._seq and t._has_hooks and t.__dict__.get("_backward_hooks_"):
                     g = run_tensor_hooks(t.__dict__["_backward_hooks_"], g, cpu)
                 result.append(dispatch.wrap(g if t.__class__ is Edge else fit(g, t._a.shape, t._a.dtype, cpu)))
+        if pending:
+            finish(number)
         return tuple(result)
     finally:
         state.grad = before
         if told_apart is not None:
             told_apart.__exit__()
+
+
+RUNS.update(f.__code__ for f in (backward_from, _backward, grad))
 
 
 class AccumulateGrad(Node):

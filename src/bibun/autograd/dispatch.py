@@ -42,6 +42,8 @@ saved_hooks = [0]
 intercept: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
 #: What a tensor made from nothing (or in the likeness of another) is while transforms are active; set with `intercept`.
 created: Callable[..., Any] = lambda t, like=None: t
+#: ``write(x, *values)`` on a tensor that a layer keeps, at the level it belongs to; set with `intercept`.
+captured_write: Callable[..., Any] = lambda x, values, write: write(x, *values)
 #: How many levels of forward mode the program has opened by hand, in all threads.
 forward_levels = [0]
 #: The same for functions that users wrote (`bibun.autograd.Function`).

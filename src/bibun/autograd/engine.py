@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import anomaly, versions
+from . import anomaly, running, versions
 from .dispatch import frame_at, internal
 from .fp import IGNORE, quiet, restore
 from .modes import state, strict_users
@@ -85,21 +85,25 @@ def reaches(tensor: Any) -> bool:
 
 
 class Wanted:
-    """What a run with given inputs is after.
+    """What a run with given inputs is after; with ``run_inputs`` the inputs' own nodes run too, as `backward` has it.
 
     Attributes:
         captures: sequence number -> [(output number or None, place)] of the inputs that are not leaves.
+        leaves: the inputs that are leaves.
+        accumulates: whether the run is `backward`'s.
         reach: sequence numbers of nodes that are inputs or lead to one; 0 stands for leaves.
         runs: sequence numbers of nodes that lead to an input, and so must run.
         found: place -> gradient.
     """
 
-    __slots__ = ("captures", "found", "reach", "runs")
+    __slots__ = ("accumulates", "captures", "found", "leaves", "reach", "runs")
 
-    def __init__(self, roots: list[Any], inputs: list[Any]):
+    def __init__(self, roots: list[Any], inputs: list[Any], run_inputs: bool = False):
         self.captures: dict[int, list[tuple[int | None, int]]] = {}
         self.found: dict[int, Any] = {}
-        leaves = set()
+        self.accumulates = run_inputs
+        leaves: set[Any] = set()
+        self.leaves = leaves
         for place, target in enumerate(inputs):
             if target is None:
                 continue
@@ -109,7 +113,7 @@ class Wanted:
             else:
                 leaves.add(target)
         self.reach: set[int] = set(self.captures)
-        self.runs: set[int] = set()
+        self.runs: set[int] = set(self.captures) if run_inputs else set()
         if leaves:
             self.reach.add(0)
         seen: dict[int, Any] = {}
@@ -170,13 +174,15 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 break
             hooks = node.hooks
             if hooks is not None:
-                g = hooks.before(node, g, xp)
+                g = hooks.seen(node, g, xp)
             if wanted is not None:
                 if k in wanted.captures:
                     for index, place in wanted.captures[k]:
                         wanted.found[place] = g if index is None else g[index]
                 if k not in wanted.runs:
                     continue
+            if hooks is not None and hooks.pre:
+                g = hooks.before(node, g, xp)
             saved = node.saved
             if saved.__class__ is Freed:
                 from .complaints import second_backward
@@ -297,4 +303,5 @@ def check_saved(node: Any) -> None:
                             raise overwritten(node, category, index, a, write)
 
 
+running.ENGINE.add(run.__code__)
 __all__ = ["Wanted", "check_saved", "fit", "run"]

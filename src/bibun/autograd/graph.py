@@ -17,7 +17,7 @@ __all__ = ["GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_s
 
 
 class GradientEdge(NamedTuple):
-    """A place in the graph: an output of a node."""
+    """A place in the graph: an output of a node. The token holds what `get_gradient_edge` knew of the tensor: (shape, dtype)."""
 
     node: Any
     output_nr: int
@@ -32,7 +32,7 @@ def get_gradient_edge(tensor: Any) -> GradientEdge:
         dispatch.refresh(tensor)
     n = tensor._node
     node, index = (tensor if n is LEAF else n).as_edge()
-    return GradientEdge(node, index)
+    return GradientEdge(node, index, (tuple(tensor._a.shape), tensor._a.dtype))
 
 
 def increment_version(tensor: Any) -> None:
@@ -40,6 +40,21 @@ def increment_version(tensor: Any) -> None:
     from .versions import written
     for t in (tensor,) if isinstance(tensor, dispatch.Tensor) else tensor:
         written(t._a)
+
+
+class unsafe_preserve_version_counter:
+    """Have in-place writes to some tensors inside go uncounted: autograd will not notice them."""
+
+    def __init__(self, tensors: Any):
+        self.tensors = (tensors,) if isinstance(tensors, dispatch.Tensor) else tuple(tensors)
+
+    def __enter__(self) -> None:
+        self.before = [(versions.record_of(t._a), versions.version_of(t._a), versions.record_of(t._a).time) for t in self.tensors]
+
+    def __exit__(self, *_: object) -> None:
+        for record, count, time in self.before:
+            record.counter[0], record.time = count, time
+            record.log = [entry for entry in record.log if entry[0] <= time]
 
 
 class _HookStack(threading.local):
@@ -54,6 +69,11 @@ _stack = _HookStack()
 def current_saved_hooks() -> Any:
     """The (pack, unpack) pair in force in this thread, or None."""
     return _stack.pairs[-1] if _stack.pairs else None
+
+
+def hooks_are_enabled() -> bool:
+    """Whether saved-tensor hooks may be used in this thread."""
+    return _stack.disabled is None
 
 
 class PackedSaved(tuple[Any, ...]):

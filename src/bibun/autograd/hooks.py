@@ -12,7 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from ..backends import cpu
 from . import dispatch
+from .modes import Off, state
 
 
 class RemovableHandle:
@@ -72,45 +74,71 @@ class Hooks:
         self.tensor: dict[int | None, HookDict] = {}            # output number -> hooks on that output's gradient
         self.retained: list[tuple[int | None, Any]] = []          # (output number, weak reference to the tensor)
 
-    def before(self, node: Any, g: Any, xp: Any) -> Any:
-        """The gradient after tensor hooks, retaining and prehooks."""
+    def seen(self, node: Any, g: Any, xp: Any) -> Any:
+        """The gradient after the hooks of the node's outputs, and kept where it is to be retained."""
         several = g.__class__ is list
         for index, hooks in self.tensor.items():
-            one = g[index] if several else g
-            if one is not None:
-                one = run_tensor_hooks(hooks, one, xp)
-                if several:
-                    g[index] = one
-                else:
-                    g = one
-        if self.pre:
-            given = tuple(wrapped(x, xp) for x in g) if several else (wrapped(g, xp),)
-            for hook in list(self.pre.values()):
-                changed = hook(given)
-                if changed is not None:
-                    given = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
-            raw = [unwrapped(x, xp) for x in given]
-            g = raw if several else raw[0]
+            one = run_tensor_hooks(hooks, g[index] if several else g, xp)
+            if several:
+                g[index] = one
+            else:
+                g = one
         for index, ref in self.retained:
             tensor = ref()
             one = g[index] if several else g
             if tensor is not None and one is not None:
-                tensor._grad = wrapped(one, xp, copy=True)
+                one = wrapped(one, xp, copy=True)
+                tensor._grad = one if tensor._grad is None else tensor._grad + one
         return g
+
+    def before(self, node: Any, g: Any, xp: Any) -> Any:
+        """The gradient after the node's own prehooks."""
+        several = g.__class__ is list
+        given = tuple(wrapped(x, xp) for x in g) if several else (wrapped(g, xp),)
+        with unrecorded(xp):
+            for hook in list(self.pre.values()):
+                changed = hook(given)
+                if changed is not None:
+                    given = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
+        raw = [unwrapped(x, xp) for x in given]
+        return raw if several else raw[0]
 
     def after(self, node: Any, grads: Any, g: Any, xp: Any) -> Any:
         """The gradients of the inputs after the posthooks."""
         outer = tuple(wrapped(x, xp) for x in g) if g.__class__ is list else (wrapped(g, xp),)
         given = tuple(wrapped(x, xp) for x in grads)
-        for hook in list(self.post.values()):
-            changed = hook(given, outer)
-            if changed is not None:
-                changed = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
-                if len(changed) != len(given):
-                    raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has returned an incorrect number of values "
-                                       f"(got {len(changed)}, but expected {len(given)})")
-                given = changed
+        with unrecorded(xp):
+            for hook in list(self.post.values()):
+                changed = hook(given, outer)
+                if changed is not None:
+                    changed = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
+                    if len(changed) != len(given):
+                        raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has returned an incorrect number of values "
+                                           f"(got {len(changed)}, but expected {len(given)})")
+                    given = changed
         return [unwrapped(x, xp) for x in given]
+
+
+#: Recording is off in hooks of a backward that is not to be differentiated.
+HOOK = Off()
+HOOK.kind, HOOK.code, HOOK.lasti = "running inside a hook", None, 0
+
+
+class unrecorded:
+    """The mode in which hooks run: recording only where the run itself is recorded."""
+
+    __slots__ = ("before", "raw")
+
+    def __init__(self, xp: Any):
+        self.raw = xp is cpu
+
+    def __enter__(self) -> None:
+        self.before = state.grad
+        if self.raw:
+            state.grad = HOOK
+
+    def __exit__(self, *_: object) -> None:
+        state.grad = self.before
 
 
 def wrapped(value: Any, xp: Any, copy: bool = False) -> Any:
@@ -122,18 +150,21 @@ def wrapped(value: Any, xp: Any, copy: bool = False) -> Any:
 
 def unwrapped(value: Any, xp: Any) -> Any:
     """What a hook gave, as a value of the run."""
-    from ..backends import cpu
     return value._a if xp is cpu and isinstance(value, dispatch.Tensor) else value
 
 
 def run_tensor_hooks(hooks: Any, g: Any, xp: Any) -> Any:
-    """The gradient after hooks on it, checked."""
+    """The gradient after hooks on it, checked; hooks see None where no gradient came."""
     t = wrapped(g, xp)
     for hook in list(hooks.values()):
-        changed = hook(t)
+        with unrecorded(xp):
+            changed = hook(t)
         if changed is not None:
             if not isinstance(changed, dispatch.Tensor):
                 raise TypeError(f"expected Variable, but hook returned '{type(changed).__name__}' (hook {getattr(hook, '__name__', hook)!r})")
+            if t is None:
+                t = changed
+                continue
             if changed._a.shape != t._a.shape:
                 raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has changed the size of value: it was given a gradient of shape "
                                    f"{list(t._a.shape)} and returned {list(changed._a.shape)}")
@@ -190,6 +221,20 @@ def retain(tensor: Any) -> None:
     retained = hooks_of(node).retained
     if not any(ref() is tensor for _, ref in retained):
         retained.append((index, weakref.ref(tensor)))
+
+
+def follow(tensor: Any, old: Any) -> None:
+    """Have a tensor's retained gradient be that of its new place in the graph; ``old`` is the place that it had."""
+    from .node import LEAF
+
+    if old is None or old is LEAF:
+        return
+    table = getattr(old, "node", old).hooks
+    if table is None or not any(ref() is tensor for _, ref in table.retained):
+        return
+    table.retained = [entry for entry in table.retained if entry[1]() is not tensor]
+    if tensor._node is not None and tensor._node is not LEAF:
+        retain(tensor)
 
 
 def is_retained(tensor: Any) -> bool:

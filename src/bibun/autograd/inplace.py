@@ -17,6 +17,7 @@ from ..backends import cpu
 from ..ops.primitive import REGISTRY, Primitive
 from . import dispatch
 from .dispatch import user_frame, wrap
+from .hooks import follow
 from .modes import state
 from .node import LEAF, Output, make_node_class
 from .versions import written
@@ -70,7 +71,8 @@ def refresh(t: Any) -> None:
         return
     made = wrap(t._a)
     dispatch.record(replay, (base,), [base._a], (steps,), [made], None)
-    t._node = made._node
+    before, t._node = t._node, made._node
+    follow(t, before)
 
 
 class OfFunction(tuple[Any, ...]):
@@ -164,7 +166,8 @@ def rebase(x: Any, result: Any) -> None:
             n = result._node
     if x._view is None:
         if n is not None and n is not LEAF:
-            x._node = n
+            before, x._node = x._node, n
+            follow(x, before)
         return
     base, _, steps = x._view
     if n is None and base._node is None:
@@ -172,7 +175,8 @@ def rebase(x: Any, result: Any) -> None:
     made = wrap(base._a)
     value = result if result._a.shape == x._a.shape else wrap(x._a)
     if dispatch.record(copy_slices, (base, value), [base._a, value._a], (steps,), [made], None) is not None:
-        base._node = made._node
+        before, base._node = base._node, made._node
+        follow(base, before)
         refresh(x)
 
 

@@ -51,6 +51,7 @@ strict_users = [0]
 class _State(threading.local):
     grad: Any = True
     inference = False
+    multithreaded = True
     #: Whether zero gradients stay zero through infinite derivatives (`bibun.autograd.strict_zero`).
     strict = False
 
@@ -208,16 +209,21 @@ class inference_mode(ModeDecorator):
 
 
 class set_multithreading_enabled(ModeDecorator):
-    """Accepted for compatibility: backward runs in the thread that calls it."""
+    """Kept for `is_multithreading_enabled` to tell: backward runs in the thread that calls it, whatever is set here."""
 
     def __init__(self, mode: bool):
-        self.mode = mode
+        self.mode, self.before = mode, state.multithreaded
+        state.multithreaded = mode
+
+    def __call__(self, function: F) -> F:
+        state.multithreaded = self.before
+        return super().__call__(function)
 
     def __enter__(self) -> None:
-        pass
+        state.multithreaded = self.mode
 
     def __exit__(self, *_: object) -> None:
-        pass
+        state.multithreaded = self.before
 
     def clone(self) -> set_multithreading_enabled:
         return type(self)(self.mode)
@@ -226,6 +232,11 @@ class set_multithreading_enabled(ModeDecorator):
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded in this thread."""
     return state.grad is True
+
+
+def is_multithreading_enabled() -> bool:
+    """What `set_multithreading_enabled` set."""
+    return state.multithreaded
 
 
 def is_inference_mode_enabled() -> bool:

@@ -19,8 +19,12 @@ from . import dispatch
 def caller(prim: Primitive) -> Callable[..., Any]:
     """The primitive as a function of tensors, with the signature it has on arrays."""
 
+    place = prim.static.index("dtype") if "dtype" in prim.static else -1
+
     def call(*args: Any, **kwargs: Any) -> Any:
         arrays, static = prim.bind(args, kwargs)
+        if place >= 0:  # entries know NumPy's dtypes
+            static = (*static[:place], _numpy_dtype(static[place]), *static[place + 1 :])
         return dispatch.apply(prim, arrays[0] if prim.variadic else arrays, static)
 
     call.__name__ = prim.name

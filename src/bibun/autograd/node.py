@@ -166,6 +166,21 @@ class Node:
         """A dictionary for the user's own notes."""
         return self.__dict__.setdefault("_metadata", {})
 
+    def __call__(self, *grads: Any) -> Any:
+        """Run the node by itself: the gradients of its inputs, given those of its outputs."""
+        from .namespace import xp
+
+        several = getattr(self, "outs", None)
+        count = 1 if several is None else len(several)
+        if len(grads) != count:
+            raise TypeError(f"expected {count} arguments, got {len(grads)} instead")
+        if self.saved.__class__ is Freed:
+            from .complaints import second_backward
+
+            raise second_backward(self)
+        made = self.apply(grads[0] if several is None else list(grads), xp, state.grad is True)
+        return made[0] if len(made) == 1 else tuple(made)
+
     def _sequence_nr(self) -> int:
         return self._seq
 
@@ -279,6 +294,11 @@ def make_node_class(prim: Primitive) -> Any:
     return made
 
 
+def held(x: Any) -> Any:
+    """The dtype of an array, or of the array that a tensor (of a lower level) stands for: rules know NumPy's."""
+    return getattr(x, "_a", x).dtype
+
+
 def collect(plan: Plan, raw: Any, static: Any, outs: Any, variadic: bool) -> tuple[tuple[Any, ...], ...]:
     """The values that the plan's rules take, out of what the forward had in hand."""
     saved = []
@@ -292,10 +312,10 @@ def collect(plan: Plan, raw: Any, static: Any, outs: Any, variadic: bool) -> tup
             elif category == "s":
                 values.append(static[i])
             elif variadic:
-                values.append(tuple([a.shape for a in raw] if category == "h" else [a.dtype for a in raw]))
+                values.append(tuple([a.shape for a in raw] if category == "h" else [held(a) for a in raw]))
             elif category == "h":
                 values.append(raw[i].shape if hasattr(raw[i], "shape") else ())
             else:
-                values.append(raw[i].dtype)
+                values.append(held(raw[i]))
         saved.append(tuple(values))
     return tuple(saved)

@@ -48,11 +48,12 @@ def span(a: Any) -> tuple[int, int]:
 class Writes:
     """The writes to one root: how many, when last, and the latest ones with their regions and lines."""
 
-    __slots__ = ("__weakref__", "count", "log", "root", "time")
+    __slots__ = ("__weakref__", "counter", "log", "root", "time")
 
     def __init__(self, root: Any):
         key = id(root)
-        self.count = self.time = 0
+        self.counter = [0]  # in a list, so that two roots can count together
+        self.time = 0
         self.log: list[tuple[int, int, int, Any, int]] = []  # (time, low, high, code, instruction)
 
         def forget(_: Any) -> None:
@@ -68,7 +69,7 @@ def written(a: Any, code: Any = None, lasti: int = 0) -> None:
     record = _records.get(id(root))
     if record is None:
         record = _records[id(root)] = Writes(root)
-    record.count += 1
+    record.counter[0] += 1
     now = record.time = last_write[0] = tick()
     if root is a or a.size == root.size:
         record.log = [(now, 0, sys.maxsize, code, lasti)]  # a whole overwrite hides every older one
@@ -82,16 +83,27 @@ def written(a: Any, code: Any = None, lasti: int = 0) -> None:
 def version_of(a: Any) -> int:
     """How often the memory under ``a`` was written in place."""
     record = _records.get(id(root_of(a)))
-    return record.count if record else 0
+    return record.counter[0] if record else 0
 
 
-def set_version(a: Any, count: int) -> None:
-    """Make the write count of ``a``'s memory ``count``."""
+def record_of(a: Any) -> Writes:
+    """The record of ``a``'s memory, made if there is none."""
     root = root_of(a)
     record = _records.get(id(root))
     if record is None:
         record = _records[id(root)] = Writes(root)
-    record.count = count
+    return record
+
+
+def set_version(a: Any, count: int) -> None:
+    """Make the write count of ``a``'s memory ``count``."""
+    record_of(a).counter[0] = count
+
+
+def count_together(a: Any, b: Any) -> None:
+    """Have the memory of ``b`` share the write count of ``a``'s: ``b`` takes ``a``'s place in a tensor."""
+    if root_of(a) is not root_of(b):
+        record_of(b).counter = record_of(a).counter
 
 
 def written_since(a: Any, time: int) -> tuple[int, int, int, Any, int] | None:

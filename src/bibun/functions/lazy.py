@@ -16,7 +16,17 @@ HOMES: dict[str, str] = {
     **dict.fromkeys(
         ("hann_window", "hamming_window", "blackman_window", "bartlett_window", "kaiser_window"), "functions.windows"
     ),
+    **dict.fromkeys(("sparse_csc", "sparse_bsr", "sparse_bsc"), "placement"),
+    **dict.fromkeys(
+        (
+            "DoubleTensor FloatTensor HalfTensor BFloat16Tensor LongTensor IntTensor ShortTensor CharTensor ByteTensor BoolTensor"
+        ).split(),
+        "functions.typed",
+    ),
+    "set_warn_always": "errors",
+    "is_warn_always_enabled": "errors",
     "compile": "compiler",
+    "primitive": "extending",
     **dict.fromkeys(
         (
             "UntypedStorage",
