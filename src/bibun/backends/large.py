@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from functools import cache
 
-__all__ = ["LARGE", "native"]
+__all__ = ["BIG", "LARGE", "native"]
 
+#: Multiplications from which a product of matrices is worth more than NumPy's call.
+BIG = 1 << 18
 #: Elements from which a native kernel is worth its call.
 LARGE = 1 << 14
 
 
 @cache
 def native() -> bool:
-    """Whether there are native kernels; the first call looks for LLVM and starts the worker threads."""
+    """Whether there are native kernels; the first call looks for LLVM, starts the worker threads and has large blocks of memory kept."""
     try:
         from ..native.kernel import usable
     except ImportError:
         return False
-    return usable()
+    if not usable():
+        return False
+    from ..native.memory import install
+
+    install()
+    return True

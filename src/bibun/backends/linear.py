@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .reduce import NARROW
-
-F32 = np.dtype(np.float32)
+from .large import BIG, native
+from .products import mm
+from .reduce import F32, F64, NARROW
 
 
 def linear(x: Any, weight: Any, bias: Any) -> Any:
@@ -20,6 +20,8 @@ def linear(x: Any, weight: Any, bias: Any) -> Any:
     if weight.dtype in NARROW:
         made = linear(x.astype(F32), weight.astype(F32), None if bias is None else bias.astype(F32))
         return made.astype(weight.dtype)
+    if x.ndim > 1 and x.size * weight.shape[0] >= BIG and (made := _native(x, weight, bias)) is not NotImplemented:
+        return made
     if x.ndim == 2:
         y = x.dot(weight.T)
     elif x.ndim == 1:
@@ -36,6 +38,17 @@ def linear(x: Any, weight: Any, bias: Any) -> Any:
     return y
 
 
+def _native(x: Any, weight: Any, bias: Any) -> Any:
+    """`linear` of large arrays; NotImplemented where there is no native code for it."""
+    d = x.dtype
+    if d is not F32 and d is not F64 or weight.dtype is not d or bias is not None and (bias.ndim != 1 or bias.dtype is not d) or not native():
+        return NotImplemented
+    from ..native import blas
+
+    made = blas.addmm(bias, x.reshape(-1, x.shape[-1]), weight.T)
+    return made if made is NotImplemented or x.ndim == 2 else made.reshape(*x.shape[:-1], weight.shape[0])
+
+
 def outer_sum(y: Any, x: Any) -> Any:
     """The sum over all leading places of ``y[..., :, None] * x[..., None, :]``."""
     if x.dtype in NARROW:
@@ -45,4 +58,4 @@ def outer_sum(y: Any, x: Any) -> Any:
             return np.multiply(y[:, None], x)
         rows = x.size // x.shape[-1] if x.shape[-1] else y.size // y.shape[-1] if y.shape[-1] else 0
         y, x = y.reshape(rows, y.shape[-1]), x.reshape(rows, x.shape[-1])
-    return y.T.dot(x)
+    return mm(y.T, x)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .large import BIG, native
 from .reduce import F32, F64, NARROW
 
 __all__ = ["addmm", "cdist", "cross", "dot", "matmul", "mm", "mv", "outer", "vdot"]
@@ -18,13 +19,21 @@ __all__ = ["addmm", "cdist", "cross", "dot", "matmul", "mm", "mv", "outer", "vdo
 _dot, _matmul = np.dot, np.matmul
 
 
+def _blas() -> Any:
+    from ..native import blas
+
+    return blas
+
+
 def mm(x: Any, y: Any) -> Any:
     """The product of two matrices."""
     d = x.dtype
     if d is F32 or d is F64:
+        if x.ndim == y.ndim == 2 and x.size * y.shape[1] >= BIG and native() and (made := _blas().matmul(x, y)) is not NotImplemented:
+            return made
         return _dot(x, y)
     if d in NARROW:
-        return _dot(x.astype(F32), y.astype(F32)).astype(d)
+        return mm(x.astype(F32), y.astype(F32)).astype(d)
     return _matmul(x, y)
 
 
@@ -47,7 +56,11 @@ def matmul(x: Any, y: Any) -> Any:
     """The matrix product of arrays of any dimensions: the last two multiply, those before broadcast."""
     d = x.dtype
     if d in NARROW:
-        return _matmul(x.astype(F32), y.astype(F32)).astype(d)
+        return matmul(x.astype(F32), y.astype(F32)).astype(d)
+    if (d is F32 or d is F64) and y.dtype is d and x.ndim > 1 and y.ndim > 1 and x.size * y.shape[-1] >= BIG and native():
+        made = _blas().matmul(x, y)
+        if made is not NotImplemented:
+            return made
     return _matmul(x, y)
 
 
@@ -62,6 +75,11 @@ def addmm(x: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
     narrow = d in NARROW
     if narrow:
         a, b, x = a.astype(F32), b.astype(F32), x.astype(F32)
+    if a.ndim == 2 and (d is F32 or d is F64 or narrow) and b.ndim == 2 and a.size * b.shape[1] >= BIG and beta == 1 and x.ndim <= 2 and native():
+        shape = np.broadcast_shapes(x.shape, (a.shape[0], b.shape[1]))
+        out = _blas().addmm(x, a, b, float(alpha)) if shape == (a.shape[0], b.shape[1]) and x.dtype == a.dtype else NotImplemented
+        if out is not NotImplemented:
+            return out.astype(d) if narrow else out
     out = _dot(a, b) if a.ndim == 2 and (narrow or d is F32 or d is F64) else _matmul(a, b)
     number = out.dtype.type
     if alpha.__class__ is not int or alpha != 1:

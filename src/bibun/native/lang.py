@@ -25,7 +25,7 @@ from . import ir
 from .ir import Function, Module, Slot, Value
 
 __all__ = [
-    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "floor", "fma", "hint_loop", "i8", "i16", "i32",
+    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "floor", "fma", "highest_bit", "hint_loop", "i8", "i16", "i32",
     "i64", "lane", "load", "maximum", "minimum", "null", "pause", "rint", "select", "spread", "sqrt", "store", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
 ]
 
@@ -186,6 +186,14 @@ def table(f: Function, t: Type, values: tuple[int, ...]) -> Any:
     said = ", ".join(f"{t.word} {ir.constant(v, t.word)}" for v in values)
     f.module.globals[name] = f"{name} = internal unnamed_addr constant [{len(values)} x {t.word}] [{said}], align 64"
     return Value(f, name, "ptr", t.word, t.signed)
+
+
+@intrinsic
+def highest_bit(f: Function, x: Value) -> Any:
+    """The place of the highest bit that is set in a positive whole number."""
+    name = f"llvm.ctlz.{x.type}"
+    n = f.call(name, x.type, x, f.const(True, "i1"))
+    return f.binary("sub", f.const(ir.SIZES[x.type] * 8 - 1, x.type), n)
 
 
 @intrinsic
@@ -646,7 +654,7 @@ class Translator:
             (x,) = args
             if called.word == "ptr":
                 of: Any = called.of
-                return Value(f, x.name, "ptr", of.word, of.signed) if x.type == "ptr" else f.convert(x, "ptr")
+                return Value(f, (x if x.type == "ptr" else f.convert(x, "ptr")).name, "ptr", of.word, of.signed)
             return f.convert(x, called.word, called.signed) if isinstance(x, Value) else Value(f, ir.constant(x, called.word), called.word, None, called.signed)
         if isinstance(called, external):
             values = [f.coerce(a, t.word) for a, t in zip(args, called.params)]

@@ -1,0 +1,215 @@
+"""Products of matrices by a BLAS of our own choosing, its work shared out among the pool's threads.
+
+The library is OpenBLAS from the ``scipy-openblas64`` wheel, apart from the one that NumPy has loaded: with the kernels that fit the
+processor (on AVX-512 processors that OpenBLAS does not know it would choose those for AVX2, at half the speed), and without threads of
+its own, which would fight with the pool's. A product is cut into tiles, always the same for its shape, and the pool walks them, so the
+result does not depend on the number of threads. Matrices whose rows or columns are contiguous go in as they are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from . import build
+from .kernel import kernel, usable
+from .lang import Ptr, T, external, f32, f64, i32, i64, minimum, void
+
+__all__ = ["addmm", "available", "matmul", "processor"]
+
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+#: Multiplications that a tile should hold at least, and the most tiles.
+_TILE, _MOST = 1 << 22, 16
+
+
+@cache
+def _library() -> Any:
+    if not usable():
+        return None
+    try:
+        import scipy_openblas64
+    except ImportError:
+        return None
+    folder = scipy_openblas64.get_lib_dir()
+    names = [n for n in os.listdir(folder) if "openblas" in n and n.rpartition(".")[2] in ("so", "dylib", "dll")]
+    wanted = {"OPENBLAS_NUM_THREADS": "1"}
+    if "avx512f" in build.features()[2] and "OPENBLAS_CORETYPE" not in os.environ:
+        wanted["OPENBLAS_CORETYPE"] = "SkylakeX"
+    before = {k: os.environ.get(k) for k in wanted}
+    os.environ.update(wanted)
+    try:
+        library = ctypes.CDLL(os.path.join(folder, names[0]))
+    except (OSError, IndexError):
+        return None
+    finally:
+        for k, v in before.items():
+            if v is None:
+                del os.environ[k]
+            else:
+                os.environ[k] = v
+    try:
+        for letter in "sd":
+            call = getattr(library, f"scipy_cblas_{letter}gemm64_")
+            build.symbol(f"bibun_{letter}gemm", ctypes.cast(call, ctypes.c_void_p).value or 0)
+        library.scipy_openblas_set_num_threads64_(1)
+    except AttributeError:
+        return None
+    return library
+
+
+def available() -> bool:
+    """Whether products can be made here."""
+    return _library() is not None
+
+
+def processor() -> str | None:
+    """Which processor's kernels the library has chosen."""
+    library = _library()
+    if library is None:
+        return None
+    ask = library.scipy_openblas_get_corename64_
+    ask.restype = ctypes.c_char_p
+    return ask().decode()
+
+
+_ints = (i32, i32, i32, i64, i64, i64)
+_sgemm = external("bibun_sgemm", void, *_ints, f32, Ptr[f32], i64, Ptr[f32], i64, f32, Ptr[f32], i64)
+_dgemm = external("bibun_dgemm", void, *_ints, f64, Ptr[f64], i64, Ptr[f64], i64, f64, Ptr[f64], i64)
+
+
+@kernel(fast="")
+def tiles(
+    a: Ptr[T], b: Ptr[T], c: Ptr[T], bias: Ptr[T], gemm, at: i64, bt: i64, m: i64, n: i64, k: i64, lda: i64, ldb: i64, ldc: i64, rows: i64, columns: i64,
+    inner: i64, a0: i64, a1: i64, b0: i64, b1: i64, bias_row: i64, bias_column: i64, alpha: T, begin: i64, end: i64,
+) -> void:
+    """Items are tiles of ``rows`` x ``columns`` of the matrices of a batch, whose two dimensions are a0, a1 (b0, b1) elements apart."""
+    down = (m + rows - 1) // rows
+    across = (n + columns - 1) // columns
+    for item in range(begin, end):
+        which = item // (down * across)
+        tile = item - which * (down * across)
+        i = (tile // across) * rows
+        j = (tile - (tile // across) * across) * columns
+        outer = which // inner
+        here = which - outer * inner
+        tall = minimum(rows, m - i)
+        wide = minimum(columns, n - j)
+        x = a + (outer * a0 + here * a1 + (i if at == 111 else i * 0) * lda + (i * 0 if at == 111 else i))
+        y = b + (outer * b0 + here * b1 + (j * 0 if bt == 111 else j) * ldb + (j if bt == 111 else j * 0))
+        z = c + (which * m * ldc + i * ldc + j)
+        beta = T(0)
+        if i64(bias) != 0:
+            beta = T(1)
+            for r in range(tall):
+                if bias_column == 0:
+                    v = bias[(i + r) * bias_row]
+                    for q in range(wide):
+                        z[r * ldc + q] = v
+                else:
+                    for q in range(wide):
+                        z[r * ldc + q] = bias[(i + r) * bias_row + j + q]
+        gemm(i32(101), i32(at), i32(bt), tall, wide, k, alpha, x, lda, y, ldb, beta, z, ldc)
+
+
+@cache
+def _made(d: Any) -> Any:
+    return tiles(T=f32, gemm=_sgemm) if d is F32 else tiles(T=f64, gemm=_dgemm)
+
+
+def _layout(a: Any, item: int) -> Any:
+    """(how BLAS reads the last two dimensions, rows apart), or None where neither is contiguous."""
+    rows, columns = a.shape[-2:]
+    s, t = a.strides[-2:]
+    if t == item and (s >= columns * item or rows == 1) and s % item == 0:
+        return 111, max(s // item, columns, 1)
+    if s == item and (t >= rows * item or columns == 1) and t % item == 0:
+        return 112, max(t // item, rows, 1)
+    if columns == 1 and s >= item and s % item == 0:
+        return 111, s // item
+    if rows == 1 and t >= item and t % item == 0:
+        return 112, t // item
+    return None
+
+
+@cache
+def _cut(m: int, n: int, k: int, batch: int) -> tuple[int, int]:
+    """Rows and columns of a tile."""
+    rows, columns, count = m, n, batch
+    while count < _MOST and rows * columns * k >= 2 * _TILE:
+        if rows >= columns and rows >= 64:
+            rows = (rows // 2 + 15) // 16 * 16
+        elif columns >= 64:
+            columns = (columns // 2 + 15) // 16 * 16
+        else:
+            break
+        count = batch * -(-m // rows) * -(-n // columns)
+    return max(rows, 1), max(columns, 1)
+
+
+def _batch_strides(a: Any, lead: tuple[int, ...], item: int) -> Any:
+    """(outer, inner) steps in elements of a batch of two dimensions."""
+    strides = np.broadcast_to(a, lead + a.shape[-2:]).strides[:-2] if a.shape[:-2] != lead else a.strides[:-2]
+    if any(s % item or s < 0 for s in strides):
+        return None
+    s0, s1 = ((0,) * (2 - len(strides)) + tuple(strides))[-2:]
+    return s0 // item, s1 // item
+
+
+def _multiply(a: Any, b: Any, d: Any, alpha: float = 1.0, bias: Any = None) -> Any:
+    item = d.itemsize
+    first, second = _layout(a, item), _layout(b, item)
+    if first is None:
+        a = np.ascontiguousarray(a)
+        first = _layout(a, item)
+    if second is None:
+        b = np.ascontiguousarray(b)
+        second = _layout(b, item)
+    m, k = a.shape[-2:]
+    n = b.shape[-1]
+    if a.ndim == 2 and b.ndim == 2:
+        out = np.empty((m, n), d)
+        batch, inner, steps = 1, 1, (0, 0, 0, 0)
+    else:
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        if len(lead) > 2:
+            a, b = (np.broadcast_to(x, lead + x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
+            return _multiply(a, b, d, alpha, bias).reshape(*lead, m, n)
+        sa, sb = _batch_strides(a, lead, item), _batch_strides(b, lead, item)
+        if sa is None or sb is None:
+            return NotImplemented
+        out = np.empty((*lead, m, n), d)
+        inner = lead[-1]
+        batch = inner * (lead[0] if len(lead) == 2 else 1)
+        steps = (*sa, *sb)
+    row = column = 0
+    if bias is not None:
+        bias = np.broadcast_to(bias, (m, n)) if bias.ndim < 2 or bias.shape != (m, n) else bias
+        row, column = (s // item for s in bias.strides)
+        if column not in (0, 1) or row < 0 or any(s % item for s in bias.strides):
+            bias, row, column = np.ascontiguousarray(bias), n, 1
+    rows, columns = _cut(m, n, k, batch)
+    items = batch * -(-m // rows) * -(-n // columns)
+    _made(d)(a, b, out, bias, first[0], second[0], m, n, k, first[1], second[1], n, rows, columns, inner, *steps, row, column, alpha, items, 1)
+    return out
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """The product of arrays of two or more dimensions, of one dtype, float32 or float64; NotImplemented where BLAS has no form for them."""
+    d = a.dtype
+    if _library() is None or a.shape[-1] != b.shape[-2]:
+        return NotImplemented
+    if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:
+        made = _multiply(a.reshape(-1, a.shape[-1]), b, d)
+        return made if made is NotImplemented else made.reshape(*a.shape[:-1], b.shape[-1])
+    return _multiply(a, b, d)
+
+
+def addmm(bias: Any, a: Any, b: Any, alpha: float = 1.0) -> Any:
+    """``bias + alpha * (a @ b)`` of two matrices; the bias is broadcast."""
+    if _library() is None or a.shape[1] != b.shape[0]:
+        return NotImplemented
+    return _multiply(a, b, a.dtype, alpha, bias)

@@ -1,0 +1,338 @@
+"""Memory of large arrays, used again: an allocator under NumPy's own (NEP 49).
+
+Fresh memory from the system costs a page fault for every 4 KiB, several times what computing on it does. So blocks that NumPy gives
+back are kept, by size, and given out again: at most `limit` bytes of them. Arrays below 32 KiB are NumPy's own business. Zeros for
+which no block is kept come from the system as ever: untouched pages cost nothing there.
+
+The allocator is set for the context (thread) that starts it; NumPy remembers with each array who allocated it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from . import build
+from .ir import Module
+from .lang import (
+    Ptr,
+    allocate,
+    atomic_set,
+    atomic_swap,
+    device,
+    external,
+    highest_bit,
+    i32,
+    i64,
+    maximum,
+    minimum,
+    null,
+    pause,
+    u8,
+    void,
+)
+
+__all__ = ["default_limit", "empty_cache", "install", "limit", "set_limit", "statistics"]
+
+# Places in the shared state, in i64.
+LOCK, KEPT, LIMIT, GIVEN, REUSED, FRESH, MAGIC, PAGES, PEAK = 0, 8, 9, 10, 11, 12, 13, 14, 15
+MALLOC, CALLOC, REALLOC, FREE, CONTEXT = 16, 17, 18, 19, 20  # NumPy's own allocator
+HEADS, CLASSES = 24, 160
+#: Requests below this go to NumPy's own allocator.
+SMALLEST = 1 << 15
+#: Before the data: the magic number and the block's size, at the end of a cache line.
+HEAD = 64
+
+_align = external("posix_memalign", i32, Ptr[i64], i64, i64)
+_release = external("free", void, Ptr[u8])
+_advise = external("madvise", i32, Ptr[u8], i64, i32)
+_fill = external("memset", Ptr[u8], Ptr[u8], i32, i64)
+_copy = external("memcpy", Ptr[u8], Ptr[u8], Ptr[u8], i64)
+_call_malloc = external("bibun_call_malloc", Ptr[u8], i64, i64, i64)
+_call_calloc = external("bibun_call_calloc", Ptr[u8], i64, i64, i64, i64)
+_call_realloc = external("bibun_call_realloc", Ptr[u8], i64, i64, Ptr[u8], i64)
+_call_free = external("bibun_call_free", void, i64, i64, Ptr[u8], i64)
+
+
+@device
+def _lock(s: Ptr[i64]) -> void:
+    while atomic_swap(s + LOCK, 1) != 0:
+        pause()
+
+
+@device
+def _unlock(s: Ptr[i64]) -> void:
+    atomic_set(s + LOCK, 0)
+
+
+@device
+def _capacity(need: i64) -> i64:
+    """The size of block for a request: four sizes for each power of two."""
+    step = i64(1) << (highest_bit(need) - 2)
+    return (need + step - 1) & (0 - step)
+
+
+@device
+def _class(capacity: i64) -> i64:
+    top = highest_bit(capacity)
+    return minimum((top - 15) * 4 + ((capacity >> (top - 2)) & 3), CLASSES - 1)
+
+
+@device
+def _pop(s: Ptr[i64], capacity: i64) -> i64:
+    """A kept block of that size, or 0."""
+    head = s + HEADS + _class(capacity)
+    _lock(s)
+    block = head[0]
+    if block != 0:
+        head[0] = Ptr[i64](block)[0]
+        s[KEPT] = s[KEPT] - capacity
+        s[GIVEN] = s[GIVEN] + capacity
+        s[REUSED] = s[REUSED] + 1
+        s[PEAK] = maximum(s[PEAK], s[GIVEN])
+    _unlock(s)
+    return block
+
+
+@device
+def _marked(s: Ptr[i64], block: i64, capacity: i64) -> Ptr[u8]:
+    """The address of a block's data, its head written."""
+    head = Ptr[i64](block + HEAD - 16)
+    head[0] = s[MAGIC]
+    head[1] = capacity
+    return Ptr[u8](block + HEAD)
+
+
+@device
+def _get(s: Ptr[i64], size: i64) -> Ptr[u8]:
+    capacity = _capacity(size + HEAD)
+    block = _pop(s, capacity)
+    if block == 0:
+        place = allocate(i64, 1)
+        place[0] = 0
+        huge = capacity >= 4194304
+        if _align(place, i64(2097152) if huge else i64(4096), capacity) != 0:
+            return null(u8)
+        block = place[0]
+        if huge and s[PAGES] != 0:
+            _advise(Ptr[u8](block), capacity, i32(14))
+        _lock(s)
+        s[GIVEN] = s[GIVEN] + capacity
+        s[FRESH] = s[FRESH] + 1
+        s[PEAK] = maximum(s[PEAK], s[GIVEN])
+        _unlock(s)
+    return _marked(s, block, capacity)
+
+
+@device
+def _mine(s: Ptr[i64], p: Ptr[u8]) -> i64:
+    """The size of the block whose data is at p, if it is one of ours; else 0. Before any other block stand the C library's own words."""
+    head = Ptr[i64](p - 16)
+    return head[1] if head[0] == s[MAGIC] else i64(0)
+
+
+@device
+def give(s: Ptr[i64], size: i64) -> Ptr[u8]:
+    if size < SMALLEST:
+        return _call_malloc(s[MALLOC], s[CONTEXT], size)
+    return _get(s, size)
+
+
+@device
+def give_zeros(s: Ptr[i64], count: i64, size: i64) -> Ptr[u8]:
+    whole = count * size
+    if whole >= SMALLEST:
+        capacity = _capacity(whole + HEAD)
+        block = _pop(s, capacity)
+        if block != 0:
+            made = _marked(s, block, capacity)
+            _fill(made, i32(0), whole)
+            return made
+    return _call_calloc(s[CALLOC], s[CONTEXT], count, size)
+
+
+@device
+def take(s: Ptr[i64], p: Ptr[u8], size: i64) -> void:
+    if i64(p) == 0:
+        return
+    capacity = _mine(s, p)
+    if capacity == 0:
+        _call_free(s[FREE], s[CONTEXT], p, size)
+        return
+    block = i64(p) - HEAD
+    _lock(s)
+    s[GIVEN] = s[GIVEN] - capacity
+    keep = s[KEPT] + capacity <= s[LIMIT]
+    if keep:
+        head = s + HEADS + _class(capacity)
+        Ptr[i64](block)[0] = head[0]
+        head[0] = block
+        s[KEPT] = s[KEPT] + capacity
+    _unlock(s)
+    if not keep:
+        _release(Ptr[u8](block))
+
+
+@device
+def change(s: Ptr[i64], p: Ptr[u8], size: i64) -> Ptr[u8]:
+    if i64(p) == 0:
+        return give(s, size)
+    capacity = _mine(s, p)
+    if capacity == 0:
+        return _call_realloc(s[REALLOC], s[CONTEXT], p, size)
+    made = give(s, maximum(size, 1))
+    if i64(made) != 0:
+        _copy(made, p, minimum(size, capacity - HEAD))
+        take(s, p, capacity - HEAD)
+    return made
+
+
+@device
+def drop(s: Ptr[i64], least: i64) -> void:
+    """Give kept blocks back to the system until no more than ``least`` bytes are kept, the largest first."""
+    _lock(s)
+    for back in range(CLASSES):
+        head = s + HEADS + (CLASSES - 1 - back)
+        while head[0] != 0 and s[KEPT] > least:
+            block = head[0]
+            head[0] = Ptr[i64](block)[0]
+            s[KEPT] = s[KEPT] - Ptr[i64](block + HEAD - 16)[1]
+            _release(Ptr[u8](block))
+    _unlock(s)
+
+
+def _write(module: Module) -> None:
+    from .ir import Function
+
+    for name, params, returns in (
+        ("malloc", "i64 context, i64 size", "ptr"), ("calloc", "i64 context, i64 count, i64 size", "ptr"),
+        ("realloc", "i64 context, ptr p, i64 size", "ptr"), ("free", "i64 context, ptr p, i64 size", "void"),
+    ):  # fmt: skip
+        typed = [tuple(p.split()) for p in params.split(", ")]
+        f = Function(module, "bibun_call_" + name, returns, [("i64", "at"), *typed], attributes="nounwind alwaysinline", linkage="internal")
+        at, *rest = f.args
+        made = f.call_at(f.convert(at, "ptr"), returns, *rest)
+        f.give(made if returns != "void" else None)
+    for made, given in ((give, [Ptr[i64], i64]), (give_zeros, [Ptr[i64], i64, i64]), (change, [Ptr[i64], Ptr[u8], i64]), (take, [Ptr[i64], Ptr[u8], i64]),
+                        (drop, [Ptr[i64], i64])):
+        made.make(module, given, {}, f"bibun_memory_{made.__name__}")
+
+
+class _Handler(ctypes.Structure):
+    """NumPy's PyDataMem_Handler."""
+
+    _fields_ = [("name", ctypes.c_char * 127), ("version", ctypes.c_uint8), ("context", ctypes.c_void_p), ("malloc", ctypes.c_void_p),
+                ("calloc", ctypes.c_void_p), ("realloc", ctypes.c_void_p), ("free", ctypes.c_void_p)]
+
+
+#: Places of two functions in NumPy's table of functions for C.
+_SET_HANDLER, _GET_HANDLER = 304, 305
+
+
+class _Allocator:
+    """The allocator of this process."""
+
+    def __init__(self) -> None:
+        get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+        get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+        table = ctypes.cast(get_pointer(np._core._multiarray_umath._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))  # type: ignore[attr-defined]
+        get = ctypes.PYFUNCTYPE(ctypes.py_object)(table[_GET_HANDLER] or 0)
+        self.set_handler = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(table[_SET_HANDLER] or 0)
+        self.before = get()
+        theirs = _Handler.from_address(get_pointer(self.before, b"mem_handler") or 0)
+        if theirs.version != 1:
+            raise RuntimeError(f"NumPy's allocators are of version {theirs.version}, not 1")
+        raw = (ctypes.c_int64 * (HEADS + CLASSES + 8))()
+        self.raw, self.at = raw, (-ctypes.addressof(raw) // 8) % 8
+        for place, value in ((MAGIC, secrets.randbits(62) | 1), (LIMIT, default_limit()), (MALLOC, theirs.malloc), (CALLOC, theirs.calloc),
+                             (REALLOC, theirs.realloc), (FREE, theirs.free), (CONTEXT, theirs.context), (PAGES, int(hasattr(os, "sched_getaffinity")))):
+            self[place] = value or 0
+        names = [f"bibun_memory_{n}" for n in ("give", "give_zeros", "change", "take", "drop")]
+        import hashlib
+        import inspect
+        import sys
+
+        said = hashlib.sha256(inspect.getsource(sys.modules[__name__]).encode()).hexdigest()
+        give_at, zeros_at, change_at, take_at, drop_at = build.load(f"memory {said}", _write, names)
+        self.drop = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(drop_at)
+        self.handler = _Handler(b"bibun", 1, self.address, give_at, zeros_at, change_at, take_at)
+        new_capsule = ctypes.pythonapi.PyCapsule_New
+        new_capsule.restype, new_capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        self.capsule = new_capsule(ctypes.addressof(self.handler), b"mem_handler", None)
+
+    @property
+    def address(self) -> int:
+        return ctypes.addressof(self.raw) + 8 * self.at
+
+    def __getitem__(self, i: int) -> int:
+        return self.raw[self.at + i]
+
+    def __setitem__(self, i: int, value: int) -> None:
+        self.raw[self.at + i] = value
+
+
+def default_limit() -> int:
+    """An eighth of the machine's memory, at most 1 GiB; ``BIBUN_MEMORY_LIMIT`` (bytes) says otherwise, 0 keeps nothing."""
+    said = os.environ.get("BIBUN_MEMORY_LIMIT")
+    if said is not None:
+        return max(0, int(said))
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 28
+    return min(whole // 8, 1 << 30)
+
+
+_held: list[Any] = []
+
+
+@cache
+def _allocator() -> _Allocator | None:
+    if os.name != "posix" or not build.available():
+        return None
+    made = _Allocator()
+    _held.append(made)  # NumPy's arrays may outlive this module
+    return made
+
+
+def install() -> bool:
+    """Have NumPy take large blocks from here, in this thread; says whether it does."""
+    made = _allocator()
+    if made is None:
+        return False
+    made.set_handler(made.capsule)
+    return True
+
+
+def limit() -> int:
+    """How many bytes of freed blocks are kept at most."""
+    made = _allocator()
+    return 0 if made is None else made[LIMIT]
+
+
+def set_limit(n: int) -> None:
+    """Keep at most ``n`` bytes of freed blocks from now on."""
+    made = _allocator()
+    if made is not None:
+        made[LIMIT] = max(0, int(n))
+        made.drop(made.address, made[LIMIT])
+
+
+def empty_cache() -> None:
+    """Give all kept blocks back to the system."""
+    made = _allocator()
+    if made is not None:
+        made.drop(made.address, 0)
+
+
+def statistics() -> dict[str, int]:
+    """Bytes in use by large arrays, their peak, bytes kept, the limit; how many requests were served from kept blocks, and how many afresh."""
+    made = _allocator()
+    names = {"in_use": GIVEN, "peak": PEAK, "kept": KEPT, "limit": LIMIT, "reused": REUSED, "fresh": FRESH}
+    return {name: 0 if made is None else made[place] for name, place in names.items()}
+
