@@ -313,6 +313,8 @@ class Function(metaclass=FunctionMeta):
             if cls.setup_context is not Function.setup_context:
                 output = cls.forward(*args)
                 cls.setup_context(ctx, args, output)
+                if ctx._to_save or ctx._for_forward:
+                    refuse_as_is(ctx, args, output)
             else:
                 output = cls.forward(ctx, *args)
         finally:
@@ -320,6 +322,17 @@ class Function(metaclass=FunctionMeta):
         single = not isinstance(output, tuple)
         outs = [output] if single else list(output)
         return ctx._finish(args, outs, targets, metas, record, single)
+
+
+def refuse_as_is(ctx: Any, args: Any, output: Any) -> None:
+    """Raise where ``setup_context`` saved an input that was given back as it is: it would be saved without its place in the graph."""
+    given_back = {id(o) for o in (output if isinstance(output, tuple) else (output,))}
+    same = {id(a) for a in args if id(a) in given_back} - {id(t) for t in ctx._dirty}
+    for t in (*(ctx._to_save or ()), *(ctx._for_forward or ())):
+        if isinstance(t, dispatch.Tensor) and id(t) in same:
+            raise RuntimeError("An input that has been returned as-is as output is being saved for backward. This is not supported if you override "
+                               "setup_context. You should return and save a view of the input instead, e.g. with x.view_as(x) or setup ctx inside the forward "
+                               "function itself.")
 
 
 def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: list[Any], record: bool, single: bool) -> Any:

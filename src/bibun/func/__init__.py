@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import forward
 from .batching import vmap
 from .stateless import functional_call, stack_module_state
 from .transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, linearize, vjp

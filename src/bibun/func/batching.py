@@ -17,10 +17,12 @@ import numpy as np
 from ..autograd import inplace
 from ..autograd.dispatch import apply
 from ..autograd.namespace import xp
+from ..functions.random import get_rng_state, set_rng_state
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
+from . import levels
 from .levels import Batched, Level, batched, below, highest, stack, unwrapped, wrapped_fresh
-from .pytree import broadcast_prefix, tree_flatten, tree_leaves
+from .pytree import broadcast_prefix, structure, tree_flatten, tree_leaves
 
 #: Batching rules stated here because they concern the in-place mechanism; others stand in the entries.
 RULES: dict[str, Callable[..., Any]] = {}
@@ -88,6 +90,10 @@ def keep_dtype(prim: Primitive, values: list[Any], dims: list[int | None], lined
     return apply(prim, lined, static)
 
 
+#: Primitives whose axis is one of their output's.
+NEW_AXIS = frozenset(("expand_dims", "stack"))
+
+
 def batch_shifted(level: Level, prim: Primitive, values: list[Any], dims: list[int | None], static: Any) -> Any:
     """Batch dimensions first, the static axes shifted by one, the static shapes prefixed."""
     lined = []
@@ -96,6 +102,11 @@ def batch_shifted(level: Level, prim: Primitive, values: list[Any], dims: list[i
             v = front(v, d) if d is not None else xp.broadcast_to(xp.expand_dims(v, 0), (level.size, *v._a.shape))
         lined.append(v)
     ndim = next(v._a.ndim for v in lined if isinstance(v, Tensor))
+    if ndim == 1 and not prim.batch_shapes and prim.name not in NEW_AXIS:
+        # 0-d examples, of which an axis may be named all the same: one more dimension to name, gone afterwards.
+        lined = [xp.expand_dims(v, 1) if isinstance(v, Tensor) else v for v in lined]
+        out = batch_shifted(level, prim, lined, [0 if isinstance(v, Tensor) else None for v in lined], static)[0]
+        return (tuple([xp.squeeze(o, 1) for o in out]) if prim.several else xp.squeeze(out, 1)), 0
     given = []
     s: Any
     for name, s in zip(prim.static, static):
@@ -182,17 +193,17 @@ def assign_batched(level: Level, x: Any, result: Any) -> Any:
 
 def _in_dims(in_dims: Any, args: Any, name: str) -> tuple[list[Any], list[int | None], Any]:
     """(leaves, the batch dimension of each, how to rebuild)."""
-    if not isinstance(in_dims, (int, tuple, list)):
+    if not isinstance(in_dims, (int, tuple)):
         raise ValueError(f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): expected `in_dims` to be int or a (potentially nested) tuple matching the "
                          f"structure of inputs, got: {type(in_dims)}.")
     if not args:
         raise ValueError(f"vmap({name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are trying to vmap over a function with no inputs. "
                          "The latter is unsupported.")
     leaves, build = tree_flatten(args)
-    dims = broadcast_prefix(tuple(in_dims) if isinstance(in_dims, list) else in_dims, args)
-    if dims is None or len(dims) != len(leaves):
+    dims = broadcast_prefix(in_dims, build)
+    if dims is None:
         raise ValueError(f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): in_dims is not compatible with the structure of `inputs`. in_dims has structure "
-                         f"{type(in_dims).__name__} but inputs has {len(args)} arguments.")
+                         f"{structure(in_dims)} but inputs has structure {build}.")
     for i, (x, d) in enumerate(zip(leaves, dims)):
         if d is None:
             continue
@@ -224,61 +235,78 @@ def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomne
         raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
     if not (chunk_size is None or chunk_size > 0):
         raise ValueError(f"vmap: chunk_size should be None or greater than 0. (got {chunk_size})")
-    name = getattr(func, "__name__", repr(func))
+    name = getattr(func, "__name__", None) or repr(func)
 
-    @functools.wraps(func)
     def call(*args: Any, **kwargs: Any) -> Any:
         leaves, dims, build = _in_dims(in_dims, args, name)
         sizes = [x._a.shape[d] for x, d in zip(leaves, dims) if d is not None]
         if not sizes:
             raise ValueError(f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): Expected at least one Tensor to vmap over")
-        if len(set(sizes)) > 1:
+        if min(sizes) != max(sizes):
             raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sizes} for the mapped dimension")
         size = sizes[0]
         if chunk_size is None or chunk_size >= size:
-            return one_batch(func, leaves, dims, build, size, out_dims, randomness, kwargs, name)
+            return one_batch(func, leaves, dims, build, size, out_dims, randomness, kwargs, name)[0]
         parts = []
+        before = get_rng_state() if randomness == "same" else None
         for start in range(0, size, chunk_size):
             stop = min(start + chunk_size, size)
+            if before is not None:
+                set_rng_state(before)
             cut = [x if d is None else x.narrow(d, start, stop - start) for x, d in zip(leaves, dims)]
             parts.append(one_batch(func, cut, dims, build, stop - start, out_dims, randomness, kwargs, name))
-        flats = [tree_flatten(p) for p in parts]
-        where = broadcast_prefix(out_dims, parts[0]) or [0]
-        joined = [xp.concat(tuple(g), axis=(d or 0) % g[0]._a.ndim) for g, d in zip(zip(*[f[0] for f in flats]), where)]
-        return flats[0][1](joined)
-    return call
+        flats = [tree_flatten(p)[0] for p, _ in parts]
+        rebuild, where = structure(parts[0][0]), parts[0][1]
+        return rebuild([g[0] if d is None or not isinstance(g[0], Tensor) else xp.concat(tuple(g), axis=d % g[0]._a.ndim) for g, d in zip(zip(*flats), where)])
+    return functools.wraps(func)(call) if isinstance(getattr(func, "__name__", None), str) else call
+
+
+def _out_dims(out_dims: Any, out: Any, spec: Any, name: str) -> list[int | None]:
+    """The batch dimension of each output."""
+    if isinstance(out, Tensor) and out_dims.__class__ is tuple and len(out_dims) == 1:
+        out_dims = out_dims[0]
+    if not all(isinstance(d, (int, type(None))) for d in tree_leaves(out_dims)):
+        raise ValueError(f"vmap({name}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a python collection of ints representing where in the "
+                         "outputs the vmapped dimension should appear.")
+    where = broadcast_prefix(out_dims, spec)
+    if where is None:
+        raise ValueError(f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of `outputs`. out_dims has "
+                         f"structure {structure(out_dims)} but outputs has structure {spec}.")
+    return where
 
 
 def one_batch(func: Any, leaves: list[Any], dims: list[int | None], build: Any, size: int, out_dims: Any, randomness: str, kwargs: Any, name: str) -> Any:
-    """Run ``func`` once on batched tensors."""
+    """Run ``func`` once on batched tensors: (what it gives, the batch dimension of each output)."""
     with Level("vmap", size, randomness) as level:
         given = build([x if d is None else batched(level, x, d) for x, d in zip(leaves, dims)])
         out = func(*given, **kwargs)
-        outs, rebuild = tree_flatten(out)
-        if not all(isinstance(d, (int, type(None))) for d in tree_leaves(out_dims)):
-            raise ValueError(f"vmap({name}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a python collection of ints representing where in the "
-                             "outputs the vmapped dimension should appear.")
-        where = broadcast_prefix(out_dims, out)
-        if where is None:
-            raise ValueError(f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of `outputs`. out_dims has "
-                             f"structure {type(out_dims).__name__} but outputs has structure {type(out).__name__}.")
-        made = []
-        for o, d in zip(outs, where):
-            if not isinstance(o, Tensor):
-                raise ValueError(f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(o)}. Did you mean to set out_dims= to None for output?")
-            inside = isinstance(o, Batched) and o.level is level
-            if d is None:
-                if inside:
-                    raise ValueError(f"vmap({name}, ...): `{name}` can not return a BatchedTensor when out_dim is None")
-                made.append(o)
-                continue
-            v = front(o.value, o.bdim) if inside else xp.broadcast_to(xp.expand_dims(o, 0), (size, *o._a.shape))
-            ndim = v._a.ndim
-            if not -ndim <= d < ndim:
-                raise IndexError(f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {d}): vmap({name}, ..., out_dims={out_dims})")
-            d %= ndim
-            made.append(v if d == 0 else xp.permute_dims(v, (*range(1, d + 1), 0, *range(d + 1, ndim))))
-        return rebuild(made)
+    outs, rebuild = tree_flatten(out)
+    where = [out_dims] if outs[0] is out and out_dims.__class__ is int else _out_dims(out_dims, out, rebuild, name)
+    made = []
+    for o, d in zip(outs, where):
+        inside = o.__class__ is Batched and o.level is level
+        if d is None:
+            if inside:
+                raise ValueError(f"vmap({name}, ...): `{name}` can not return a BatchedTensor when out_dim is None")
+            made.append(o)
+            continue
+        if not isinstance(o, Tensor):
+            raise ValueError(f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(o)}. Did you mean to set out_dims= to None for output?")
+        v, at = (o.value, o.bdim) if inside else (xp.broadcast_to(xp.expand_dims(o, 0), (size, *o._a.shape)), 0)
+        ndim = v._a.ndim
+        if not -ndim <= d < ndim:
+            raise IndexError(f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {d}): vmap({name}, ..., out_dims={out_dims})")
+        made.append(moved(v, at, d % ndim))
+    return rebuild(made), where
+
+
+def moved(x: Any, at: int, to: int) -> Any:
+    """``x`` with its dimension ``at`` moved to ``to``."""
+    if at == to:
+        return x
+    order = [i for i in range(x._a.ndim) if i != at]
+    order.insert(to, at)
+    return xp.permute_dims(x, tuple(order))
 
 
 def current_vmap() -> Level | None:
@@ -288,15 +316,20 @@ def current_vmap() -> Level | None:
 
 def random_tensor(draw: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...]) -> Any:
     """A random draw of ``shape`` inside vmap, by its ``randomness``; ``draw`` gives a tensor of a shape."""
+    active = stack.levels[:]
+
     def at(k: int, shape: tuple[int, ...]) -> Any:
         if k < 0:
             return draw(shape)
-        level = stack.levels[k]
+        level = active[k]
         if level.kind != "vmap":
             return wrapped_fresh(level, at(k - 1, shape))
         refuse_randomness(level)
         return at(k - 1, shape) if level.randomness == "same" else batched(level, at(k - 1, (level.size, *shape)), 0)
-    return at(len(stack.levels) - 1, shape)
+    if not active:
+        return draw(shape)
+    with below(active[0]):
+        return at(len(active) - 1, shape)
 
 
 def refuse_randomness(level: Level) -> None:
@@ -338,5 +371,7 @@ def random_call(call: Callable[..., Any], tensors: tuple[Any, ...]) -> Any:
         made = call(*lined)
     return batched(level, made, 0)
 
+
+levels.run_batched, levels.assign_batched = run_batched, assign_batched
 
 __all__ = ["current_vmap", "random_tensor", "run_batched", "vmap"]

@@ -12,14 +12,30 @@ from typing import Any, NamedTuple
 
 from ..autograd import dispatch
 from ..autograd.dispatch import user_frame
-from ..autograd.function import FORWARD, KEEPS, KEEPS_NOTHING, Function
+from ..autograd.function import FORWARD, KEEPS, KEEPS_NOTHING, Function, refuse_as_is
 from ..autograd.modes import state
 from ..autograd.namespace import xp
 from ..autograd.node import LEAF, Output
 from ..autograd.versions import tick
 from ..tensor import Tensor
-from .levels import Batched, Dual, Graded, Level, batched, below, dual, graded, highest, place_of, stack, unwrapped
-from .pytree import broadcast_prefix, tree_flatten, tree_map
+from .levels import (
+    Batched,
+    Dual,
+    Graded,
+    Level,
+    batched,
+    ended,
+    fresh_above,
+    graded,
+    highest,
+    place_of,
+    stack,
+    unwrapped,
+    wrapped_dual,
+    wrapped_fresh,
+    zeros_as,
+)
+from .pytree import broadcast_prefix, structure, tree_flatten, tree_map
 
 GUIDE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
 
@@ -32,22 +48,41 @@ class VmapInfo(NamedTuple):
 
 
 def run_function(function: Any, args: tuple[Any, ...]) -> Any:
-    """``function.apply(*args)`` while transforms are active; NotImplemented where none of the arguments belongs to one."""
-    level = highest(tree_flatten(args)[0])
+    """``function.apply(*args)`` while transforms are active; NotImplemented where none of them wants to know."""
+    leaves = tree_flatten(args)[0]
+    level = highest(leaves)
+    levels = stack.levels
     if level is None:
-        return NotImplemented
-    if level.by_hand:
-        return run_jvp(level, function, args)
-    if function.setup_context is Function.setup_context:
-        raise RuntimeError("In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must override the setup_context "
-                           "staticmethod. " + GUIDE)
-    if level not in stack.levels:
-        raise RuntimeError(f"a tensor of a function transform ({level.kind}) was used after the transform ended")
-    if level.kind == "grad":
-        return run_grad(level, function, args)
-    if level.kind == "jvp":
-        return run_jvp(level, function, args)
-    return run_vmap(level, function, args)
+        if not any(above.wraps for above in levels):
+            return NotImplemented
+        depth = 0
+    else:
+        depth = level.depth - 1
+        if depth >= len(levels) or levels[depth] is not level:
+            return function.apply(*[unwrapped(level, a) for a in ended(level, args)])
+        if function.setup_context is Function.setup_context and not level.by_hand:
+            raise RuntimeError("In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must override the "
+                               "setup_context staticmethod. " + GUIDE)
+    cut = levels[depth:]
+    del levels[depth:]
+    try:
+        if level is None:
+            out = function.apply(*args)
+        elif level.kind == "grad":
+            out = run_grad(level, function, args)
+        elif level.kind == "jvp":
+            out = run_jvp(level, function, args)
+        else:
+            out = run_vmap(level, function, args)
+    finally:
+        levels += cut
+    above = cut if level is None else cut[1:]
+    if not above:
+        return out
+    given = {id(x) for x in leaves}
+    single, outs = as_list(out)
+    outs = [o if not isinstance(o, Tensor) or id(o) in given else fresh_above(above, o) for o in outs]
+    return outs[0] if single else tuple(outs)
 
 
 class SavedBelow:
@@ -78,6 +113,8 @@ def set_up(function: Any, ctx: Any, args: tuple[Any, ...], output: Any) -> None:
     before, state.grad = state.grad, FORWARD
     try:
         function.setup_context(ctx, args, output)
+        if ctx._to_save or ctx._for_forward:
+            refuse_as_is(ctx, args, output)
     finally:
         state.grad = before
 
@@ -94,6 +131,15 @@ def run_grad(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
     ctx = function._node_class()
     ctx.needs_input_grad = tuple([t is not None for t in targets])
     set_up(function, ctx, args, output)
+    dirty = {id(t) for t in ctx._dirty}
+    given = {id(a) for a in args}
+    fixed = {id(t) for t in ctx._non_differentiable}
+    for i, o in enumerate(made):
+        if id(o) in given and id(o) not in dirty and isinstance(o, Tensor):
+            made[i] = graded(level, o.value.view_as(o.value))       # an input given back unchanged is a view of it
+            if id(o) in fixed:
+                fixed.add(id(made[i]))
+    output = made[0] if single else tuple(made)
     if not state.grad or not any(ctx.needs_input_grad):
         return output
     ctx._level = level
@@ -103,7 +149,6 @@ def run_grad(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
     ctx.fix = ctx.hooks = None
     f = user_frame(3)
     ctx.code, ctx.lasti, ctx._seq = f.f_code, f.f_lasti, tick()
-    fixed = {id(t) for t in ctx._non_differentiable}
     for i, o in enumerate(made):
         if isinstance(o, Tensor) and id(o) not in fixed and o._a.dtype.kind in dispatch.DIFFERENTIABLE:
             o._node = ctx if len(made) == 1 else Output(ctx, i)
@@ -128,12 +173,12 @@ def run_jvp(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
         ctx = function._node_class()
         ctx.needs_input_grad = tuple([t is not None for t in tangents])
         set_up(function, ctx, lower, outs[0] if single else tuple(outs))
-        kept = {"_for_forward": ctx._for_forward, "_non_differentiable": ctx._non_differentiable}
+        kept = {"_for_forward": ctx._for_forward, "_non_differentiable": ctx._non_differentiable, "_dirty": ctx._dirty}
     if all(t is None for t in tangents):
+        outs = [wrapped_fresh(level, o) if isinstance(o, Tensor) else o for o in outs]
         return outs[0] if single else tuple(outs)
     if ctx._materialize:
-        tangents = [xp.zeros_like(a) if t is None and isinstance(a, Tensor) and not hasattr(a, "level")
-                    else xp.multiply(a, 0) if t is None and isinstance(a, Tensor) else t for t, a in zip(tangents, lower)]
+        tangents = [zeros_as(a) if t is None and isinstance(a, Tensor) else t for t, a in zip(tangents, lower)]
     ctx._for_forward = kept.get("_for_forward")
     try:
         given = function.jvp(ctx, *tangents)
@@ -143,7 +188,9 @@ def run_jvp(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
     if len(made) != len(outs):
         raise RuntimeError(f"{function.__name__}.jvp returned an incorrect number of forward gradients (expected {len(outs)}, got {len(made)})")
     fixed = {id(t) for t in kept.get("_non_differentiable", ())}
-    result = []
+    dirty = {id(t) for t in kept.get("_dirty", ())}
+    same = {id(x): a for x, a in zip(lower, args) if mine(level, a)}
+    result: list[Any] = []
     for i, (o, t) in enumerate(zip(outs, made)):
         if t is None or not isinstance(o, Tensor) or id(o) in fixed or o._a.dtype.kind not in dispatch.DIFFERENTIABLE:
             result.append(o)
@@ -152,7 +199,11 @@ def run_jvp(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
             raise TypeError(f"expected Variable or None (got {type(t).__name__}) from {function.__name__}.jvp at position {i}")
         if tuple(t._a.shape) != tuple(o._a.shape):
             raise RuntimeError(f"{function.__name__}.jvp returned a tangent of shape {tuple(t._a.shape)} for an output of shape {tuple(o._a.shape)}")
-        result.append(dual(level, o, t))
+        if id(o) in dirty:
+            same[id(o)]._tangent = t
+            result.append(same[id(o)])
+        else:
+            result.append(wrapped_dual(level, o, t))
     return result[0] if single else tuple(result)
 
 
@@ -161,7 +212,7 @@ def Watched(ctx: Any, kept: dict[str, Any]) -> Any:
     finish = ctx._finish
 
     def watched(*args: Any) -> Any:
-        kept.update(_for_forward=ctx._for_forward, _non_differentiable=ctx._non_differentiable)
+        kept.update(_for_forward=ctx._for_forward, _non_differentiable=ctx._non_differentiable, _dirty=ctx._dirty)
         del ctx.__dict__["_finish"]
         return finish(*args)
     ctx.__dict__["_finish"] = watched
@@ -183,21 +234,21 @@ def run_vmap(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
                            "generate_vmap_rule=True. " + GUIDE)
     lower = tree_map(lambda a: unwrapped(level, a), args)
     in_dims = tree_map(lambda a: a.bdim if mine(level, a) else None, args)
-    with below(level):
-        if written:
-            made = function.vmap(VmapInfo(level.size, level.randomness), in_dims, *lower)
-            if not isinstance(made, tuple) or len(made) != 2:
-                raise RuntimeError("Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure compatible with the output. "
-                                   f"Got a {type(made)} instead")
-            output, out_dims = made
-        else:
-            generated = batched_function(function, level.size, level.randomness, in_dims)
-            output = generated.apply(*lower)
-            out_dims = tuple(generated.out_dims) if isinstance(output, tuple) else generated.out_dims[0]
+    if written:
+        made = function.vmap(VmapInfo(level.size, level.randomness), in_dims, *lower)
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise RuntimeError("Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure compatible with the output. "
+                               f"Got a {type(made)} instead")
+        output, out_dims = made
+    else:
+        generated = batched_function(function, level.size, level.randomness, in_dims)
+        output = generated.apply(*lower)
+        out_dims = tuple(generated.out_dims) if isinstance(output, tuple) else generated.out_dims[0]
     leaves, build = tree_flatten(output)
-    dims = broadcast_prefix(out_dims, output)
+    dims = broadcast_prefix(out_dims, build)
     if dims is None:
-        raise RuntimeError(f"The vmap staticmethod of {name} returned out_dims {out_dims} that do not fit the structure of its output")
+        raise RuntimeError(f"The vmap staticmethod of {name} returned an incompatible (out_dims, output) tuple. Expected out_dims={structure(out_dims)} to be "
+                           f"compatible with the structure of `output`: {build}")
     return build([batched(level, o, d % o._a.ndim) if isinstance(o, Tensor) and d is not None else o for o, d in zip(leaves, dims)])
 
 

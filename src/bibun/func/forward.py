@@ -19,20 +19,54 @@ from ..autograd.namespace import xp
 from ..autograd.node import Plan, plan_of
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
-from .levels import Dual, Level, dual
+from . import levels
+from .levels import Dual, Level, bottom, dual, stack, wrapped_dual, wrapped_fresh
 
 
 def run_dual(level: Level, prim: Primitive, arrays: Any, static: Any) -> Any:
     """Value and tangent of a primitive's output."""
     values = [x.value if isinstance(x, Dual) and x.level is level else x for x in arrays]
     tangents = [x.tangent if isinstance(x, Dual) and x.level is level else None for x in arrays]
+    view = prim.family == "view"
+    if view and tangents[0] is not None:
+        arrays[0].own()         # the view's tangent is to be a view of it
+        tangents[0] = arrays[0].tangent
     out = apply(prim, values, static)
     outs = list(out) if prim.several else [out]
+    zero = True
+    for t in tangents:
+        if t is not None:
+            zero = False
+            break
+    if zero or not stack.forward:
+        result = [wrapped_fresh(level, o) for o in outs]
+        if view and isinstance(arrays[0], Dual):
+            dispatch.note_view(prim, arrays[0], static, result)
+        return tuple(result) if prim.several else result[0]
     made = tangent_of(prim, values, tangents, static, outs)
     if level.by_hand and state.grad is True:
         keep_duals(level, prim, values, tangents, outs, made)
-    result = [dual(level, o, t) for o, t in zip(outs, made)]
+    result = []
+    for o, t in zip(outs, made):
+        if t is None:
+            result.append(wrapped_fresh(level, o))
+            continue
+        d = wrapped_dual(level, o, t)
+        if view or own_memory(t, (*tangents, *values, *outs)):
+            d._owned = True
+        result.append(d)
     return tuple(result) if prim.several else result[0]
+
+
+def own_memory(t: Any, others: Any) -> bool:
+    """Whether a tangent just computed shares memory with nothing."""
+    a = bottom(t)._a
+    if a.base is not None:
+        return False
+    for x in others:
+        if isinstance(x, Tensor) and bottom(x)._a is a:
+            return False
+    return True
 
 
 def keep_duals(level: Level, prim: Primitive, values: Any, tangents: Any, outs: list[Any], made: list[Any]) -> None:
@@ -67,8 +101,10 @@ def tangent_of(prim: Primitive, values: Any, tangents: Any, static: Any, outs: l
     if kind == "rule":
         made = by_rule(prim, values, tangents, static, outs)
     elif kind == "linear":
-        filled = [t if t is not None else zero_of(v) if isinstance(v, Tensor) or isinstance(v, (int, float, complex)) else v
-                  for v, t in zip(values, tangents)]
+        # What is no differentiable input (indices, masks) is the same for tangents.
+        names = [prim.arrays[0]] * len(values) if prim.variadic else prim.arrays
+        filled = [t if t is not None else v if v is None or name not in prim.derivatives else zero_of(v)
+                  for name, v, t in zip(names, values, tangents)]
         made = apply(prim, filled, static)
     elif kind == "multilinear":
         made = None
@@ -197,5 +233,7 @@ def by_double_transpose(prim: Primitive, values: Any, tangents: Any, static: Any
         result[i] = t
     return result
 
+
+levels.run_dual = run_dual
 
 __all__ = ["run_dual", "tangent_of"]

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..autograd import dispatch
-from .levels import Dual, Level, dual, end_by_hand
+from ..autograd.function import FORWARD
+from ..autograd.modes import state
+from .levels import Dual, Level, end_by_hand, stack, view_of_dual, wrapped_dual
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
 
@@ -82,7 +84,9 @@ def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
                            f"size {list(tensor._a.shape)} while the given forward gradient is of size {list(tangent._a.shape)}.")
     if isinstance(tensor, Dual) and tensor.level is here:
         tensor = tensor.value
-    return dual(here, tensor.view_as(tensor), tangent)
+    made = wrapped_dual(here, tensor.view_as(tensor), tangent)
+    made._owned = True
+    return made
 
 
 def unpack_dual(tensor: Any, *, level: int | None = None) -> UnpackedDualTensor:
@@ -90,12 +94,31 @@ def unpack_dual(tensor: Any, *, level: int | None = None) -> UnpackedDualTensor:
     if level is None and not _open:
         return UnpackedDualTensor(tensor, None)
     here = _level(level)
+    view_of_dual(tensor)
     if isinstance(tensor, Dual) and tensor.level is here:
         return UnpackedDualTensor(tensor.value.view_as(tensor.value), tensor.tangent)
     return UnpackedDualTensor(tensor, None)
 
 
 def _is_fwd_grad_enabled() -> bool:
-    return True
+    return stack.forward and state.grad is not FORWARD
 
 
+class _set_fwd_grad_enabled:
+    """Forward mode on or off from now on; as it was before at the end of a ``with`` block."""
+
+    def __init__(self, mode: bool):
+        self.before, stack.forward = stack.forward, mode
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        stack.forward = self.before
+
+
+
+def __getattr__(name: str) -> Any:
+    if name == "_current_level":
+        return len(_open) - 1
+    raise AttributeError(f"module 'torch.autograd.forward_ad' has no attribute {name!r}")

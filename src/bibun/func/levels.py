@@ -31,10 +31,12 @@ from ..tensor import Tensor
 class Level:
     """One active transform: ``kind`` is "grad", "jvp" or "vmap"; ``size`` and ``randomness`` belong to vmap."""
 
-    __slots__ = ("by_hand", "depth", "kind", "members", "outer", "randomness", "saved", "size")
+    __slots__ = ("by_hand", "depth", "kind", "members", "outer", "randomness", "saved", "size", "wraps")
 
     def __init__(self, kind: str, size: int = 0, randomness: str = "error", by_hand: bool = False):
         self.kind, self.size, self.randomness = kind, size, randomness
+        #: Whether what is computed inside from nothing of the level is still the level's, and so may be written in place.
+        self.wraps = kind != "vmap" and not by_hand
         #: Whether the program opened the level itself (`forward_ad`), and so may hold its tensors after it has ended.
         self.by_hand = by_hand
         #: Of such a level: weak references to its tensors, and (node, what it had saved) of nodes that save them.
@@ -57,18 +59,20 @@ class Level:
 @contextlib.contextmanager
 def below(level: Level) -> Iterator[None]:
     """A ``with`` block in which only the levels below ``level`` are active."""
-    at = stack.levels.index(level)
-    above = stack.levels[at:]
-    del stack.levels[at:]
+    levels = stack.levels
+    at = levels.index(level)
+    above = levels[at:]
+    del levels[at:]
     try:
         yield
     finally:
-        stack.levels[at:] = above
+        levels += above
 
 
 class _Stack(threading.local):
     def __init__(self) -> None:
         self.levels: list[Level] = []
+        self.forward = True     # whether forward mode is on
 
 
 stack = _Stack()
@@ -77,20 +81,27 @@ stack = _Stack()
 class Lane(np.ndarray):
     """The shape and dtype of one example of a batch, without values."""
 
+    __slots__ = ()
+
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise RuntimeError("vmap: this needs the values of a batched tensor one by one (as .item(), bool(), indexing by it or .numpy() do), which are "
-                           "not available inside vmap. Use torch.where for branches on values.")
+                           "not available inside vmap (use torch.where for branches on values), nor of one that has escaped from a vmap that ended.")
 
-    __array_ufunc__ = None  # type: ignore[assignment]
+    __array_ufunc__ = _refuse  # type: ignore[assignment]
     __getitem__ = __setitem__ = __iter__ = __bool__ = __float__ = __int__ = __index__ = item = tolist = astype = copy = _refuse  # type: ignore[assignment]
 
     def __array_function__(self, *_: Any, **__: Any) -> Any:
         return self._refuse()
 
 
+#: Memory for lanes to look at: as long as the largest element.
+_NOTHING = np.zeros(8, np.complex128)
+_STILL = [(0,) * n for n in range(65)]
+
+
 def lane(shape: tuple[int, ...], dtype: Any) -> Lane:
     """A `Lane` of that shape and dtype."""
-    return np.broadcast_to(np.zeros((), dtype), shape).view(Lane)
+    return Lane(shape, dtype, _NOTHING, 0, _STILL[len(shape)])
 
 
 class Wrapper(Tensor):
@@ -138,14 +149,37 @@ class Graded(Wrapper):
 
 
 class Dual(Wrapper):
-    """A tensor (``value``) with a tangent."""
+    """A tensor (``value``) with a tangent.
+
+    What the level's program makes from nothing of the level has the tangent None, for zero, until something is written
+    into it; such a tensor's views remember it (``_view``) and find the tangent there.
+    """
 
     __slots__ = ()
-    tangent: Any
-    fresh = False       # made in the level from nothing, and not written since
+    _tangent: Any
+    _owned = False      # whether nothing else but views holds the tangent, so that it may be written
+
+    @property
+    def tangent(self) -> Any:
+        t = self._tangent
+        if t is None and self._view is not None:
+            base, _, steps = self._view
+            if base.tangent is not None:
+                with below(self.level) if self.level in stack.levels else contextlib.nullcontext():
+                    t = self._tangent = inplace.look(tensor_xp, base.tangent, steps)
+                self._owned = True
+        return t
+
+    def own(self) -> None:
+        """Make the tangent, where it is not zero, one that nothing else holds."""
+        t = self._tangent
+        if not self._owned and t is not None:
+            self._tangent = t.clone()
+            self._owned = True
 
     def detach(self) -> Any:
-        return dual(self.level, self.value.detach(), self.tangent.detach())
+        t = self.tangent
+        return wrapped_dual(self.level, self.value.detach(), None if t is None else t.detach())
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         if not self.level.by_hand:
@@ -230,10 +264,13 @@ def graded(level: Level, value: Any) -> Graded:
 
 def dual(level: Level, value: Any, tangent: Any) -> Any:
     """``value`` with a tangent; ``value`` itself where there is none."""
-    if tangent is None:
-        return value
-    t = _bare(Dual, level, value, value._a)
-    t.tangent = tangent
+    return value if tangent is None else wrapped_dual(level, value, tangent)
+
+
+def wrapped_dual(level: Level, value: Any, tangent: Any) -> Dual:
+    """``value`` with a tangent, which may be None."""
+    t: Dual = _bare(Dual, level, value, value._a)
+    t._tangent = tangent
     if level.by_hand:
         level.members.append(weakref.ref(t))
     return t
@@ -245,9 +282,16 @@ def wrapped_fresh(level: Level, value: Any) -> Any:
         return graded(level, value)
     if level.by_hand or level.kind == "vmap" or value._a.dtype.kind not in dispatch.DIFFERENTIABLE:
         return value
-    t = dual(level, value, tensor_xp.zeros_like(value) if not isinstance(value, Wrapper) else created(wrap(np.zeros_like(bottom(value)._a)), value))
-    t.fresh = True
-    return t
+    return wrapped_dual(level, value, None)
+
+
+def zeros_as(x: Any) -> Any:
+    """Zeros in the shape and dtype of ``x``, batched as it is."""
+    if isinstance(x, Batched):
+        return batched(x.level, zeros_as(x.value), x.bdim)
+    if isinstance(x, Wrapper):
+        return zeros_as(x.value)
+    return wrap(np.zeros(x._a.shape, x._a.dtype))
 
 
 def bottom(x: Any) -> Any:
@@ -299,20 +343,117 @@ def highest(arrays: Any) -> Level | None:
     return best
 
 
+def ended(level: Level, arrays: Any) -> Any:
+    """``arrays`` without the wrappers of a level that has ended; an error where it is a vmap."""
+    if level.kind == "vmap":
+        raise RuntimeError("a tensor of a vmap was used after the vmap ended: it has escaped from inside the function that was vmapped")
+    return [x.value if isinstance(x, Wrapper) and x.level is level else x for x in arrays]
+
+
 def intercept(prim: Primitive, arrays: Any, static: Any) -> Any:
-    """A primitive called while transforms are active: the highest level's way of running it."""
-    level = highest(arrays)
+    """A primitive called while transforms are active: the highest level's way of running it.
+
+    What comes out belongs to the levels above, too, where these may want to write it in place.
+    """
+    level = None
+    depth = 0
+    for x in arrays:
+        if isinstance(x, Wrapper) and x.level.depth > depth:
+            level = x.level
+            depth = level.depth
+    levels = stack.levels
     if level is None:
-        return NotImplemented
-    if level not in stack.levels:
-        raise RuntimeError(f"a tensor of a function transform ({level.kind}) was used after the transform ended")
-    if level.kind == "grad":
-        return run_graded(level, prim, arrays, static)
-    if level.kind == "jvp":
-        from .forward import run_dual
-        return run_dual(level, prim, arrays, static)
-    from .batching import run_batched
-    return run_batched(level, prim, arrays, static)
+        for above in levels:
+            if above.wraps:
+                break
+        else:
+            if dispatch.forward_levels[0]:
+                return intercept_by_hand(prim, arrays, static)
+            return NotImplemented
+        if prim.family == "view":
+            return NotImplemented
+        cut = levels[:]
+        levels.clear()
+        try:
+            out = dispatch.apply(prim, arrays, static)
+        finally:
+            levels += cut
+        return fresh_above(cut, out)
+    if depth > len(levels) or levels[depth - 1] is not level:
+        return dispatch.apply(prim, ended(level, arrays), static)
+    cut = levels[depth - 1:]
+    del levels[depth - 1:]
+    try:
+        if level.kind == "grad":
+            out = run_graded(level, prim, arrays, static)
+        elif level.kind == "jvp":
+            out = run_dual(level, prim, arrays, static)
+        else:
+            out = run_batched(level, prim, arrays, static)
+    finally:
+        levels += cut
+    if len(cut) > 1 and prim.family != "view":
+        return fresh_above(cut[1:], out)
+    return out
+
+
+#: The ways of the other kinds of levels; set by `forward` and `batching`.
+run_dual: Any = None
+run_batched: Any = None
+assign_batched: Any = None
+
+
+def fresh_above(levels: list[Level], out: Any) -> Any:
+    """What was computed below these levels, as theirs."""
+    for level in levels:
+        if level.wraps:
+            out = tuple([wrapped_fresh(level, o) for o in out]) if out.__class__ is tuple else wrapped_fresh(level, out)
+    return out
+
+
+def intercept_by_hand(prim: Primitive, arrays: Any, static: Any) -> Any:
+    """A primitive on plain tensors while a level of forward mode is open by hand: views of what is dual by now are dual, too."""
+    found = False
+    for x in arrays:
+        if isinstance(x, Tensor) and view_of_dual(x):
+            found = True
+    return dispatch.apply(prim, arrays, static) if found else NotImplemented
+
+
+def view_of_dual(x: Any) -> bool:
+    """Whether a plain tensor is a view of one that became dual after it was made; it then becomes dual, too."""
+    if x._view is None or isinstance(x, Wrapper):
+        return False
+    base = x._view[0]
+    if not isinstance(base, Dual) or base.level not in stack.levels:
+        return False
+    become_dual(base.level, x)
+    return True
+
+
+def captured_write(x: Any, values: tuple[Any, ...], write: Any) -> Any:
+    """``write(x, *values)`` at the level of ``x``, a tensor that a layer keeps (running statistics), with ``values`` as they are there."""
+    level = highest((x,))
+    depth = 0 if level is None else level.depth
+    lower = []
+    for v in values:
+        while isinstance(v, Wrapper) and v.level.depth > depth:
+            if v.level.kind == "vmap":
+                raise RuntimeError("Batch norm got a batched tensor as input while the running_mean or running_var, which will be updated in place, were not "
+                                   "batched.\nIf you are using a module and do not need eval mode, please set `track_running_stats` to be False. Else see the "
+                                   "guide on batch normalisation under torch.func (replace_all_batch_norm_modules_).")
+            v = v.value
+        lower.append(v)
+    levels = stack.levels
+    cut = levels[depth:]
+    del levels[depth:]
+    try:
+        return write(x, *lower)
+    finally:
+        levels += cut
+
+
+dispatch.captured_write = captured_write
 
 
 def intercept_function(function: Any, args: Any) -> Any:
@@ -399,21 +540,32 @@ def assign_wrapped(x: Any, result: Any) -> Any:
     assert level is not None
     inside = isinstance(x, Wrapper) and x.level is level
     mine = isinstance(result, Wrapper) and result.level is level
+    if level not in stack.levels:
+        return inplace.assign(*ended(level, (x, result)))
+    with below(level):
+        return assign_at(level, x, result, inside, mine)
+
+
+def assign_at(level: Level, x: Any, result: Any, inside: bool, mine: bool) -> Any:
+    """`assign_wrapped` at its level, with the levels below active."""
     if level.kind == "vmap":
-        from .batching import assign_batched
         return assign_batched(level, x, result)
     if not inside and level.by_hand:
+        if isinstance(result, Dual) and result.tangent is None:
+            return inplace.assign(x, result.value)
         become_dual(level, x)
     elif not inside:
         raise RuntimeError("During a grad (vjp, jvp, grad, etc) transform, the function provided attempted to call in-place operation that would mutate a captured "
                            "Tensor. This is not supported; please rewrite the function being transformed to explicitly accept the mutated Tensor(s) as inputs.")
     lower = result.value if mine else result
     if level.kind == "jvp":
+        t = result.tangent if mine else None
         inplace.assign(x.value, lower)
-        x.fresh = False
-        if mine:
-            inplace.assign(x.tangent, result.tangent)
-        else:
+        if t is not None:
+            tangent_to_write(x, t)
+            inplace.assign(x.tangent, t)
+        elif x.tangent is not None:
+            x.own()
             x.tangent.zero_()
         return x
     inplace.assign(x.value, lower)
@@ -431,19 +583,55 @@ def assign_wrapped(x: Any, result: Any) -> Any:
     return x
 
 
+def tangent_to_write(x: Any, t: Any) -> None:
+    """See to it that ``x`` has a tangent of its own into which ``t`` can be written."""
+    if x.tangent is not None:
+        x.own()
+    elif x._view is not None and isinstance(x._view[0], Dual):
+        base = x._view[0]
+        if base.tangent is None:
+            base._tangent = zeros_for(base.value, t)
+            base._owned = True
+        else:
+            base.own()
+        x._tangent = inplace.look(tensor_xp, base._tangent, x._view[2])
+        x._owned = True
+    else:
+        x._tangent = zeros_for(x.value, t)
+        x._owned = True
+
+
+def zeros_for(x: Any, t: Any) -> Any:
+    """New zeros in the shape and dtype of ``x``, with the batch dimensions of ``x`` and of ``t``."""
+    found: dict[int, Level] = {}
+    for w in (x, t):
+        while isinstance(w, Wrapper):
+            if isinstance(w, Batched):
+                found[w.level.depth] = w.level
+            w = w.value
+    levels = [found[depth] for depth in sorted(found)]
+    z = wrap(np.zeros((*[level.size for level in levels], *x._a.shape), x._a.dtype))
+    for level in levels:
+        z = batched(level, z, 0)
+    return z
+
+
 def become_dual(level: Level, x: Any) -> None:
     """Make a plain tensor, and the one that it is a view of, dual where it stands, with a tangent of zeros."""
     value = wrap(x._a)
     value._node, value._view, value._story = x._node, x._view, x._story
     if x._view is None:
-        x.tangent = tensor_xp.zeros_like(value)
+        t = tensor_xp.zeros_like(value)
     else:
         base, _, steps = x._view
         if not isinstance(base, Dual):
             become_dual(level, base)
-        x.tangent = inplace.look(tensor_xp, base.tangent, steps)
+        base.own()
+        with below(level) if level in stack.levels else contextlib.nullcontext():
+            t = inplace.look(tensor_xp, base.tangent, steps)
     x.level, x.value = level, value
     x.__class__ = Dual
+    x._tangent, x._owned = t, True
     level.members.append(weakref.ref(x))
 
 
@@ -459,7 +647,7 @@ def end_by_hand(level: Level) -> None:
             value = t.value
             t.__class__ = Tensor  # type: ignore[assignment]
             t._node, t._view, t._story = value._node, value._view, value._story
-            for name in ("level", "value", "tangent", "fresh"):
+            for name in ("level", "value", "_tangent", "_owned"):
                 t.__dict__.pop(name, None)
     level.members.clear()
 

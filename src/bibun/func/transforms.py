@@ -8,29 +8,42 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..autograd import dispatch
 from ..autograd.dispatch import wrap
 from ..autograd.engine import Wanted, fit, run
+from ..autograd.graph import _stack as saved_hooks
 from ..autograd.modes import state
 from ..autograd.namespace import xp
 from ..autograd.node import LEAF
 from ..tensor import Tensor
-from .levels import Dual, Graded, Level, Wrapper, dual, graded, place_of, unwrapped
-from .pytree import tree_flatten, tree_leaves, tree_map
+from .levels import Dual, Graded, Level, graded, place_of, stack, unwrapped, wrapped_dual, wrapped_fresh, zeros_as
+from .pytree import LEAF as LEAF_SPEC
+from .pytree import structure, tree_flatten, tree_leaves, tree_map
+
+
+class _Forward:
+    """Forward mode on inside a transform, and as it was afterwards."""
+
+    def __enter__(self) -> None:
+        self.before, stack.forward = stack.forward, True
+
+    def __exit__(self, *_: object) -> None:
+        stack.forward = self.before
 
 
 class _Recording:
-    """Recording on inside a transform, and as it was afterwards."""
+    """Recording on inside a transform, saved-tensor hooks refused, and both as they were afterwards."""
 
     def __enter__(self) -> None:
         self.before, state.grad = state.grad, True
+        self.refused, saved_hooks.disabled = saved_hooks.disabled, NO_HOOKS
 
     def __exit__(self, *_: object) -> None:
-        state.grad = self.before
+        state.grad, saved_hooks.disabled = self.before, self.refused
 
 
 def tracked(level: Level, x: Any) -> Any:
@@ -44,7 +57,12 @@ def tracked(level: Level, x: Any) -> Any:
     return t
 
 
-def below(level: Level, aux: Any) -> Any:
+def inside(level: Level, tree: Any) -> Any:
+    """The tensors among arguments that are not differentiated in, as the level's, so that they may be written in place."""
+    return tree_map(lambda x: wrapped_fresh(level, x) if isinstance(x, Tensor) else x, tree)
+
+
+def outside(level: Level, aux: Any) -> Any:
     """An auxiliary output, without this level's wrappers."""
     def one(x: Any) -> Any:
         if not isinstance(x, Tensor):
@@ -55,48 +73,42 @@ def below(level: Level, aux: Any) -> Any:
 
 def tensors_only(flat: list[Any], name: str, what: str) -> None:
     """Raise unless ``flat`` holds tensors, and at least one."""
+    if not flat or flat == [None]:
+        raise RuntimeError(f"{name}: Expected f to be a function that has non-empty output (got output = {flat[0] if flat else ()})")
     for x in flat:
         if not isinstance(x, Tensor):
             raise RuntimeError(f"{name}: expected {what} to return only tensors, got unsupported type {type(x)}")
-    if not flat:
-        raise RuntimeError(f"{name}: Expected f to be a function that has non-empty output (got output = {flat})")
 
 
-def zeros_of(x: Any) -> Any:
-    """Zeros in the shape and dtype of ``x``."""
-    return wrap(np.zeros(tuple(x._a.shape), x._a.dtype))
+NO_HOOKS = "torch.func.{grad, vjp, jacrev, hessian} don't yet support saved tensor hooks. Please open an issue with your use case."
+
+
+def no_saved_hooks() -> None:
+    """Raise where saved tensors are to be packed: a level's saved values belong to other levels than the hooks would think."""
+    if dispatch.saved_hooks[0] and saved_hooks.pairs:
+        raise RuntimeError(NO_HOOKS)
+
+
+def named_like(call: Any, func: Any) -> Any:
+    """``call`` with the name and the page of ``func``."""
+    return functools.wraps(func)(call) if isinstance(getattr(func, "__name__", None), str) else call
 
 
 def pull(level: Level, outputs: list[Any], cotangents: list[Any], inputs: list[Any], retain: bool) -> list[Any]:
-    """The gradients of a level's inputs, as tensors below; zeros where an input does not matter."""
+    """The gradients of the inputs of a level, which is not active (any more), as tensors below; zeros where an input does not matter."""
     roots = []
     for o, c in zip(outputs, cotangents):
         if isinstance(o, Graded) and o.level is level:
             n = place_of(o)
             if n is not None and c is not None:
                 roots.append((o if n is LEAF else n, c))
-    targets = [x if isinstance(x, Graded) and x._node is LEAF else None for x in inputs]
-    with _Below(level):
-        leaves = run(roots, xp, retain, False, Wanted([r[0] for r in roots], targets))
-        found = []
-        for x in inputs:
-            g = leaves.get(x)
-            a = x._a
-            found.append(zeros_of(x) if g is None else fit(g, tuple(a.shape), a.dtype, xp))
+    leaves = run(roots, xp, retain, False, Wanted([r[0] for r in roots], [x if x._node is LEAF else None for x in inputs]))
+    found = []
+    for x in inputs:
+        g = leaves.get(x)
+        a = x._a
+        found.append(zeros_as(x) if g is None else fit(g, tuple(a.shape), a.dtype, xp))
     return found
-
-
-class _Below:
-    """Recording as the levels below have it while a level's own backward runs."""
-
-    def __init__(self, level: Level):
-        self.level = level
-
-    def __enter__(self) -> None:
-        self.before, state.grad = state.grad, self.level.outer
-
-    def __exit__(self, *_: object) -> None:
-        state.grad = self.before
 
 
 def vjp_of_linear(transpose: Callable[..., Any], starts: list[Any], tangents: list[Any], values: list[Any]) -> list[Any]:
@@ -104,13 +116,14 @@ def vjp_of_linear(transpose: Callable[..., Any], starts: list[Any], tangents: li
     with Level("grad") as level, _Recording():
         vs = [tracked(level, wrap(np.zeros(o._a.shape, o._a.dtype))) for o in starts]
         made = transpose(*vs)
-        fitted, given = [], []
-        for m, t, v in zip(made, tangents, values):
-            if m is not None:
-                shape, d = tuple(v._a.shape), v._a.dtype
-                fitted.append(fit(m, shape, d, xp))
-                given.append(t)
-        return pull(level, fitted, given, vs, False)
+    fitted, given = [], []
+    for m, t, v in zip(made, tangents, values):
+        if m is not None:
+            with level, _Recording():
+                m = fit(m, tuple(v._a.shape), v._a.dtype, xp)
+            fitted.append(m)
+            given.append(t)
+    return pull(level, fitted, given, vs, False)
 
 
 def argnums_of(argnums: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
@@ -122,6 +135,8 @@ def argnums_of(argnums: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
         raise RuntimeError("argnums must be non-empty")
     out = []
     for n in chosen:
+        if not isinstance(n, int):
+            raise RuntimeError(f"argnums must be int, got: {type(n)}")
         if not -len(args) <= n < len(args):
             raise RuntimeError(f"Got argnum={n}, but only {len(args)} positional inputs")
         out.append(n % len(args))
@@ -132,20 +147,21 @@ def argnums_of(argnums: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
 
 def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
     """As `grad`, and gives (gradients, value) or, with ``has_aux``, (gradients, (value, aux))."""
-    @functools.wraps(func)
+
     def call(*args: Any, **kwargs: Any) -> Any:
+        no_saved_hooks()
         chosen = argnums_of(argnums, args)
         with Level("grad") as level, _Recording():
             flat: list[Any] = []
-            given = list(args)
             builds = []
+            given = [None if n in chosen else inside(level, x) for n, x in enumerate(args)]
             for n in chosen:
                 leaves, build = tree_flatten(args[n])
                 mine = [tracked(level, x) for x in leaves]
                 flat += mine
-                builds.append((build, len(mine)))
+                builds.append(build)
                 given[n] = build(mine)
-            out = func(*given, **kwargs)
+            out = func(*given, **(inside(level, kwargs) if kwargs else kwargs))
             aux = None
             if has_aux:
                 if not (isinstance(out, tuple) and len(out) == 2):
@@ -156,17 +172,13 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
             if out._a.ndim:
                 raise RuntimeError("grad_and_value(f)(*args): Expected f(*args) to return a scalar tensor, got tensor with "
                                    f"{out._a.ndim} dims. Maybe you wanted to use the vjp or jacrev APIs instead?")
-            filled = pull(level, [out], [wrap(np.ones((), out._a.dtype))], flat, False)
-            made, at = [], 0
-            for build, n in builds:
-                made.append(build(filled[at:at + n]))
-                at += n
-            result = made[0] if isinstance(argnums, int) else tuple(made)
-            value = tree_map(functools.partial(unwrapped, level), out)
-            if has_aux:
-                return result, (value, below(level, aux))
-            return result, value
-    return call
+        filled = pull(level, [out], [wrap(np.ones((), out._a.dtype))], flat, False)
+        grads = iter(filled)
+        made = [next(grads) if build is LEAF_SPEC else build.build(grads) for build in builds]
+        result = made[0] if isinstance(argnums, int) else tuple(made)
+        value = unwrapped(level, out)
+        return result, (value, outside(level, aux)) if has_aux else value
+    return named_like(call, func)
 
 
 def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -178,51 +190,90 @@ def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> C
     """
     both = grad_and_value(func, argnums, has_aux)
 
-    @functools.wraps(func)
     def call(*args: Any, **kwargs: Any) -> Any:
         result, value = both(*args, **kwargs)
         return (result, value[1]) if has_aux else result
-    return call
+    return named_like(call, func)
 
 
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """(``func(*primals)``, a function from a cotangent of the output to the cotangents of the primals)[, aux]."""
+    made = graph_of(func, primals, None, has_aux)
+    level, inputs, builds, outputs, rebuild, aux = made
+    result = rebuild([unwrapped(level, o) for o in outputs])
+
+    def pullback(*cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
+        given = cotangents[0] if len(cotangents) == 1 else cotangents
+        flat, found = tree_flatten(given)
+        if found != rebuild:
+            raise RuntimeError(f"Expected pytree structure of cotangents to be the same as pytree structure of outputs to the function. cotangents: {found}, "
+                               f"primal output: {rebuild}")
+        for i, (c, o) in enumerate(zip(flat, outputs)):
+            if c._a.shape != o._a.shape:
+                raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {c.shape} and output[{i}] has a shape of {o.shape}.")
+        grads = iter(pull(level, outputs, flat, inputs, True))
+        return tuple([next(grads) if build is LEAF_SPEC else build.build(grads) for build in builds])
+    return (result, pullback, aux) if has_aux else (result, pullback)
+
+
+class Pulled(NamedTuple):
+    """A function that was run under a grad level, whose graph can be pulled back through any number of times."""
+
+    level: Level
+    #: The inputs differentiated in, the structure of each argument that they came from, the outputs, and their structure.
+    inputs: list[Any]
+    builds: list[Any]
+    outputs: list[Any]
+    rebuild: Any
+    aux: Any
+
+    def jacobian(self, i: int, chunk_size: int | None) -> list[Any]:
+        """The derivatives of output number ``i`` in all inputs, each of shape (*output, *input)."""
+        from .batching import vmap
+        out = self.outputs[i]
+        n = out._a.size
+
+        def row(v: Any) -> Any:
+            return tuple(pull(self.level, [out], [v], self.inputs, True))
+        shape = tuple(out._a.shape)
+        if not n:
+            return [wrap(np.zeros((*shape, *x._a.shape), x._a.dtype)) for x in self.inputs]
+        if n == 1:
+            found = row(wrap(np.ones(shape, out._a.dtype)))
+            return list(found) if not shape else [xp.reshape(g, (*shape, *g._a.shape)) for g in found]
+        basis = _basis(out, 0, n)
+        if chunk_size == 1:
+            rows = zip(*[row(v) for v in basis.unbind()])
+            return [xp.reshape(xp.stack(tuple(g), axis=0), (*shape, *g[0]._a.shape)) for g in rows]
+        found = vmap(row, chunk_size=chunk_size)(basis)
+        return list(found) if len(shape) == 1 else [xp.reshape(g, (*shape, *g._a.shape[1:])) for g in found]
+
+
+def graph_of(func: Callable[..., Any], args: tuple[Any, ...], chosen: tuple[int, ...] | None, has_aux: bool, kwargs: Any = None) -> Pulled:
+    """Run ``func`` under a grad level, tracking some of its arguments (None: all)."""
+    no_saved_hooks()
     level = Level("grad")
     with level, _Recording():
-        flats = [tree_flatten(p) for p in primals]
-        inputs = [[tracked(level, x) for x in leaves] for leaves, _ in flats]
-        out = func(*[build(mine) for mine, (_, build) in zip(inputs, flats)])
+        if chosen is None:
+            chosen = tuple(range(len(args)))
+        given = [None if n in chosen else inside(level, x) for n, x in enumerate(args)]
+        inputs, builds = [], []
+        for n in chosen:
+            leaves, build = tree_flatten(args[n])
+            mine = [tracked(level, x) for x in leaves]
+            inputs += mine
+            builds.append(build)
+            given[n] = build(mine)
+        out = func(*given, **(kwargs or {}))
         aux = None
         if has_aux:
             if not (isinstance(out, tuple) and len(out) == 2):
                 raise RuntimeError("vjp(f, *primals): output of function f should be a tuple: (output, aux) if has_aux is True")
             out, aux = out
+            aux = outside(level, aux)
         outputs, rebuild = tree_flatten(out)
         tensors_only(outputs, "vjp(f, *primals)", "f(*primals)")
-        result = rebuild([unwrapped(level, o) for o in outputs])
-        if has_aux:
-            aux = below(level, aux)
-    tensors = [x for mine in inputs for x in mine]
-
-    def pullback(*cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
-        given = cotangents[0] if len(cotangents) == 1 else cotangents
-        flat = tree_leaves(given)
-        if len(flat) != len(outputs):
-            raise RuntimeError(f"Expected pytree structure of cotangents to be the same as pytree structure of outputs to the function: it has {len(flat)} "
-                               f"tensors, the outputs are {len(outputs)}")
-        for i, (c, o) in enumerate(zip(flat, outputs)):
-            if c._a.shape != o._a.shape:
-                raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {c.shape} and output[{i}] has a shape of {o.shape}.")
-        with level:
-            grads = pull(level, outputs, flat, tensors, True)
-        made, at = [], 0
-        for mine, (_, build) in zip(inputs, flats):
-            made.append(build(grads[at:at + len(mine)]))
-            at += len(mine)
-        return tuple(made)
-    if has_aux:
-        return result, pullback, aux
-    return result, pullback
+    return Pulled(level, inputs, builds, outputs, rebuild, aux)
 
 
 def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False, has_aux: bool = False) -> Any:
@@ -232,12 +283,19 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
     >>> torch.func.jvp(lambda x: x * x, (torch.tensor(3.0),), (torch.tensor(1.0),))
     (tensor(9.), tensor(6.))
     """
+    return jvp_at(func, primals, tangents, None, strict, has_aux)
+
+
+def jvp_at(func: Callable[..., Any], primals: Any, tangents: Any, chosen: tuple[int, ...] | None, strict: bool, has_aux: bool, kwargs: Any = None) -> Any:
+    """`jvp` in some of the arguments only: ``primals`` are all, ``tangents`` those of the chosen ones (None: in all)."""
     if not isinstance(primals, tuple):
         raise RuntimeError("jvp(f, primals, tangents): Expected primals to be a tuple. E.g. it should be valid to call f(*primals).")
-    flat_primals, build = tree_flatten(primals)
+    active = primals if chosen is None else tuple([primals[n] for n in chosen])
+    flat_primals, build = tree_flatten(active)
     flat_tangents = tree_leaves(tangents)
-    if len(flat_primals) != len(flat_tangents):
-        raise RuntimeError("jvp(f, primals, tangents): Expected primals and tangents to have the same python structure.")
+    if structure(active) != structure(tangents):
+        raise RuntimeError("jvp(f, primals, tangents): Expected primals and tangents to have the same python structure. For example, if primals is a tuple of 3 "
+                           f"tensors, tangents also must be. Got primals with structure {structure(active)} and tangents with structure {structure(tangents)}")
     if not flat_primals:
         raise RuntimeError("jvp(f, primals, tangents): Expected primals to contain at least one Tensor.")
     for name, flat in (("primals", flat_primals), ("tangents", flat_tangents)):
@@ -248,29 +306,33 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
         if p._a.shape != t._a.shape:
             raise RuntimeError("Trying to set a forward gradient that has a different size than that of the original Tensor, this is not supported. Tensor is of "
                                f"size {list(p._a.shape)} while the given forward gradient is of size {list(t._a.shape)}.")
-    with Level("jvp") as level:
-        out = func(*build([dual(level, p, t) for p, t in zip(flat_primals, flat_tangents)]))
+    with Level("jvp") as level, _Forward():
+        duals = build([wrapped_dual(level, p, t) for p, t in zip(flat_primals, flat_tangents)])
+        if chosen is not None:
+            given = [None if n in chosen else inside(level, x) for n, x in enumerate(primals)]
+            for n, x in zip(chosen, duals):
+                given[n] = x
+            duals = given
+        out = func(*duals, **(kwargs or {}))
         aux = None
         if has_aux:
             if not (isinstance(out, tuple) and len(out) == 2):
                 raise RuntimeError("jvp(f, primals, tangents): output of function f should be a tuple: (output, aux) if has_aux is True")
             out, aux = out
         leaves, rebuild = tree_flatten(out)
-        values, made = [], []
         tensors_only(leaves, "jvp(f, primals, tangents)", "f(*primals)")
+        values, made = [], []
         for o in leaves:
-            if isinstance(o, Dual) and o.level is level and not (strict and o.fresh):
-                values.append(o.value)
-                made.append(o.tangent)
-            else:
-                if strict:
-                    raise RuntimeError("jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This is not allowed with "
-                                       "strict=True.")
-                values.append(unwrapped(level, o))
-                made.append(zeros_of(o) if not isinstance(o, Wrapper) else xp.multiply(unwrapped(level, o), 0))
+            t = o.tangent if isinstance(o, Dual) and o.level is level else None
+            if t is None and strict:
+                raise RuntimeError("jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This is not allowed with "
+                                   "strict=True.")
+            v = unwrapped(level, o)
+            values.append(v)
+            made.append(zeros_as(v) if t is None else t)
         result = rebuild(values), rebuild(made)
         if has_aux:
-            return (*result, below(level, aux))
+            return (*result, outside(level, aux))
         return result
 
 
@@ -281,7 +343,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     """
     out, pullback = vjp(func, *primals)
     outputs, rebuild = tree_flatten(out)
-    _, transposed = vjp(lambda *vs: pullback(rebuild(list(vs))), *[zeros_of(o) if not isinstance(o, Wrapper) else xp.multiply(o, 0) for o in outputs])
+    _, transposed = vjp(lambda *vs: pullback(rebuild(list(vs))), *[zeros_as(o) for o in outputs])
     flat_primals, build = tree_flatten(primals)
 
     def push(*tangents: Any) -> Any:
@@ -304,25 +366,16 @@ def real_only(name: str, what: str, flat: list[Any]) -> None:
             raise RuntimeError(f"{name}: Expected all {what}s to be real but received complex tensor at flattened {what} idx: {i}")
 
 
-def _basis(x: Any) -> Any:
-    """The standard basis of the space of ``x``: shape (n, *x.shape)."""
-    n = x._a.size
-    return wrap(np.eye(n, dtype=x._a.dtype).reshape(n, *x._a.shape))
-
-
-def _chunks(total: int, size: int | None) -> list[tuple[int, int]]:
-    size = size or max(total, 1)
-    return [(i, min(i + size, total)) for i in range(0, max(total, 1), size)]
-
-
-def _no_rows(shape: tuple[int, ...], x: Any) -> Any:
-    return xp.zeros((*shape, *x._a.shape), dtype=x._a.dtype)
+def _basis(x: Any, before: int, total: int) -> Any:
+    """Rows ``before`` and following of ``total`` stand for the elements of ``x``: shape (total, *x.shape)."""
+    shape, n = x._a.shape, x._a.size
+    return wrap(np.eye(total, n, -before, x._a.dtype).reshape(total, *shape))
 
 
 def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False, chunk_size: int | None = None, _preallocate_and_copy: bool = False) -> Any:
     """The function that computes the Jacobian of ``func`` in its argument(s) ``argnums``, row by row in reverse mode.
 
-    Gives tensors of shape (*output, *input), nested as output and input are.
+    Gives tensors of shape (*output, *input), nested as output and input are. ``chunk_size`` rows are computed at once.
 
     >>> import bibun as torch
     >>> torch.func.jacrev(lambda x: x ** 2)(torch.tensor([1.0, 2.0]))
@@ -332,80 +385,58 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False,
     if not (chunk_size is None or chunk_size > 0):
         raise ValueError("jacrev: `chunk_size` should be greater than 0.")
 
-    @functools.wraps(func)
     def call(*args: Any, **kwargs: Any) -> Any:
-        from .batching import vmap
         chosen = argnums_of(argnums, args)
-
-        def partial(*active: Any) -> Any:
-            given = list(args)
-            for n, x in zip(chosen, active):
-                given[n] = x
-            return func(*given, **kwargs)
         active = [args[n] for n in chosen]
-        real_only("jacrev", "input", tree_leaves(active))
-        made = vjp(partial, *active, has_aux=has_aux)
-        out, pullback = made[0], made[1]
-        outputs, rebuild = tree_flatten(out)
+        leaves, build = tree_flatten(active)
+        real_only("jacrev", "input", leaves)
+        made = graph_of(func, args, chosen, has_aux, kwargs)
+        outputs = made.outputs
         real_only("jacrev", "output", outputs)
         rows = []
-        for i, o in enumerate(outputs):
-            def one(v: Any, i: int = i) -> Any:
-                full = [v if j == i else xp.zeros(tuple(p._a.shape), dtype=p._a.dtype) for j, p in enumerate(outputs)]
-                return pullback(rebuild(full))
-            basis = _basis(o)
-            parts = [vmap(one)(basis[a:b]) if b > a else None for a, b in _chunks(o._a.size, chunk_size)]
-            parts = [p for p in parts if p is not None]
-            if not parts:
-                rows.append(tree_map(functools.partial(_no_rows, tuple(o._a.shape)), tuple(active)))
-                continue
-            flats = [tree_flatten(p) for p in parts]
-            joined = [g[0] if len(g) == 1 else xp.concat(tuple(g), axis=0) for g in zip(*[f[0] for f in flats])]
-            shaped = [xp.reshape(g, (*o._a.shape, *g._a.shape[1:])) for g in joined]
-            rows.append(flats[0][1](shaped))
-        result = rebuild([r[0] if isinstance(argnums, int) else r for r in rows])
-        return (result, made[2]) if has_aux else result
-    return call
+        for i in range(len(outputs)):
+            found = build(made.jacobian(i, chunk_size))
+            rows.append(found[0] if isinstance(argnums, int) else tuple(found))
+        result = made.rebuild(rows)
+        return (result, made.aux) if has_aux else result
+    return named_like(call, func)
 
 
 def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error") -> Any:
     """As `jacrev`, column by column in forward mode: cheaper where outputs outnumber inputs."""
-    @functools.wraps(func)
+
     def call(*args: Any, **kwargs: Any) -> Any:
         from .batching import vmap
         chosen = argnums_of(argnums, args)
-        active = tuple(args[n] for n in chosen)
+        active = tuple([args[n] for n in chosen])
         flat, build = tree_flatten(active)
         real_only("jacfwd", "input", flat)
+        sizes = [x._a.size if isinstance(x, Tensor) else 0 for x in flat]
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        total, shapes, aux = sum(sizes), None, None
 
-        def partial(*values: Any) -> Any:
-            given = list(args)
-            for n, x in zip(chosen, values):
-                given[n] = x
-            return func(*given, **kwargs)
-        columns = []
-        aux = None
-        shapes: Any = None
-        for i, x in enumerate(flat):
-            def push(v: Any, i: int = i) -> Any:
-                tangents = [v if j == i else xp.zeros(tuple(p._a.shape), dtype=p._a.dtype) for j, p in enumerate(flat)]
-                made = jvp(partial, active, build(tangents), has_aux=has_aux)
-                return made[1:] if has_aux else (made[1],)
-            basis = _basis(x)
-            pushed = vmap(push, randomness=randomness, out_dims=(0, None) if has_aux else (0,))(basis)
-            if has_aux:
-                aux = pushed[1]
-            joined, shapes = tree_flatten(pushed[0])
-            real_only("jacfwd", "output", joined)
-            columns.append([xp.reshape(xp.permute_dims(g, (*range(1, g._a.ndim), 0)), (*g._a.shape[1:], *x._a.shape)) for g in joined])
-        per_output = list(zip(*columns))
+        def push(*tangents: Any) -> Any:
+            nonlocal shapes
+            made = jvp_at(func, args, build(tangents), chosen, False, has_aux, kwargs)
+            columns, shapes = tree_flatten(made[1])
+            return (tuple(columns), made[2]) if has_aux else tuple(columns)
+        bases = [_basis(x, start, total) if isinstance(x, Tensor) else x for x, start in zip(flat, starts)]
+        columns = vmap(push, randomness=randomness, out_dims=(-1, None) if has_aux else -1)(*bases)
+        if has_aux:
+            columns, aux = columns
+        real_only("jacfwd", "output", columns)
+        assert shapes is not None
         nested = []
-        for row in per_output:
-            inputs = build(list(row))
+        for g in columns:
+            parts = []
+            for x, start, n in zip(flat, starts, sizes):
+                part = g if len(flat) == 1 else g.narrow(-1, start, n)
+                parts.append(part if x._a.ndim == 1 else xp.reshape(part, (*g._a.shape[:-1], *x._a.shape)))
+            inputs = build(parts)
             nested.append(inputs[0] if isinstance(argnums, int) else inputs)
         result = shapes(nested)
         return (result, aux) if has_aux else result
-    return call
+    return named_like(call, func)
 
 
 def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:

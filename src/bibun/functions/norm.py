@@ -196,8 +196,11 @@ def _check_channels(channels: int, **tensors: Any) -> None:
 def _update(running: Any, value: Any, momentum: float, factor: float) -> None:
     """running ← (1 - momentum)·running + momentum·factor·value, counted as a write."""
     if busy[0]:
-        with no_grad():
-            running.mul_(1 - momentum).add_(value.reshape(running.shape).to(running.dtype) * (momentum * factor))
+        def write(running: Any, value: Any) -> None:
+            with no_grad():
+                running.mul_(1 - momentum).add_(value.reshape(running.shape).to(running.dtype) * (momentum * factor))
+
+        dispatch.captured_write(running, (value,), write)
         return
     a = running._a
     a *= 1 - momentum
