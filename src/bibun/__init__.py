@@ -62,6 +62,19 @@ _LAZY = frozenset(
 )
 
 
+class _Operators:
+    """``torch.ops``: operators registered by name; what is asked of it is answered by `bibun.library`, once loaded."""
+
+    def __getattr__(self, name: str) -> _Any:
+        import importlib
+
+        globals()["ops"] = found = importlib.import_module("bibun.library.operators").Operators()
+        return getattr(found, name)
+
+
+ops: _Any = _Operators()  # the package of primitives stays what `bibun.ops` imports
+
+
 def __getattr__(name: str) -> _Any:
     if name in _LAZY:
         import importlib

@@ -16,15 +16,32 @@ from ..ops.primitive import REGISTRY, Primitive
 from . import dispatch
 
 
+def from_front(prim: Primitive, arrays: Any, static: Any) -> Any:
+    """Static arguments with their axes counted from the front, as batching wants them; rules of users count from the back too."""
+    ndim = (arrays[0][0] if prim.variadic else arrays[0]).ndim + (prim.name in ("expand_dims", "stack"))
+    made = []
+    for name, s in zip(prim.static, static):
+        if name in prim.batch_axes:
+            if s.__class__ is int:
+                s = s % ndim if s < 0 else s
+            elif s.__class__ is tuple:
+                s = tuple([a % ndim if a < 0 else a for a in s])
+        made.append(s)
+    return tuple(made)
+
+
 def caller(prim: Primitive) -> Callable[..., Any]:
     """The primitive as a function of tensors, with the signature it has on arrays."""
 
     place = prim.static.index("dtype") if "dtype" in prim.static else -1
+    axes = prim.batch_axes
 
     def call(*args: Any, **kwargs: Any) -> Any:
         arrays, static = prim.bind(args, kwargs)
         if place >= 0:  # entries know NumPy's dtypes
             static = (*static[:place], _numpy_dtype(static[place]), *static[place + 1 :])
+        if axes:
+            static = from_front(prim, arrays, static)
         return dispatch.apply(prim, arrays[0] if prim.variadic else arrays, static)
 
     call.__name__ = prim.name

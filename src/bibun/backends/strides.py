@@ -168,6 +168,8 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 def expand_dims(x: Any, axis: int) -> Any:
     """A new dimension of size 1 at ``axis``."""
     shape, strides = x.shape, x.strides
+    if axis < 0:
+        axis += len(shape) + 1
     step = shape[axis] * strides[axis] if axis < len(shape) else x.itemsize
     made = x.reshape((*shape[:axis], 1, *shape[axis:]))  # never a copy: the other dimensions stay as they are
     wanted = (*strides[:axis], step, *strides[axis:])
