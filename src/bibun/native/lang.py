@@ -25,8 +25,8 @@ from . import ir
 from .ir import Function, Module, Slot, Value
 
 __all__ = [
-    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "floor", "fma", "highest_bit", "hint_loop", "i8", "i16", "i32",
-    "i64", "lane", "load", "maximum", "minimum", "null", "pause", "rint", "select", "spread", "sqrt", "store", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
+    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "highest_bit", "hint_loop", "i8", "i16", "i32",
+    "i64", "lane", "load", "load_where", "maximum", "minimum", "null", "pause", "rint", "select", "shuffle", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
 ]
 
 
@@ -169,6 +169,39 @@ def stream(f: Function, p: Value, x: Value) -> None:
         f.module.metadata.append("")
         f.module.streamed = f"!{k}"  # type: ignore[attr-defined]
     f.line(f"store {x.type} {x.name}, ptr {p.name}, align {size}, !nontemporal {f.module.streamed}")  # type: ignore[attr-defined]
+
+
+@intrinsic
+def shuffle(f: Function, a: Value, b: Value, places: tuple[int, ...]) -> Any:
+    """A vector of lanes picked from two: their lanes are numbered on from the first's to the second's."""
+    picked = ", ".join(f"i32 {p}" for p in places)
+    made = ir.vector(len(places), ir.element(a.type))
+    return f.emit(made, f"shufflevector {a.type} {a.name}, {b.type} {b.name}, <{len(places)} x i32> <{picked}>", None, a.signed)
+
+
+@intrinsic
+def first_lanes(f: Function, n: Any, width: int) -> Any:
+    """Conditions for ``width`` lanes: whether the lane's number is below ``n``."""
+    limit = f.spread(f.convert(f.minimum(f.maximum(f.coerce(n, "i64"), 0), width), "i32"), width)
+    t = ir.vector(width, "i32")
+    return f.compare("lt", Value(f, f"<{', '.join(f'i32 {i}' for i in range(width))}>", t), limit)
+
+
+@intrinsic
+def load_where(f: Function, p: Value, t: Type, mask: Value) -> Any:
+    """A vector's lanes read where the mask says so (nothing else is touched), zeros elsewhere."""
+    name = f"llvm.masked.load.{ir.mangled(t.word)}.p0"
+    f.module.declare(name, f"declare {t.word} @{name}(ptr, i32, {mask.type}, {t.word})")
+    size = ir.SIZES[ir.element(t.word)]
+    return f.emit(t.word, f"call {t.word} @{name}(ptr {p.name}, i32 {size}, {mask.type} {mask.name}, {t.word} zeroinitializer)", None, t.signed)
+
+
+@intrinsic
+def store_where(f: Function, p: Value, x: Value, mask: Value) -> None:
+    """Write the lanes that the mask says, and nothing else."""
+    name = f"llvm.masked.store.{ir.mangled(x.type)}.p0"
+    f.module.declare(name, f"declare void @{name}({x.type}, ptr, i32, {mask.type})")
+    f.line(f"call void @{name}({x.type} {x.name}, ptr {p.name}, i32 {ir.SIZES[ir.element(x.type)]}, {mask.type} {mask.name})")
 
 
 @intrinsic
