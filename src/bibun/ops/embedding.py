@@ -70,6 +70,16 @@ def _gradient_batched(apply, size, arrays, dims, shape, padding_idx, scale):
     return out, 0
 
 
+@embedding_rows.batching
+def _rows_batched(apply, size, arrays, dims, padding_idx, scale):
+    x, index = arrays
+    x = x.movedim(dims[0], 0) if dims[0] is not None else x.expand((size, *x.shape))
+    if padding_idx >= 0:
+        x = x.index_fill(1, index.new_tensor([padding_idx]), 0)
+    n = x.shape[1]
+    return apply(x.reshape((size * n, x.shape[2])), _joined(size, index, dims[1], n), padding_idx=-1), 0
+
+
 # Bags
 
 
@@ -134,3 +144,39 @@ def _max_in_weight(xp, g_out, where, weight_shape, weight_dtype):
 
 
 embedding_bag_max.derivative(weight=_max_in_weight)
+
+
+def _under(size: int, a: Any, dim: Any) -> Any:
+    """``a`` of all examples, one under the other."""
+    return a if a is None else (a.movedim(dim, 0) if dim is not None else a.expand((size, *a.shape))).flatten(0, 1)
+
+
+@embedding_bag.batching
+def _bag_batched(apply, size, arrays, dims, bags):
+    weight, samples, index, bag, factor, scaling = arrays
+    n = weight.shape[0] if dims[0] is None else weight.movedim(dims[0], 0).shape[1]
+    if dims[0] is None and dims[5] is None:  # one table for all
+        table, index = weight, _under(size, index, dims[2])
+    else:
+        table, index = _under(size, weight, dims[0]), _joined(size, index, dims[2], n).flatten()
+        scaling = _under(size, scaling, dims[5])
+    bag = _joined(size, bag, dims[3], bags).flatten()
+    out = apply(table, _under(size, samples, dims[1]), index, bag, _under(size, factor, dims[4]), scaling, bags=size * bags)
+    return out.reshape((size, bags, out.shape[1])), 0
+
+
+@embedding_bag_max.batching
+def _bag_max_batched(apply, size, arrays, dims, bags, padding_idx):
+    weight, index, bag = arrays
+    n = weight.shape[0] if dims[0] is None else weight.movedim(dims[0], 0).shape[1]
+    each = index.movedim(dims[1], 0) if dims[1] is not None else index.expand((size, *index.shape))
+    # What is left out goes to a bag of its own, which is left out again.
+    bag = _joined(size, bag, dims[2], bags).masked_fill(each == padding_idx, size * bags).flatten()
+    if dims[0] is None:
+        out, where = apply(weight, each.flatten(), bag, bags=size * bags + 1, padding_idx=-1)
+    else:
+        numbers = _joined(size, index, dims[1], n).flatten()
+        out, where = apply(_under(size, weight, dims[0]), numbers, bag, bags=size * bags + 1, padding_idx=-1)
+        where = where.where(where < 0, where % n)
+    out, where = [a.narrow(0, 0, size * bags).reshape((size, bags, a.shape[1])) for a in (out, where)]
+    return (out, where), (0, 0)

@@ -19,7 +19,7 @@ def merged(apply, size, arrays, dims, *static):
     return out.reshape((size, -1 if size else 0, *out.shape[1:])), 0
 
 
-@primitive
+@primitive(nondiff="out")
 def sample_places(xp, grid, /, size, mode, padding, align):
     """Which elements each point is made of: flat positions (N, K, P)."""
     return xp.sample_places(grid, size, mode, padding, align)

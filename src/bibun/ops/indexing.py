@@ -291,7 +291,7 @@ def _reduce_back(
     ones = xp.ones(tuple(values.shape), dtype=g.dtype)
     zeros = xp.zeros(tuple(x.shape), dtype=g.dtype)
     touched = put(zeros, ones)
-    own = xp.where(touched > 0, xp.zeros_like(g), g) if not include_self else g
+    own = xp.where(touched != 0, xp.zeros_like(g), g) if not include_self else g
     if reduce == "sum":
         return own, take(g)
     if reduce == "mean":
@@ -303,14 +303,14 @@ def _reduce_back(
         here = xp.astype(xp.equal(values, best), array_dtype(g))
         self_here = xp.astype(xp.equal(x, out), array_dtype(g))
         if not include_self:
-            self_here = xp.where(touched > 0, xp.zeros_like(self_here), self_here)
+            self_here = xp.where(touched != 0, xp.zeros_like(self_here), self_here)
         n = put(self_here, here)
         share = g / xp.where(n == 0, xp.ones_like(n), n)
         return share * self_here, take(share) * here
     # Products. The product of all factors but one is that of those that are not zero, divided by the one, times the zeros
     # among the others: none (1), exactly one (which enters as itself, being differentiable), or more (0).
     dtype = array_dtype(g)
-    base = x if include_self else xp.where(touched > 0, xp.ones_like(x), x)
+    base = x if include_self else xp.where(touched != 0, xp.ones_like(x), x)
     value_zero, base_zero = values == 0, base == 0
     filled = xp.where(value_zero, xp.ones_like(values), values)
     base_filled = xp.where(base_zero, xp.ones_like(base), base)
@@ -326,7 +326,7 @@ def _reduce_back(
 
     of_self = g * others(base_filled, base, base_zero, factors, holes, zeros_sum).conj()
     if not include_self:
-        of_self = xp.where(touched > 0, xp.zeros_like(g), of_self)
+        of_self = xp.where(touched != 0, xp.zeros_like(g), of_self)
     of_values = others(filled, values, value_zero, take(factors), take(holes), take(zeros_sum))
     return of_self, take(g) * of_values.conj()
 

@@ -6,6 +6,7 @@ The old value's gradient is zero; the new value's passes. The write itself is do
 from __future__ import annotations
 
 from .primitive import primitive
+from .shape import array_dtype, sum_to
 
 
 @primitive(tangent="linear")
@@ -15,6 +16,7 @@ def zero(xp, x):
 
 
 zero.derivative(x=lambda xp, g: xp.zeros_like(g))
+zero.batching(lambda apply, size, arrays, dims: (apply(arrays[0]), dims[0]))
 
 
 @primitive
@@ -27,6 +29,19 @@ fill.derivative(x=lambda xp, g: xp.zeros_like(g), value=lambda xp, g: xp.sum(g))
 fill.tangent(lambda xp, x, t_value, x_shape: None if t_value is None else xp.broadcast_to(t_value, x_shape))
 
 
+def _in_front(size, a, d):
+    return a.expand((size, *a.shape)) if d is None else a.movedim(d, 0)
+
+
+@fill.batching
+def _fill_batched(apply, size, arrays, dims):
+    x, value = arrays
+    if dims[1] is None:
+        return apply(x, value), dims[0]
+    x = _in_front(size, x, dims[0])
+    return value.reshape((size,) + (1,) * (x.ndim - 1)).to(x.dtype).expand(x.shape).clone(), 0
+
+
 @primitive(grad="CopyBackwards0")
 def copy_into(xp, x, source):
     """``source`` broadcast to the shape of ``x``, in its dtype."""
@@ -34,8 +49,27 @@ def copy_into(xp, x, source):
 
 
 copy_into.grad_name = "CopyBackwards"
-copy_into.derivative(x=lambda xp, g: xp.zeros_like(g), source=lambda xp, g, source_shape, source_dtype: g)
+
+
+def _source_back(xp, g, source_shape, source_dtype):
+    g = sum_to(xp, g, source_shape)
+    d = array_dtype(g)
+    if d == getattr(source_dtype, "np", source_dtype):
+        return g
+    return xp.astype(xp.real(g) if d.kind == "c" and source_dtype.kind != "c" else g, source_dtype)
+
+
+copy_into.derivative(x=lambda xp, g: xp.zeros_like(g), source=_source_back)
 copy_into.tangent(lambda xp, t_source, x_shape: None if t_source is None else xp.broadcast_to(t_source, x_shape))
+
+
+@copy_into.batching
+def _copy_into_batched(apply, size, arrays, dims):
+    x, source = _in_front(size, arrays[0], dims[0]), arrays[1]
+    if dims[1] is not None:
+        source = source.movedim(dims[1], 0)
+        source = source.reshape((size, *(1,) * (x.ndim - source.ndim), *source.shape[1:]))
+    return apply(x, source), 0
 
 
 @primitive(grad="Bernoulli", nondiff="draw")
@@ -45,3 +79,6 @@ def drawn_from(xp, x, draw):
 
 
 drawn_from.derivative(x=lambda xp, g: xp.zeros_like(g))
+drawn_from.batching(
+    lambda apply, size, arrays, dims: (apply(*[_in_front(size, a, d) for a, d in zip(arrays, dims)]), 0)
+)

@@ -528,4 +528,12 @@ for _each in (
 ):
     _each.batching(fronted)
 
+
+@solve.batching
+def _solve_batched(apply, size, arrays, dims):
+    (result, info), _ = fronted(apply, size, arrays, dims)
+    # There is one info for each matrix, however many right-hand sides it has.
+    each = tuple([n for i, n in enumerate(arrays[0].shape) if i != dims[0]])[:-2]
+    return (result, info.expand((size, *each)) if dims[0] is None else info.reshape((size, *each))), (0, 0)
+
 __all__ = ["lower_of", "transposed", "upper_of"]

@@ -66,8 +66,13 @@ def _linear_batched(apply, size, arrays, dims):
     weight = weight.movedim(dims[1], 0) if dims[1] is not None else weight.expand((size, *weight.shape))
     rows = x.reshape((size, -1, x.shape[-1])) @ weight.mT
     if bias is not None:
-        bias = bias.movedim(dims[2], 0).unsqueeze(1) if dims[2] is not None else bias
-        rows = rows + bias
+        one = bias.movedim(dims[2], 0) if dims[2] is not None else bias.unsqueeze(0)
+        if one.ndim == 2:
+            rows = rows + one.unsqueeze(1)
+        else:  # a bias that is no vector broadcasts with the whole
+            whole = (*x.shape[:-1], weight.shape[1])
+            one = one.reshape((one.shape[0], *(1,) * (len(whole) - one.ndim), *one.shape[1:]))
+            return rows.reshape(whole) + one, 0
     return rows.reshape((*x.shape[:-1], weight.shape[1])), 0
 
 

@@ -41,8 +41,8 @@ def batched(apply: Any, size: int, arrays: Any, dims: Any, *static: Any) -> Any:
             a = a.movedim(d, 0)
             a = a.reshape((size, *(1,) * (rank + 1 - a.ndim), *a.shape[1:]))
         aligned.append(a)
-    shape = (size, *(next(a for a, d in zip(aligned, dims) if a is not None and d is not None).shape[1:]))
-    aligned[:2] = [a.expand(shape) for a in aligned[:2]]
+    shape = tuple([n for i, n in enumerate(arrays[0].shape) if i != dims[0]])
+    aligned[:2] = [a.expand((size, *shape)) for a in aligned[:2]]
     loss = apply(*aligned, reduction=0)
     axes = tuple(range(1, loss.ndim))
     if static[0] and axes:

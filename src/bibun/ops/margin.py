@@ -70,7 +70,7 @@ def _multi_margin_in_x(xp, g, grad, x, target, weight, p, margin, reduction):
     own = xp.equal(xp.arange(rows.shape[1]), at)
     factor = xp.where(own | (gap <= 0), xp.zeros_like(rows), xp.full_like(rows, 2 / rows.shape[1]))
     if weight is not None:
-        factor = factor * xp.expand_dims(xp.take(weight, numbers, axis=0), 1)
+        factor = factor * xp.expand_dims(xp.index_select(weight, numbers, 0), 1)
     spread = factor * (v - xp.take_along_axis(v, at, 1))
     again = xp.where(own, -xp.sum(spread, axis=(1,), keepdims=True), spread)
     h = share(grad, tuple(numbers.shape), reduction)
@@ -83,6 +83,49 @@ multi_margin_loss.derivative(
     )
 )
 multi_margin_gradient.derivative(grad=_multi_margin_in_grad, x=_multi_margin_in_x)
+
+
+def _all_rows(size: int, arrays: Any, dims: Any) -> tuple[Any, Any, tuple[int, ...]]:
+    """(the rows of all examples, their targets, the shape of one example's losses)."""
+    x, target = [a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(arrays, dims)]
+    return x.reshape((-1, x.shape[-1])), target, tuple(x.shape[1:-1])
+
+
+def _reduced_rows(each: Any, reduction: int) -> Any:
+    return each if not reduction or each.ndim < 2 else each.mean(1) if reduction == 1 else each.sum(1)
+
+
+def _spread_rows(size: int, grad: Any, dim: Any, lead: tuple[int, ...], reduction: int) -> Any:
+    """The gradient of each row's loss, given those of the examples' reduced losses."""
+    grad = grad.movedim(dim, 0) if dim is not None else grad.expand((size, *grad.shape))
+    if reduction and lead:
+        grad = share(grad, lead, reduction).unsqueeze(1).expand((size, *lead))
+    return grad.reshape((-1,))
+
+
+def _weights_of(size: int, weight: Any, dim: Any, target: Any, lead: tuple[int, ...]) -> Any:
+    """The weight of each row's target."""
+    numbers = target.reshape((size, -1))
+    rows = weight.movedim(dim, 0) if dim is not None else weight.expand((size, *weight.shape))
+    return rows.gather(1, numbers).reshape((-1,))
+
+
+@multi_margin_loss.batching
+def _multi_margin_batched(apply, size, arrays, dims, p, margin, reduction):
+    rows, target, lead = _all_rows(size, arrays[:2], dims[:2])
+    each = apply(rows, target.reshape((-1,)), None, reduction=0)
+    if arrays[2] is not None:
+        each = each * _weights_of(size, arrays[2], dims[2], target, lead)
+    return _reduced_rows(each.reshape((size, *lead)), reduction), 0
+
+
+@multi_margin_gradient.batching
+def _multi_margin_gradient_batched(apply, size, arrays, dims, p, margin, reduction):
+    rows, target, lead = _all_rows(size, arrays[1:3], dims[1:3])
+    grad = _spread_rows(size, arrays[0], dims[0], lead, reduction)
+    if arrays[3] is not None:
+        grad = grad * _weights_of(size, arrays[3], dims[3], target, lead)
+    return apply(grad, rows, target.reshape((-1,)), None, reduction=0).reshape((size, *lead, -1)), 0
 
 
 def _labels(xp: Any, x: Any, target: Any) -> tuple[Any, Any]:
@@ -137,3 +180,17 @@ multilabel_margin_loss.derivative(
     x=lambda xp, g, x, target, reduction: xp.multilabel_margin_gradient(g, x, target, reduction)
 )
 multilabel_margin_gradient.derivative(grad=_multilabel_in_grad, x=lambda xp, g, x: xp.zeros_like(x))
+
+
+@multilabel_margin_loss.batching
+def _multilabel_batched(apply, size, arrays, dims, reduction):
+    rows, target, lead = _all_rows(size, arrays, dims)
+    each = apply(rows, target.reshape((-1, target.shape[-1])), reduction=0)
+    return _reduced_rows(each.reshape((size, *lead)), reduction), 0
+
+
+@multilabel_margin_gradient.batching
+def _multilabel_gradient_batched(apply, size, arrays, dims, reduction):
+    rows, target, lead = _all_rows(size, arrays[1:], dims[1:])
+    grad = _spread_rows(size, arrays[0], dims[0], lead, reduction)
+    return apply(grad, rows, target.reshape((-1, target.shape[-1])), reduction=0).reshape((size, *lead, -1)), 0

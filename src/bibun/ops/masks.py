@@ -74,6 +74,24 @@ masked_select.derivative(
 masked_select.tangent(lambda xp, t_x, mask: xp.masked_select(t_x, mask))
 
 
+@masked_select.batching
+def _masked_select_batched(apply, size, arrays, dims):
+    if dims[1] is not None:
+        raise RuntimeError(
+            "vmap: Attempted to vmap over `mask` in torch.masked_select(self, mask) We cannot support this because for "
+            "each batch this would return a differently shaped Tensor."
+        )
+    x, mask = _aligned_pair(size, arrays, dims)
+    mask = mask.expand((size, *_broadcast(tuple(x.shape[1:]), tuple(mask.shape))))
+    return apply(x, mask).reshape((size, -1)), 0
+
+
+def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of two shapes that broadcast."""
+    n = max(len(a), len(b))
+    return tuple([max(i, j) if i and j else 0 for i, j in zip((1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b)])
+
+
 def _mask_over(xp: Any, mask: Any, shape: tuple[int, ...]) -> Any:
     """The mask broadcast together with ``shape``."""
     own = tuple(mask.shape)
@@ -89,6 +107,13 @@ def masked_put(xp, g, mask, /):
 
 
 masked_put.derivative(g=lambda xp, g, mask: xp.masked_select(g, mask))
+# (Each example has as many elements as its mask has places, so that a row of all is in order.)
+masked_put.batching(
+    lambda apply, size, arrays, dims: (
+        apply(_moved(arrays[0], dims[0], size).reshape((-1,)), _moved(arrays[1], dims[1], size)),
+        0,
+    )
+)
 
 
 @primitive
@@ -128,6 +153,13 @@ def _masked_scatter_batched(apply, size, arrays, dims):
 def nonzero(xp, x, /):
     """The positions of elements that are not zero, an array for each dimension."""
     return xp.nonzero(x if x.ndim else x.reshape(1))
+
+
+@nonzero.batching
+def _nonzero_batched(apply, size, arrays, dims):
+    raise RuntimeError(
+        "vmap: We do not support batching operators that can output dynamic shape. Attempted to vmap over aten::nonzero."
+    )
 
 
 # A view's place filled, as a new array

@@ -212,6 +212,21 @@ def _given_in_x(xp, g, weight, variance, eps, x_dtype):
     return made if held(made.dtype) == held(x_dtype) else xp.astype(made, held(x_dtype))
 
 
+@batch_norm_given.batching
+def _given_batched(apply, size, arrays, dims, eps):
+    x, *parameters = arrays
+    if dims[1:] == [None] * 4:
+        x = x.movedim(dims[0], 0)
+        return apply(x.flatten(0, 1), *parameters).unflatten(0, (size, -1)), 0
+    # The channels of all examples side by side.
+    x = x.movedim(dims[0], 1) if dims[0] is not None else x.unsqueeze(1).expand((x.shape[0], size, *x.shape[1:]))
+    wide = [
+        a if a is None else (a.movedim(d, 0) if d is not None else a.expand((size, *a.shape))).flatten()
+        for a, d in zip(parameters, dims[1:])
+    ]
+    return apply(x.flatten(1, 2), *wide).unflatten(1, (size, -1)), 1
+
+
 batch_norm_given.derivative(
     x=_given_in_x,
     weight=lambda xp, g, x, mean, variance, eps, weight_dtype: _channel_sum(

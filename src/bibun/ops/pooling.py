@@ -49,7 +49,7 @@ def flat_positions(xp, where, /, rules):
     return xp.flat_positions(where, rules)
 
 
-@primitive
+@primitive(nondiff="out samples")
 def fractional_places(xp, x, samples, /, kernel, size):
     """The flat position of the largest element of each window of fractional max pooling."""
     return xp.fractional_places(x, samples, kernel, size)

@@ -227,9 +227,9 @@ def _as_matmul(apply: Any, size: int, arrays: Any, dims: Any) -> Any:
         y = y.unsqueeze(-1)
     nx, ny = (a.ndim - (d is not None) for a, d in zip((x, y), dims))
     n = max(nx, ny)
-    if dims[0] is not None and nx < n and not vector_x:
+    if dims[0] is not None and nx < n:
         x = x.reshape((size,) + (1,) * (n - nx) + tuple(x.shape[1:]))
-    if dims[1] is not None and ny < n and not vector_y:
+    if dims[1] is not None and ny < n:
         y = y.reshape((size,) + (1,) * (n - ny) + tuple(y.shape[1:]))
     out = x @ y
     if vector_y and dims[1] is not None:

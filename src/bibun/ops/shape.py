@@ -359,8 +359,14 @@ as_complex.derivative(x=lambda xp, g, x_dtype: xp.real(g) if x_dtype.kind != "c"
 for _unary in (view_as_real, view_as_complex, complex_from_pairs, real, imag, as_complex):
     _unary.batching(lambda apply, size, arrays, dims: (apply(arrays[0]), dims[0]))
 # The pair of reals stays behind a batch dimension wherever that stands, but for the last place.
-view_as_complex.batching(lambda apply, size, arrays, dims: (apply(arrays[0].movedim(dims[0], 0)), 0))
-complex_from_pairs.batch_rule = view_as_complex.batch_rule
+complex_from_pairs.batching(lambda apply, size, arrays, dims: (apply(arrays[0].movedim(dims[0], 0)), 0))
+# (Where the batch stood last, the numbers of a pair lie apart: a view of complex numbers needs them side by side.)
+view_as_complex.batching(
+    lambda apply, size, arrays, dims: (
+        apply(arrays[0].movedim(dims[0], 0) if dims[0] < arrays[0].ndim - 1 else arrays[0].movedim(-1, 0).contiguous()),
+        0,
+    )
+)
 
 
 @view
