@@ -16,11 +16,13 @@ import numpy as np
 
 from .. import dtypes
 from ..backends import cpu
+from ..backends.large import LARGE
 from ..ops.primitive import Primitive
 from .fp import IGNORE, quiet, restore
 from .modes import state
 from .node import LEAF, NarrowFix, Output, collect, make_node_class, plan_of
 from .versions import tick
+from .views import OneOfSeveral, like, unrecorded
 
 ndarray = np.ndarray
 new = object.__new__
@@ -44,6 +46,7 @@ intercept: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
 created: Callable[..., Any] = lambda t, like=None: t
 #: ``write(x, *values)`` on a tensor that a layer keeps, at the level it belongs to; set with `intercept`.
 captured_write: Callable[..., Any] = lambda x, values, write: write(x, *values)
+created_sized: Callable[..., Any] = lambda like, shape, make: wrap(make(shape))
 #: How many levels of forward mode the program has opened by hand, in all threads.
 forward_levels = [0]
 #: The same for functions that users wrote (`bibun.autograd.Function`).
@@ -142,9 +145,12 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
     else:
         raw = [a._a if isinstance(a, Tensor) else a for a in arrays]
         target = None
+    big = prim.family == "elementwise" and raw[0].__class__ is ndarray and raw[0].size >= LARGE and not prim.variadic and target is None
     token = quiet(IGNORE)
     try:
-        out = prim.run(cpu, raw, *static) if prim.variadic else prim.run(cpu, *raw, *static)
+        out = large_forward(prim, raw, static) if big else NotImplemented
+        if out is NotImplemented:
+            out = prim.run(cpu, raw, *static) if prim.variadic else prim.run(cpu, *raw, *static)
         if target is not None and out.dtype != target:
             out = out.astype(target)
     except (TypeError, ValueError) as error:
@@ -203,7 +209,8 @@ def record_values(
         wanted = tuple([t is not None and name in prim.derivatives for t, name in zip(targets, prim.arrays)])
         if True not in wanted:
             return None
-        plan = plan_of(prim, wanted)
+        big = prim.family == "elementwise" and made[0].__class__ is ndarray and made[0].size >= LARGE and not prim.several
+        plan = plan_for_large(prim, wanted) if big else plan_of(prim, wanted)
     node = new(make_node_class(prim))
     node.plan, node.fix, node.hooks = plan, fix, None
     node.next = tuple(targets)
@@ -379,9 +386,33 @@ def note_view(prim: Primitive, source: Any, static: Any, outs: list[Any]) -> Non
             o._view = (source, source._node, (step,))
         else:
             o._view = (above[0], above[1], (*above[2], step))
+        if not state.grad:
+            o._view = unrecorded(o._view)
+        elif prim.several:
+            o._view = OneOfSeveral(o._view)
+            o._view.output = i
+        elif above is not None and above.__class__ is not tuple:
+            o._view = like(above, o._view)
 
 
 refresh: Callable[[Any], None] = lambda t: None  # set by `bibun.autograd.inplace`
+
+
+# Large arrays; see `bibun.autograd.large`, which is not loaded before there is one
+
+
+def large_forward(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
+    """The result of a native loop; NotImplemented where there is none."""
+    from .large import forward
+
+    return forward(prim, arrays, static)
+
+
+def plan_for_large(prim: Primitive, wanted: tuple[bool, ...]) -> Any:
+    """The plan whose rules run as native loops."""
+    from .large import plan_for_large
+
+    return plan_for_large(prim, wanted)
 
 
 # Fast calls
@@ -407,7 +438,10 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
             ) from None
         if (d is not F32 and d is not F64) or busy[0]:
             return apply(prim, (input,))
-        if noisy:
+        big = x.size >= LARGE
+        if big and (r := large_forward(prim, (x,))) is not NotImplemented:
+            pass
+        elif noisy:
             token = quiet(IGNORE)
             try:
                 r = array_function(x, out=...)
@@ -434,7 +468,7 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
             t._story = cut_of(prim, (input,)) if grad else grad
             return t
         node = new(cls)
-        node.plan = plan
+        node.plan = plan_for_large(prim, (True,)) if big else plan
         node.fix = node.hooks = None
         node.next = (input if n is LEAF else n,)
         if single == "o":
@@ -514,7 +548,10 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
             nb = None
         else:
             return general(input, other)
-        if noisy:
+        big = x.size >= LARGE
+        if big and (r := large_forward(prim, (x, y))) is not NotImplemented:
+            pass
+        elif noisy:
             token = quiet(IGNORE)
             try:
                 r = array_function(x, y, out=...)
@@ -548,7 +585,7 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
         node = new(cls)
         xs = x.shape
         if nb is None:
-            node.plan = plan_a
+            node.plan = plan_for_large(prim, (True, False)) if big else plan_a
             node.next = (input if na is LEAF else na, None)
             node.saved = (
                 (((),) if code_a == 0 else ((y,),) if code_a == 2 else ((x,),) if code_a == 1 else ((x, y),))
@@ -559,7 +596,7 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
             if not x.ndim and y.ndim:
                 node.fix = (((), None), (y.shape, None))
         elif na is None:
-            node.plan = plan_b
+            node.plan = plan_for_large(prim, (False, True)) if big else plan_b
             node.next = (None, other if nb is LEAF else nb)
             node.saved = (
                 (((),) if code_b == 0 else ((y,),) if code_b == 2 else ((x,),) if code_b == 1 else ((x, y),))
@@ -568,7 +605,7 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
             )
             node.fix = None if xs == y.shape else ((xs, None), (y.shape, None))
         else:
-            node.plan = plan_ab
+            node.plan = plan_for_large(prim, (True, True)) if big else plan_ab
             node.next = (input if na is LEAF else na, other if nb is LEAF else nb)
             node.saved = (
                 (

@@ -137,6 +137,8 @@ class Node:
             ]
         if fix.__class__ is NarrowFix and not create:
             g, saved = widened(g), widened(saved)
+        elif plan.large and xp is cpu and not state.strict:
+            return plan.apply(g, saved, fix, len(self.next))
         out: Any = [None] * len(self.next)
         for (i, rule, chosen), values in zip(plan.rules, saved):
             r = rule(xp, g, *values) if chosen is None else rule(xp, *[g[k] for k in chosen], *values)
@@ -242,6 +244,8 @@ class Plan:
     """
 
     __slots__ = ("direct", "keeps", "needed", "rules", "takes", "wanted")
+    #: Whether the rules run as native loops; see `bibun.autograd.large`.
+    large = False
 
     def __init__(self, prim: Primitive, wanted: tuple[bool, ...]):
         self.wanted = wanted

@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from .large import LARGE, native
 from .strides import _LEADING
 
 __all__ = [
@@ -63,6 +64,32 @@ def count(shape: tuple[int, ...], axis: Any) -> int:
     return math.prod([shape[a] for a in axis])
 
 
+def _itself(xp: Any, x: Any) -> Any:
+    return x
+
+
+def _native_sum(x: Any, axis: Any, keepdims: bool) -> Any:
+    """`sum` of a large array where the dimensions summed are all, the first or the last ones; else NotImplemented."""
+    if not native():
+        return NotImplemented
+    from ..native import fuse
+
+    n = x.ndim
+    axes = tuple(range(n)) if axis is None else (axis,) if axis.__class__ is int else tuple(sorted(axis))
+    if len(axes) == n:
+        how, cut, kept = "all", None, ()
+    elif axes == tuple(range(len(axes))):
+        how, cut, kept = "leading", len(axes), x.shape[len(axes) :]
+    elif axes == tuple(range(n - len(axes), n)):
+        how, cut, kept = "trailing", n - len(axes), x.shape[: n - len(axes)]
+    else:
+        return NotImplemented
+    made = fuse.evaluate("sum", _itself, (x,), x.shape, how, None, cut)
+    if made is NotImplemented:
+        return made
+    return made.reshape([1 if i in axes else m for i, m in enumerate(x.shape)] if keepdims else kept)
+
+
 def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
     """Sum over ``axis`` (an int, a tuple or None for all).
 
@@ -71,6 +98,8 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> 
     """
     d = x.dtype
     if (d is F32 or d is F64) and dtype is None:
+        if x.size >= LARGE and (made := _native_sum(x, axis, keepdims)) is not NotImplemented:
+            return made
         if axis == 0 or axis == (0,):
             n = x.shape[0]
             if n > 4 * _BLOCK and d is F32 and x.ndim > 1 and x.flags.c_contiguous:
@@ -313,11 +342,16 @@ def _picked(x: Any, at: Any, axis: int, keepdims: bool) -> tuple[Any, Any]:
     return (values, at) if keepdims else (values.squeeze(axis), at.squeeze(axis))
 
 
+def _order(x: Any, axis: int) -> Any:
+    """Positions in sorted order, NaN last; narrow floats have an order of their own that NaN upsets."""
+    return np.argsort(x.astype(F32) if x.dtype in NARROW else x, axis, kind="stable")
+
+
 def kthvalue(x: Any, k: int, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
     """(k-th smallest, counting from 1, its position) along ``axis``; NaN is larger than all."""
     if not x.ndim:
         return np.array(x), np.zeros((), np.int64)
-    order = np.argsort(x, axis, kind="stable")
+    order = _order(x, axis)
     return _picked(x, order[(*_LEADING[axis], slice(k - 1, k))], axis, keepdims)
 
 
@@ -325,7 +359,7 @@ def median_at(x: Any, axis: int, keepdims: bool = False, ignore_nan: bool = Fals
     """(lower median, its position) along ``axis``; NaN wherever there is one, or not counted."""
     if not x.ndim:
         return np.array(x), np.zeros((), np.int64)
-    order = np.argsort(x, axis, kind="stable")
+    order = _order(x, axis)
     n = x.shape[axis]
     middle = np.full([1 if i == axis else m for i, m in enumerate(x.shape)], (n - 1) // 2)
     if x.dtype.kind not in "biu":
@@ -344,7 +378,7 @@ def mode(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
     """(most frequent, the smallest of several; last position of it) along ``axis``."""
     if not x.ndim:
         return np.array(x), np.zeros((), np.int64)
-    order = np.argsort(x, axis, kind="stable")
+    order = _order(x, axis)
     ranked = np.moveaxis(np.take_along_axis(x, order, axis), axis, -1)
     n = ranked.shape[-1]
     fresh = np.ones(ranked.shape, bool)

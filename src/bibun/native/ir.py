@@ -164,6 +164,15 @@ class Value:
 
     __hash__ = object.__hash__
 
+    def __pow__(self, other: Any) -> Value:
+        if other == 2:
+            return self * self
+        raise TypeError("only squares are powers of values")
+
+    def conj(self) -> Value:
+        """Itself: the numbers here are real."""
+        return self
+
     def __bool__(self) -> bool:
         raise TypeError("a value of the program being built has no truth value here: use select")
 
@@ -194,6 +203,8 @@ class Module:
         self.globals: dict[str, str] = {}
         self.functions: dict[str, Function] = {}
         self.metadata: list[str] = []
+        #: Whether its loops are written in vectors already, so that LLVM need not look for what could be vectorised.
+        self.explicit = False
 
     def declare(self, name: str, text: str) -> None:
         if name not in self.functions:

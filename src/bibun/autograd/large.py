@@ -1,0 +1,136 @@
+"""Large arrays: the same computation in native loops, made from the entries' own formulas.
+
+In: an elementwise primitive (or its derivative rules) and arrays of many elements. Out: what NumPy would give, in one pass and by all
+processors; NotImplemented, or the rule's own result on arrays, where there is no native form. A gradient that was broadcast is summed
+in the same pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends import cpu
+from ..backends.large import LARGE, native
+from ..ops.primitive import Primitive
+from .node import Plan, fit, make_node_class
+
+__all__ = ["LARGE", "LargePlan", "forward", "plan_for_large"]
+
+_BOOLEAN = frozenset(("compare", "order", "logical"))
+
+
+def forward(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
+    """The primitive's result for arrays of one dtype; NotImplemented where it has no native loop."""
+    if not native():
+        return NotImplemented
+    from ..native import fuse
+
+    try:
+        shape = arrays[0].shape
+        for a in arrays:
+            if a.shape != shape:
+                shape = cpu.broadcast_shapes(*[a.shape for a in arrays])
+                break
+        form = prim.native_form or prim.run
+        return fuse.evaluate(
+            ("run", prim.name, static), lambda xp, *values: form(xp, *values, *static), arrays, shape, "", cpu.bool_ if prim.kind in _BOOLEAN else None
+        )
+    except (ValueError, TypeError):  # shapes apart, or a static that has no hash: the plain path says what is wrong
+        return NotImplemented
+
+
+def _fused(prim: Primitive, name: str, takes: tuple[tuple[str, int], ...]) -> Any:
+    """The derivative rule of an input as ``call(g, values, shape)``: fitted to ``shape``, or NotImplemented."""
+    rule = prim.derivatives[name]
+    mark = object()
+    same = rule.needs == ("g",) and not rule.takes_xp and _identity(rule.plain, mark)
+    is_array = tuple([category in "io" for category, _ in takes])
+    key = ("rule", prim.name, name)
+
+    def call(g: Any, values: tuple[Any, ...], shape: tuple[int, ...] | None) -> Any:
+        whole = g.shape
+        found = ("", None) if shape is None or shape == whole else reduction(whole, shape)
+        if found is None or same and not found[0]:
+            return NotImplemented
+        reduce, cut = found
+        from ..native import fuse
+
+        arrays = [g, *[v for v, a in zip(values, is_array) if a]]
+        static = tuple([v for v, a in zip(values, is_array) if not a])
+
+        def expression(xp: Any, first: Any, *rest: Any) -> Any:
+            given, at = iter(rest), iter(static)
+            return rule.call(xp, first, *[next(given) if a else next(at) for a in is_array])
+
+        try:
+            made = fuse.evaluate((*key, static), expression, arrays, whole, reduce, None, cut)
+        except TypeError:
+            return NotImplemented
+        return made if made is NotImplemented or not reduce else made.reshape(shape)
+
+    return call
+
+
+def _identity(rule: Any, mark: Any) -> bool:
+    try:
+        return rule(mark) is mark
+    except Exception:
+        return False
+
+
+def reduction(whole: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    """How an array of shape ``whole`` is summed for one of ``shape``: (all, leading or trailing dimensions, where they end); None: otherwise."""
+    full = (1,) * (len(whole) - len(shape)) + shape
+    kept = [i for i, n in enumerate(full) if n != 1]
+    if not kept:
+        return "all", None
+    first, last = kept[0], kept[-1] + 1
+    if full[first:] == whole[first:]:
+        return "leading", first
+    if full[:last] == whole[:last]:
+        return "trailing", last
+    return None
+
+
+class LargePlan(Plan):
+    """A plan whose rules run as native loops where they can."""
+
+    __slots__ = ("fused",)
+    large = True
+
+    def __init__(self, prim: Primitive, wanted: tuple[bool, ...]):
+        super().__init__(prim, wanted)
+        self.fused = tuple([_fused(prim, prim.arrays[i], takes) for (i, _, _), takes in zip(self.rules, self.takes)])
+        assert self.direct is not None
+        self.direct = tuple([(i, _direct(fused, rule), True) for (i, rule, _), fused in zip(self.rules, self.fused)])
+
+    def apply(self, g: Any, saved: Any, fix: Any, count: int) -> list[Any]:
+        """The gradients of all inputs, brought to their shapes, on arrays."""
+        out: list[Any] = [None] * count
+        for (i, rule, _), fused, values in zip(self.rules, self.fused, saved):
+            shape, dtype = fix[i] if fix is not None else (None, None)
+            r = fused(g, values, shape)
+            if r is NotImplemented:
+                r = rule(cpu, g, *values)
+            out[i] = r if shape is None else fit(r, shape, dtype, cpu)
+        return out
+
+
+def _direct(fused: Any, rule: Any) -> Any:
+    def call(xp: Any, g: Any, *values: Any) -> Any:
+        if xp is cpu:
+            made = fused(g, values, None)
+            if made is not NotImplemented:
+                return made
+        return rule(xp, g, *values)
+
+    return call
+
+
+def plan_for_large(prim: Primitive, wanted: tuple[bool, ...]) -> Any:
+    """`plan_of` for a call on large arrays."""
+    plans = make_node_class(prim).plans
+    made = plans.get((wanted, "large"))
+    if made is None:
+        made = plans[wanted, "large"] = LargePlan(prim, wanted)
+    return made

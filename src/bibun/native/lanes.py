@@ -1,0 +1,220 @@
+"""The array namespace of one element: what an entry's computation becomes inside a native loop.
+
+`Lanes` stands where a primitive's ``run`` or a derivative rule expects ``xp``; its functions take native values (or Python numbers)
+and write instructions. What has no native form here raises `NotNative`, and the caller goes back to arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from . import maths
+from .ir import Function, Value, element, is_float, vector, lanes as lanes_of
+
+__all__ = ["Lanes", "NotNative"]
+
+
+class NotNative(Exception):
+    """An operation without a native form."""
+
+
+def _device(f: Function, made: Any, *args: Any) -> Value:
+    """Call a function of `maths` on float32 values."""
+    values = [a for a in args if isinstance(a, Value)]
+    t = values[0].type
+    if element(t) != "float":
+        raise NotNative(f"{made.__name__} of {t}")
+    given = [f.coerce(a, t) for a in args]
+    callee = made.make(f.module, given, {})
+    return f.call(callee.name, callee.returns, *given)
+
+
+class Lanes:
+    """The namespace for a function under construction; ``word`` is the type that numbers without one take."""
+
+    def __init__(self, f: Function, word: str):
+        self.f, self.word = f, word
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotNative(name)
+
+    def value(self, x: Any) -> Value:
+        """``x`` as a floating-point value."""
+        if not isinstance(x, Value):
+            return self.f.const(x, self.word)
+        return self.f.convert(x, self.word) if not is_float(x.type) else x
+
+    def truth(self, x: Any) -> Value:
+        """``x`` as a condition."""
+        if not isinstance(x, Value):
+            return self.f.const(bool(x), "i1")
+        if element(x.type) == "i1":
+            return x
+        return self.f.compare("ne", x, self.f.const(0, x.type))
+
+    # arithmetic
+
+    def add(self, x: Any, y: Any) -> Any:
+        return self.value(x) + self.value(y)
+
+    def subtract(self, x: Any, y: Any) -> Any:
+        return self.value(x) - self.value(y)
+
+    def multiply(self, x: Any, y: Any) -> Any:
+        return self.value(x) * self.value(y)
+
+    def divide(self, x: Any, y: Any) -> Any:
+        return self.value(x) / self.value(y)
+
+    def negative(self, x: Any) -> Any:
+        return -self.value(x)
+
+    def positive(self, x: Any) -> Any:
+        return x
+
+    def reciprocal(self, x: Any) -> Any:
+        return 1.0 / self.value(x)
+
+    def square(self, x: Any) -> Any:
+        x = self.value(x)
+        return x * x
+
+    def sqrt(self, x: Any) -> Any:
+        return self.f.intrinsic("llvm.sqrt", self.value(x))
+
+    def abs(self, x: Any) -> Any:
+        return self.f.intrinsic("llvm.fabs", self.value(x))
+
+    def floor(self, x: Any) -> Any:
+        return self.f.intrinsic("llvm.floor", self.value(x))
+
+    def ceil(self, x: Any) -> Any:
+        return self.f.intrinsic("llvm.ceil", self.value(x))
+
+    def trunc(self, x: Any) -> Any:
+        return self.f.intrinsic("llvm.trunc", self.value(x))
+
+    def rint(self, x: Any) -> Any:
+        return self.f.intrinsic("llvm.roundeven", self.value(x))
+
+    def copysign(self, x: Any, y: Any) -> Any:
+        return self.f.intrinsic("llvm.copysign", self.value(x), self.value(y))
+
+    def maximum(self, x: Any, y: Any) -> Any:
+        return self.f.maximum(self.value(x), self.value(y))
+
+    def minimum(self, x: Any, y: Any) -> Any:
+        return self.f.minimum(self.value(x), self.value(y))
+
+    def clip(self, x: Any, low: Any, high: Any) -> Any:
+        if low is not None:
+            x = self.maximum(x, low)
+        return x if high is None else self.minimum(x, high)
+
+    def sgn(self, x: Any) -> Any:
+        x = self.value(x)
+        zero = self.f.const(0, x.type)
+        one = self.f.intrinsic("llvm.copysign", self.f.const(1, x.type), x)
+        return self.f.select(self.f.compare("eq", x, zero), zero, self.f.select(self.f.compare("eq", x, x), one, zero))
+
+    sign = sgn
+
+    def pow_scalar(self, x: Any, exponent: Any) -> Any:
+        x = self.value(x)
+        simple = {2: lambda: x * x, 3: lambda: x * x * x, 1: lambda: x, 0.5: lambda: self.sqrt(x), -1: lambda: 1.0 / x, -2: lambda: 1.0 / (x * x)}
+        if isinstance(exponent, Value) or exponent not in simple:
+            raise NotNative("pow")
+        return simple[exponent]()
+
+    def conj(self, x: Any) -> Any:
+        return x
+
+    real = conj
+
+    # comparison and choice
+
+    def less(self, x: Any, y: Any) -> Any:
+        return self.f.compare("lt", self.value(x), self.value(y))
+
+    def less_equal(self, x: Any, y: Any) -> Any:
+        return self.f.compare("le", self.value(x), self.value(y))
+
+    def greater(self, x: Any, y: Any) -> Any:
+        return self.f.compare("gt", self.value(x), self.value(y))
+
+    def greater_equal(self, x: Any, y: Any) -> Any:
+        return self.f.compare("ge", self.value(x), self.value(y))
+
+    def equal(self, x: Any, y: Any) -> Any:
+        return self.f.compare("eq", self.value(x), self.value(y))
+
+    def not_equal(self, x: Any, y: Any) -> Any:
+        return self.f.compare("ne", self.value(x), self.value(y))
+
+    def isnan(self, x: Any) -> Any:
+        x = self.value(x)
+        return self.f.compare("ne", x, x)
+
+    def isinf(self, x: Any) -> Any:
+        x = self.abs(x)
+        return self.f.compare("eq", x, math.inf)
+
+    def isfinite(self, x: Any) -> Any:
+        return self.f.compare("lt", self.abs(x), math.inf)
+
+    def logical_and(self, x: Any, y: Any) -> Any:
+        return self.f.binary("and", self.truth(x), self.truth(y))
+
+    def logical_or(self, x: Any, y: Any) -> Any:
+        return self.f.binary("or", self.truth(x), self.truth(y))
+
+    def logical_not(self, x: Any) -> Any:
+        return self.f.binary("xor", self.truth(x), True)
+
+    def where(self, condition: Any, x: Any, y: Any) -> Any:
+        return self.f.select(self.truth(condition), self.value(x), self.value(y))
+
+    def zeros_like(self, x: Any) -> Any:
+        return self.f.const(0, vector(lanes_of(x.type), self.word))
+
+    def ones_like(self, x: Any) -> Any:
+        return self.f.const(1, vector(lanes_of(x.type), self.word))
+
+    def relu(self, x: Any) -> Any:
+        return self.f.maximum(self.value(x), 0)
+
+    # elementary functions
+
+    def exp(self, x: Any) -> Any:
+        return _device(self.f, maths.exp, self.value(x))
+
+    def exp2(self, x: Any) -> Any:
+        return _device(self.f, maths.exp, self.value(x) * math.log(2))
+
+    def expm1(self, x: Any) -> Any:
+        return _device(self.f, maths.expm1, self.value(x))
+
+    def log(self, x: Any) -> Any:
+        return _device(self.f, maths.log, self.value(x))
+
+    def log1p(self, x: Any) -> Any:
+        return _device(self.f, maths.log1p, self.value(x))
+
+    def tanh(self, x: Any) -> Any:
+        return _device(self.f, maths.tanh, self.value(x))
+
+    def sigmoid(self, x: Any) -> Any:
+        return _device(self.f, maths.sigmoid, self.value(x))
+
+    def erf(self, x: Any) -> Any:
+        return _device(self.f, maths.erf, self.value(x))
+
+    def erfc(self, x: Any) -> Any:
+        return _device(self.f, maths.erfc, self.value(x))
+
+    def sin(self, x: Any) -> Any:
+        return _device(self.f, maths.sin, self.value(x))
+
+    def cos(self, x: Any) -> Any:
+        return _device(self.f, maths.cos, self.value(x))
