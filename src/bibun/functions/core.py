@@ -107,7 +107,7 @@ def to(
 def contiguous(self: Any, memory_format: Any = dtypes.contiguous_format) -> Any:
     """This tensor with its elements in memory in order; itself where they are already."""
     if memory_format is dtypes.contiguous_format:
-        if self._a.flags.c_contiguous and not (dispatch.busy[0] and hasattr(self, "level")):
+        if self.is_contiguous() if dispatch.busy[0] else self._a.flags.c_contiguous:
             return self
         return apply(REGISTRY["rowmajor"], (self,))
     if memory_format is dtypes.preserve_format:
@@ -363,6 +363,9 @@ def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Any:
 def resize_as_(self: Any, the_template: Any, memory_format: Any = None) -> Any:
     """Change the size in place to that of ``the_template``."""
     return self.resize_(tuple(the_template._a.shape))
+
+
+FUNCTIONS["resize_as_"] = resize_as_
 
 
 # Questions

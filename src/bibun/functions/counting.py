@@ -12,7 +12,7 @@ import numpy as np
 from .. import dtypes, return_types
 from ..autograd import dispatch
 from ..autograd.dispatch import wrap
-from ..errors import normalize_dim, unsupported_dtype
+from ..errors import normalize_dim, normalize_dims, unsupported_dtype
 from .register import function
 from .shape import only_tensor
 
@@ -265,3 +265,30 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
     inverse = (np.cumsum(fresh) - 1).reshape(shape)
     counts = np.diff(np.append(np.flatnonzero(fresh), len(fresh)))
     return _answer(values, inverse, counts, return_inverse, return_counts)
+
+
+@function()
+def hash_tensor(input: Any, dim: Any = (), *, keepdim: bool = False, mode: int = 0) -> Any:
+    """The exclusive or of the elements' 64 bits, as floats of 64 bits or as integers, over all or some dimensions.
+
+    >>> import bibun as torch
+    >>> torch.hash_tensor(torch.tensor([1, 2, 4]))
+    tensor(7, dtype=torch.uint64)
+    """
+    a = only_tensor(input, "hash_tensor")._a
+    if mode != 0:
+        raise RuntimeError(f"Unknown hash_tensor mode: {mode}")
+    dims = normalize_dims(tuple(dim) if isinstance(dim, list) else dim, a.ndim) if dim is not None else ()
+    if not dims and not a.size:
+        raise RuntimeError(
+            "hash_tensor: Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the "
+            "'dim' argument."
+        )
+    for d in dims:
+        if a.ndim and not a.shape[d]:
+            raise IndexError(f"hash_tensor: Expected reduction dim {d} to have non-zero size.")
+    if a.dtype.kind == "c":
+        raise unsupported_dtype("xor_sum_cpu", input.dtype)
+    wide = a.astype(np.int64 if a.dtype.kind in "bi" else np.uint64 if a.dtype.kind == "u" else np.float64)
+    how: Any = {"axis": (dims or None) if a.ndim else None, "keepdims": bool(keepdim)}
+    return wrap(np.asarray(np.bitwise_xor.reduce(wide.view(np.uint64), **how)))

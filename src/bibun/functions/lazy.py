@@ -60,6 +60,19 @@ HOMES: dict[str, str] = {
     **dict.fromkeys(
         ("grid_sampler", "grid_sampler_2d", "grid_sampler_3d", "affine_grid_generator"), "functions.resampling"
     ),
+    **dict.fromkeys(
+        (
+            "binary_cross_entropy_with_logits cosine_embedding_loss hinge_embedding_loss kl_div margin_ranking_loss "
+            "poisson_nll_loss triplet_margin_loss"
+        ).split(),
+        "functions.numbered",
+    ),
+    **dict.fromkeys(
+        "gru gru_cell lstm lstm_cell rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell".split(), "nn.recurrent"
+    ),
+    **dict.fromkeys(
+        "sym_float sym_int sym_ite sym_max sym_min sym_not sym_sqrt sym_sum".split(), "functions.symbolic"
+    ),
     "autocast": "amp",
     "set_printoptions": "printing",
     "get_printoptions": "printing",
@@ -91,4 +104,10 @@ def find(name: str) -> Any:
     home = HOMES.get(name)
     if home is None:
         return None
-    return getattr(importlib.import_module(f"bibun.{home}"), name)
+    try:
+        module = importlib.import_module(f"bibun.{home}")
+    except ModuleNotFoundError as error:
+        if error.name != f"bibun.{home}":
+            raise
+        return None
+    return getattr(module, name)

@@ -21,7 +21,7 @@ from ...backends.recurrent import RUNS
 from .. import functional as F
 from ..tensors import cat, stack
 
-__all__ = ["GATES", "gru_step", "lstm_step", "relu_step", "run_layer", "tanh_step"]
+__all__ = ["GATES", "gru_step", "lstm_step", "relu_step", "run_layer", "run_layers", "tanh_step"]
 
 #: How many blocks of rows the weights of each mode have.
 GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
@@ -135,6 +135,42 @@ def run_packed_layer(
         outputs.append(state[0])
     last = [state, *reversed(finished)]
     return cat(outputs, 0), tuple(cat(list(parts), 0) for parts in zip(*last))
+
+
+def run_layers(
+    mode: str,
+    input: Any,
+    states: tuple[Any, ...],
+    weights: Any,
+    sizes: list[int] | None,
+    bidirectional: bool,
+    has_biases: bool,
+    projected: bool,
+    dropout: float,
+) -> tuple[Any, tuple[Any, ...]]:
+    """All layers over (T, B, features), or over packed data of which ``sizes`` reach each step.
+
+    States are (layers · directions, B, H); ``weights`` has a list for each layer and direction; between layers elements
+    are dropped with probability ``dropout``.
+    """
+    directions = 2 if bidirectional else 1
+    layers = len(weights) // directions
+    lasts = []
+    for layer in range(layers):
+        outputs = []
+        for direction in range(directions):
+            k = layer * directions + direction
+            rest = (tuple(s[k] for s in states), weights[k], has_biases, projected, direction == 1)
+            if sizes is None:
+                output, last = run_layer(mode, input, *rest)
+            else:
+                output, last = run_packed_layer(mode, input, sizes, *rest)
+            outputs.append(output)
+            lasts.append(last)
+        input = outputs[0] if directions == 1 else cat(outputs, -1)
+        if dropout and layer < layers - 1:
+            input = F.dropout(input, dropout, True)
+    return input, tuple(stack(list(parts), 0) for parts in zip(*lasts))
 
 
 _FUSED = frozenset((np.dtype(np.float32), np.dtype(np.float64)))

@@ -14,10 +14,10 @@ from typing import Any
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from ..tensors import cat, empty, stack, zeros
+from ..tensors import empty, zeros
 from ..utils.rnn import PackedSequence
 from .module import Module
-from .recurrence import GATES, gru_step, lstm_step, relu_step, run_layer, run_packed_layer, tanh_step
+from .recurrence import GATES, gru_step, lstm_step, relu_step, run_layers, tanh_step
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNBase", "RNNCell", "RNNCellBase"]
 
@@ -203,26 +203,17 @@ class RNNBase(Module):
 
     def _run(self, input: Any, states: tuple[Any, ...], batch_sizes: Any) -> tuple[Any, tuple[Any, ...]]:
         """All layers over (T, B, features), or over packed data; states are (layers · directions, B, H)."""
-        directions = 2 if self.bidirectional else 1
-        weights = self.all_weights
-        sizes = None if batch_sizes is None else [int(n) for n in batch_sizes.tolist()]
-        lasts = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(directions):
-                k = layer * directions + direction
-                state = tuple(s[k] for s in states)
-                rest = (state, weights[k], bool(self.bias), self.proj_size > 0, direction == 1)
-                if sizes is None:
-                    output, last = run_layer(self.mode, input, *rest)
-                else:
-                    output, last = run_packed_layer(self.mode, input, sizes, *rest)
-                outputs.append(output)
-                lasts.append(last)
-            input = outputs[0] if directions == 1 else cat(outputs, -1)
-            if self.dropout and layer < self.num_layers - 1:
-                input = F.dropout(input, self.dropout, self.training)
-        return input, tuple(stack(list(parts), 0) for parts in zip(*lasts))
+        return run_layers(
+            self.mode,
+            input,
+            states,
+            self.all_weights,
+            None if batch_sizes is None else [int(n) for n in batch_sizes.tolist()],
+            bool(self.bidirectional),
+            bool(self.bias),
+            self.proj_size > 0,
+            self.dropout if self.training else 0,
+        )
 
     _dim_name = "{}D"
 
