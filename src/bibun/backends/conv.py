@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from .large import native
 from .reduce import NARROW
 
 __all__ = [
@@ -32,6 +33,8 @@ BUFFER = 1 << 20
 WASTE = 1.3
 #: Below this many windows an image, several images share one product.
 FEW = 128
+#: Multiplications from which a native kernel is asked.
+WORK = 1 << 19
 
 Sizes = tuple[int, ...]
 
@@ -175,6 +178,12 @@ def correlate(
     if not channels or not n or not math.prod(out) or not outputs:
         made = np.zeros((n, outputs, *out), x.dtype)
         return made if shift is None else np.add(made, shift, out=made)
+    if x.dtype == F32 and math.prod(out) * n * weight.size >= WORK and native():
+        from ..native.kernels import conv
+
+        made = conv.correlate(x, weight, bias, out, stride, padding, dilation, groups)
+        if made is not NotImplemented:
+            return made
     rows = weight.reshape(groups, outputs // groups, -1)
     if math.prod(kernel) == 1 and not any(padding) and (groups == 1 or channels != groups):
         if any([s != 1 for s in stride]):
@@ -256,6 +265,12 @@ def spread(
     made_shape = (n, channels, *spatial)
     if not g.size or not weight.size or not math.prod(spatial):
         return np.zeros(made_shape, g.dtype)
+    if g.dtype == F32 and math.prod(out) * n * weight.size >= WORK and native():
+        from ..native.kernels import conv
+
+        made = conv.spread(g, weight, spatial, stride, padding, dilation, groups)
+        if made is not NotImplemented:
+            return made
     flat = math.prod(kernel)
     unit = all([s == 1 for s in stride])
     if flat == 1 and unit and not any(padding) and spatial == out and (groups == 1 or each != 1):
@@ -312,6 +327,12 @@ def convolution_weight_gradient(
     outputs, kernel, out = size[0], tuple(size[2:]), g.shape[2:]
     if not x.size or not g.size or not math.prod(size):
         return np.zeros(size, d)
+    if d == F32 and math.prod(out) * n * math.prod(size) >= WORK and native():
+        from ..native.kernels import conv
+
+        made = conv.weight_gradient(x, g, size, stride, padding, dilation, groups)
+        if made is not NotImplemented:
+            return made
     if math.prod(kernel) == 1 and not any(padding) and (groups == 1 or channels != groups):
         x = x[(slice(None), slice(None), *[slice(0, (o - 1) * s + 1, s) for o, s in zip(out, stride)])]
         rows = g.reshape(n, groups, outputs // groups, -1)

@@ -123,7 +123,8 @@ class Kernel:
     ``k(T=f32, affine=True)`` gives the built-in; the same request gives the same built-in.
     """
 
-    def __init__(self, device: Device):
+    def __init__(self, device: Device, explicit: bool = False):
+        self.explicit = explicit
         self.device, self.__name__, self.__doc__ = device, device.__name__, device.__doc__
         self.made: dict[Any, Any] = {}
 
@@ -150,6 +151,8 @@ class Kernel:
         name = f"{self.__name__}_{hashlib.sha256(said.encode()).hexdigest()[:12]}"
 
         def write(module: Module) -> None:
+            module.explicit = self.explicit
+
             def body(f: Function, values: list[Value], begin: Value, end: Value) -> None:
                 at = iter(values)
                 args: list[Any] = [next(at) if a.annotation is not None else v for a, v in zip(tree.args.args, given)]
@@ -176,11 +179,12 @@ def _sources() -> str:
     return made.hexdigest()[:20]
 
 
-def kernel(python: Any = None, *, fast: str = "contract") -> Any:
-    """Make a Python function of the subset a `Kernel`; ``fast`` as for `device`."""
+def kernel(python: Any = None, *, fast: str = "contract", explicit: bool = False) -> Any:
+    """Make a Python function of the subset a `Kernel`; ``fast`` as for `device`. ``explicit``: the loops that matter are written in
+    vectors, so that LLVM need not look for them, which takes a quarter of the time."""
     if python is None:
-        return lambda p: kernel(p, fast=fast)
-    return Kernel(Device(python, fast, True))
+        return lambda p: kernel(p, fast=fast, explicit=explicit)
+    return Kernel(Device(python, fast, True), explicit)
 
 
 __all__ += ["Ptr"]
