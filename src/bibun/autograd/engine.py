@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import anomaly, running, versions
+from . import anomaly, inplace, running, versions
 from .dispatch import frame_at, internal
 from .fp import IGNORE, quiet, restore
 from .modes import state, strict_users
@@ -295,6 +295,9 @@ def check_saved(node: Any) -> None:
         for (category, index), value in zip(takes, values):
             if category in "io":
                 for a in value if value.__class__ is tuple else (value,):
+                    while isinstance(a, inplace.Wrapper):  # a function transform saves tensors of the levels below
+                        a = a.value
+                    a = getattr(a, "_a", a)
                     if a.__class__ is np.ndarray:
                         write = versions.written_since(a, node._seq)
                         if write is not None:

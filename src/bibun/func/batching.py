@@ -96,6 +96,11 @@ NEW_AXIS = frozenset(("expand_dims", "stack"))
 
 def batch_shifted(level: Level, prim: Primitive, values: list[Any], dims: list[int | None], static: Any) -> Any:
     """Batch dimensions first, the static axes shifted by one, the static shapes prefixed."""
+    if prim.variadic:
+        ranks = [v._a.ndim - (d is not None) for v, d in zip(values, dims)]
+        if max(ranks) != 1 and 1 in ranks:      # the old form of an empty array, which `concat` passes over
+            kept = [(v, d) for v, d, n in zip(values, dims, ranks) if n != 1 or v._a.shape[0 if d else -1]]
+            values, dims = [v for v, _ in kept], [d for _, d in kept]
     lined = []
     for v, d in zip(values, dims):
         if isinstance(v, Tensor):

@@ -24,6 +24,7 @@ from ..autograd import dispatch, inplace
 from ..autograd.dispatch import wrap
 from ..autograd.modes import state
 from ..autograd.namespace import xp as tensor_xp
+from ..dtypes import contiguous_format
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
 
@@ -78,6 +79,9 @@ class _Stack(threading.local):
 stack = _Stack()
 
 
+_LIKE = frozenset((np.zeros_like, np.ones_like, np.full_like, np.empty_like))
+
+
 class Lane(np.ndarray):
     """The shape and dtype of one example of a batch, without values."""
 
@@ -88,9 +92,18 @@ class Lane(np.ndarray):
                            "not available inside vmap (use torch.where for branches on values), nor of one that has escaped from a vmap that ended.")
 
     __array_ufunc__ = _refuse  # type: ignore[assignment]
-    __getitem__ = __setitem__ = __iter__ = __bool__ = __float__ = __int__ = __index__ = item = tolist = astype = copy = _refuse  # type: ignore[assignment]
+    __getitem__ = __setitem__ = __iter__ = __bool__ = __float__ = __int__ = __index__ = __complex__ = __contains__ = _refuse  # type: ignore[assignment]
+    item = tolist = tobytes = tofile = dump = dumps = astype = copy = byteswap = _refuse  # type: ignore[assignment]
+    any = all = sum = prod = cumsum = cumprod = mean = var = std = max = min = argmax = argmin = sort = argsort = partition = _refuse  # type: ignore[assignment]
+    argpartition = searchsorted = clip = round = dot = choose = compress = take = put = fill = trace = conj = conjugate = repeat = _refuse  # type: ignore[assignment]
 
-    def __array_function__(self, *_: Any, **__: Any) -> Any:
+    def nonzero(self) -> Any:
+        raise RuntimeError("vmap: We do not support batching operators that can output dynamic shape. Attempted to vmap over aten::nonzero, which indexing "
+                           "with a mask needs: use torch.where.")
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function in _LIKE:       # these want its shape and dtype only
+            return function(args[0].view(np.ndarray), *args[1:], **kwargs)
         return self._refuse()
 
 
@@ -113,6 +126,25 @@ class Wrapper(Tensor):
 
     def detach(self) -> Any:
         return rewrapped(self, self.value.detach())
+
+    def _array(self) -> Any:
+        """An array of this one's layout."""
+        return self.value._array() if isinstance(self.value, Wrapper) else self.value._a
+
+    def stride(self, dim: int | None = None) -> Any:
+        return wrap(self._array()).stride(dim)
+
+    def is_contiguous(self, memory_format: Any = contiguous_format) -> bool:
+        return self.value.is_contiguous(memory_format)
+
+    @property
+    def data(self) -> Any:
+        return wrapped_fresh(self.level, self.value.data)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self.value.data = unwrapped(self.level, value)
+        self._a = self.value._a
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         names = {"grad": "GradTrackingTensor", "vmap": "BatchedTensor", "jvp": "GradTrackingTensor"}
@@ -238,15 +270,21 @@ class Batched(Wrapper):
         return self.numpy()
 
     def _array(self) -> Any:
-        """The first example, for its layout."""
-        a = self.value._array() if isinstance(self.value, Batched) else self.value._a
+        a = super()._array()
         return a.take([0], self.bdim)[(slice(None),) * self.bdim + (0,)] if not a.shape[self.bdim] else a[(slice(None),) * self.bdim + (0,)]
 
-    def stride(self, dim: int | None = None) -> Any:
-        return wrap(self._array()).stride(dim)
+    def is_contiguous(self, memory_format: Any = contiguous_format) -> bool:
+        if memory_format is not contiguous_format:
+            raise RuntimeError("NYI: querying is_contiguous inside of vmap for memory_format other than torch.contiguous_format")
+        return wrap(self._array()).is_contiguous()
 
-    def is_contiguous(self, *args: Any, **kwargs: Any) -> bool:
-        return wrap(self._array()).is_contiguous(*args, **kwargs)
+    @property
+    def data(self) -> Any:
+        raise RuntimeError("accessing `data` under vmap transform is not allowed")
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        raise RuntimeError("mutating directly with `.data` under vmap transform is not allowed.")
 
 
 def _bare(cls: Any, level: Level, value: Any, a: Any) -> Any:
@@ -316,7 +354,24 @@ def created(t: Any, like: Any = None) -> Any:
     return t
 
 
+def created_sized(like: Any, shape: tuple[int, ...], make: Any) -> Any:
+    """A new tensor of one example's ``shape``, batched where ``like`` is; ``make(shape)`` gives the array of all."""
+    sizes = []
+    levels = []
+    x = like
+    while isinstance(x, Wrapper):
+        if isinstance(x, Batched):
+            levels.append(x.level)
+            sizes.append(x.level.size)
+        x = x.value
+    t = wrap(make((*reversed(sizes), *shape)))
+    for level in stack.levels:
+        t = batched(level, t, 0) if level in levels else wrapped_fresh(level, t)
+    return t
+
+
 dispatch.created = created
+dispatch.created_sized = created_sized
 
 
 def batched(level: Level, value: Any, bdim: int) -> Batched:
@@ -659,6 +714,21 @@ inplace.Wrapper = Wrapper
 def unwrapped(level: Level, x: Any) -> Any:
     """What stands below a tensor of this level; any other value itself."""
     return x.value if isinstance(x, Wrapper) and x.level is level else x
+
+
+def debug_unwrap(tensor: Any, *, recurse: bool = True) -> Any:
+    """What a tensor inside transforms wraps, of all levels or (``recurse`` False) of the highest: for looking at values, not for computing.
+
+    >>> import bibun as torch
+    >>> def f(x):
+    ...     print(torch.func.debug_unwrap(x))
+    ...     return x
+    >>> out = torch.vmap(f)(torch.arange(3))
+    tensor([0, 1, 2])
+    """
+    if not isinstance(tensor, Wrapper):
+        return tensor
+    return bottom(tensor) if recurse else tensor.value
 
 
 __all__ = ["Batched", "Dual", "Graded", "Level", "Wrapper", "batched", "dual", "graded", "highest", "stack", "tensor_xp", "unwrapped"]

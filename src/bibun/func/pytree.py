@@ -77,6 +77,25 @@ class Spec:
             return "{" + ", ".join(f"{k!r}: {c!r}" for k, c in zip(self.context, self.children)) + "}"
         return f"{self.kind.__name__}({inner})"
 
+    @property
+    def type(self) -> Any:
+        """The root's type."""
+        return self.kind
+
+    @property
+    def num_leaves(self) -> int:
+        """How many leaves there are."""
+        return self.count
+
+    @property
+    def num_children(self) -> int:
+        """How many children the root has."""
+        return len(self.children)
+
+    def is_leaf(self) -> bool:
+        """Whether it is a leaf alone."""
+        return self.kind is None
+
     def build(self, values: Iterator[Any]) -> Any:
         """The tree of this structure with the next of ``values`` for leaves."""
         if self.kind is None:

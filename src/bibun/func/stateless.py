@@ -83,15 +83,48 @@ def replaced(module: Any, given: dict[str, Any], tie_weights: bool, strict: bool
 
 
 def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(parameters, buffers) of several alike modules, stacked along a new first dimension, for `vmap`."""
-    import bibun
+    """(parameters, buffers) of several alike modules, stacked along a new first dimension, for `vmap`.
+
+    >>> import bibun as torch
+    >>> models = [torch.nn.Linear(3, 2) for _ in range(4)]
+    >>> parameters, buffers = torch.func.stack_module_state(models)
+    >>> parameters["weight"].shape
+    torch.Size([4, 2, 3])
+    >>> def predict(p, x):
+    ...     return torch.func.functional_call(models[0], p, (x,))
+    >>> torch.vmap(predict, in_dims=(0, None))(parameters, torch.ones(5, 3)).shape
+    torch.Size([4, 5, 2])
+    """
     if not models:
         raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
     if not (all(m.training for m in models) or all(not m.training for m in models)):
         raise RuntimeError("stack_module_state: Expected all models to have the same training/eval mode.")
     if not all(type(m) is type(models[0]) for m in models):
         raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
-    parameters = {k: bibun.stack([dict(m.named_parameters())[k] for m in models]).detach().requires_grad_(dict(models[0].named_parameters())[k].requires_grad)
-                  for k in dict(models[0].named_parameters())}
-    buffers = {k: bibun.stack([dict(m.named_buffers())[k] for m in models]).detach() for k in dict(models[0].named_buffers())}
-    return parameters, buffers
+    return _stacked([dict(m.named_parameters()) for m in models]), _stacked([dict(m.named_buffers()) for m in models])
+
+
+def _stacked(states: list[dict[str, Any]]) -> dict[str, Any]:
+    """The tensors of one name of all, stacked: leaves that require grad where they do; in the graph where they are not leaves."""
+    import bibun
+    made = {}
+    for name in states[0]:
+        tensors = [s[name] for s in states]
+        wants = tensors[0].requires_grad
+        if any(t.requires_grad != wants for t in tensors):
+            raise RuntimeError(f"Expected {name} from each model to have the same .requires_grad")
+        if all(t.is_leaf for t in tensors):
+            made[name] = bibun.stack([t.detach() for t in tensors]).requires_grad_(wants)
+        else:
+            made[name] = bibun.stack(tensors)
+    return made
+
+
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Have all batch normalisations in ``root`` use the statistics of their batch alone, so that they work under `vmap`; gives ``root``."""
+    from ..nn.modules.batchnorm import _BatchNorm
+    for m in root.modules():
+        if isinstance(m, _BatchNorm):
+            m.running_mean = m.running_var = m.num_batches_tracked = None
+            m.track_running_stats = False
+    return root

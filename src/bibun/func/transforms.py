@@ -439,6 +439,19 @@ def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *,
     return named_like(call, func)
 
 
+def functionalize(func: Callable[..., Any], *, remove: str = "mutations") -> Callable[..., Any]:
+    """``func`` itself: what PyTorch's removes from the traces that its compilers read (in-place writes, views) is in no trace here.
+
+    Its results, and the writes to its arguments, are those of ``func``, as they are there.
+    """
+    if remove not in ("mutations", "mutations_and_views"):
+        raise RuntimeError(f"functionalize(f, remove='...'): Valid options for removing mutations are: 'mutations' and 'mutations_and_views', not {remove!r}.")
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return func(*args, **kwargs)
+    return named_like(call, func)
+
+
 def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
     """The function that computes the Hessian of ``func``: forward over reverse."""
     return jacfwd(jacrev(func, argnums), argnums)

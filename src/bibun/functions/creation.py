@@ -567,6 +567,9 @@ def _new(name: str, make: Any) -> Any:
         if not size and "size" in more:
             size = (more["size"],)
         d = checked(dtype, device, layout, name) or self._a.dtype
+        if dispatch.busy[0]:
+            t = dispatch.created_sized(self, size_from(size, name), lambda shape: make(shape, d))
+            return t.requires_grad_() if requires_grad else t
         return finished(make(size_from(size, name), d), requires_grad)
 
     create.__name__ = create.__qualname__ = name
@@ -592,6 +595,10 @@ def new_full(
     pin_memory: bool = False,
 ) -> Any:
     """As `torch.full`, with this tensor's dtype."""
+    if dispatch.busy[0] and not isinstance(fill_value, dispatch.Tensor):
+        d = checked(dtype, device, layout, "new_full") or self._a.dtype
+        t = dispatch.created_sized(self, size_from((size,), "new_full"), lambda shape: np.full(shape, fill_value, d))
+        return t.requires_grad_() if requires_grad else t
     return full(size, fill_value, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
 
@@ -624,6 +631,19 @@ def new_empty_strided(
     requires_grad: bool = False,
 ) -> Any:
     """As `torch.empty_strided`, with this tensor's dtype."""
+    if dispatch.busy[0] and hasattr(self, "level"):
+        span = 1 + sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 0
+        d = checked(dtype, device, layout, "new_empty_strided") or self._a.dtype
+
+        def make(shape: tuple[int, ...]) -> Any:
+            outer = shape[: len(shape) - len(size)]
+            each = [span]
+            for n in reversed(outer[1:]):
+                each.insert(0, each[0] * n)
+            return empty_strided(shape, (*each[: len(outer)], *stride), dtype=dtypes.from_numpy(np.dtype(d)))._a
+
+        t = dispatch.created_sized(self, tuple(size), make)
+        return t.requires_grad_() if requires_grad else t
     return empty_strided(size, stride, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
 

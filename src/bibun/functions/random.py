@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..autograd.versions import written
 from ..errors import argument_error
 from ..ops import inplace as fills
 from ..random import Generator, default_generator
-from .creation import checked, finished, size_from
+from .creation import checked, size_from
 from .register import FUNCTIONS, METHODS, function, method, write_out
 
 _plain: Any = {"method": False, "out": False}
@@ -268,12 +269,16 @@ def randperm(
 ) -> Any:
     """The integers from 0 to n - 1 in random order."""
     d = checked(dtype, device, layout, "randperm") or (np.dtype(np.int64) if out is None else out._a.dtype)
-    made = (
-        drawn(lambda shape: stream.randperm(generator, n, d), (n,))
-        if not dispatch.busy[0]
-        else finished(stream.randperm(generator, n, d), False)
-    )
+    made = drawn(lambda shape: _permutations(generator, shape, d), (n,))
     return made if out is None else write_out(out, made)
+
+
+def _permutations(generator: Any, shape: tuple[int, ...], d: Any) -> Any:
+    """A permutation along the last axis for each position of the others."""
+    if len(shape) == 1:
+        return stream.randperm(generator, shape[0], d)
+    rows = math.prod(shape[:-1])
+    return np.array([stream.randperm(generator, shape[-1], d) for _ in range(rows)], d).reshape(shape)
 
 
 @function(**_plain)

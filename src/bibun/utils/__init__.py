@@ -10,7 +10,7 @@ _SUBMODULES = frozenset(("checkpoint", "data", "hooks", "tensorboard"))
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES or not name.startswith("_"):
+    if name in _SUBMODULES or not name.startswith("_") or name == "_pytree":
         full = f"{__name__}.{name}"
         try:
             return import_module(full)

@@ -1,0 +1,151 @@
+"""`vmap`'s own face: what in_dims and out_dims may be, chunks, randomness, trees, what has no values inside."""
+
+from collections import OrderedDict, namedtuple
+
+import pytest
+
+import bibun as torch
+from bibun.func import vmap
+from bibun.utils import _pytree as pytree
+
+X = torch.arange(12.0).view(3, 4)
+Pair = namedtuple("Pair", "a b")
+
+
+def test_in_dims_must_fit_the_arguments():
+    for bad in ([0, 0], {0}, "lol"):
+        with pytest.raises(ValueError, match="expected `in_dims` to be int or a"):
+            vmap(torch.mul, bad)(X, X)
+    for bad in ((0,), (0, 0, 0)):
+        with pytest.raises(ValueError, match="not compatible with the structure of `inputs`"):
+            vmap(torch.mul, bad)(X, X)
+    for bad in (([0],), ((0, 0),)):
+        with pytest.raises(ValueError, match="not compatible with the structure of `inputs`"):
+            vmap(lambda z: z[0] + z[1], in_dims=bad)([X, X])
+    with pytest.raises(ValueError, match="Expected at least one Tensor to vmap over"):
+        vmap(torch.sin, (None,))(X)
+    assert vmap(lambda z: z[0] + z[1], in_dims=([0, 1],))([X, X.t()]).shape == (3, 4)
+    assert vmap(lambda d: d["a"] + d["b"], in_dims=({"b": None, "a": 0},))({"a": X, "b": torch.ones(4)}).shape == (3, 4)
+
+
+def test_out_dims():
+    assert vmap(lambda x: x, out_dims=(1,))(X).shape == (4, 3)
+    assert vmap(lambda x: (x, "hello"), out_dims=(1, None))(X)[1] == "hello"
+    assert vmap(lambda x: "hello", out_dims=None)(X) == "hello"
+    with pytest.raises(ValueError, match="can not return a BatchedTensor when out_dim is None"):
+        vmap(lambda x: x, out_dims=None)(X)
+    with pytest.raises(ValueError, match="must only return Tensors"):
+        vmap(lambda x: "hello")(X)
+
+
+def test_trees():
+    out = vmap(lambda p, d: Pair(OrderedDict(s=p.a + d["x"]), [p.b * 2]))(Pair(X, X), {"x": X})
+    assert isinstance(out, Pair) and isinstance(out.a, OrderedDict) and torch.equal(out.a["s"], 2 * X)
+    assert torch.equal(out.b[0], 2 * X)
+
+
+class Box:
+    def __init__(self, held, label):
+        self.held, self.label = held, label
+
+
+def test_containers_of_a_program():
+    pytree.register_pytree_node(Box, lambda b: ([b.held], b.label), lambda children, label: Box(children[0], label))
+    try:
+        out = vmap(lambda b: Box(b.held * 2, "out"))(Box(X, "in"))
+        assert out.label == "out" and torch.equal(out.held, X * 2)
+        leaves, spec = pytree.tree_flatten({"k": Box([1, 2], "z"), "t": (3,)})
+        assert leaves == [1, 2, 3] and spec.num_leaves == 3
+        back = pytree.tree_unflatten([4, 5, 6], spec)
+        assert back["k"].held == [4, 5] and back["t"] == (6,)
+        with pytest.raises(ValueError, match="already registered"):
+            pytree.register_pytree_node(Box, None, None)
+    finally:
+        pytree._deregister_pytree_node(Box)
+    assert pytree.tree_leaves(Box(1, 2))[0].held == 1
+
+
+def test_tree_functions():
+    assert pytree.tree_map(lambda a, b: a + b, (1, [2]), (10, [20])) == (11, [22])
+    assert pytree.tree_map_only(int, lambda a: -a, [1, "x", None]) == [-1, "x", None]
+    assert pytree.tree_all(lambda a: a > 0, [1, 2]) and not pytree.tree_any(lambda a: a > 2, [1, 2])
+    assert pytree.tree_structure((1, [2])) == pytree.tree_structure((3, [4])) != pytree.tree_structure((1, (2,)))
+    with pytest.raises(ValueError, match="has length 1 but the spec refers to a pytree that holds 2"):
+        pytree.tree_unflatten([1], pytree.tree_structure((1, 2)))
+    with pytest.raises(ValueError, match="arity"):
+        pytree.tree_map(lambda a, b: a, (1, 2), (1,))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_chunks_draw_the_same_where_asked(size):
+    def f(x):
+        return x + torch.rand(4)
+
+    torch.manual_seed(3)
+    whole = vmap(f, randomness="same")(X)
+    torch.manual_seed(3)
+    assert torch.equal(vmap(f, randomness="same", chunk_size=size)(X), whole)
+    assert torch.equal(vmap(torch.sin, chunk_size=size, in_dims=1, out_dims=1)(X), X.sin())
+
+
+def test_permutations_differ_where_asked():
+    torch.manual_seed(0)
+    drawn = vmap(lambda x: torch.randperm(20), randomness="different")(X)
+    assert not torch.equal(drawn[0], drawn[1]) and torch.equal(drawn.sort().values[1], torch.arange(20))
+    drawn = vmap(lambda x: torch.randperm(20), randomness="same")(X)
+    assert torch.equal(drawn[0], drawn[1])
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (torch.nonzero, "dynamic shape"),
+        (lambda x: x[x > 2], "dynamic shape"),
+        (lambda x: x.item(), "item"),
+        (lambda x: 1 if x.sum() > 0 else 2, "data-dependent control flow"),
+        (lambda x: x.data, "accessing `data` under vmap"),
+        (lambda x: setattr(x, "data", x), "mutating directly with `.data` under vmap"),
+        (lambda x: x.is_contiguous(memory_format=torch.channels_last), "is_contiguous inside of vmap for memory_format"),
+        (lambda x: x.numpy(), "Cannot access data pointer"),
+        (lambda x: torch.equal(x, x), "vmap"),
+        (torch.unique, "vmap"),
+        (lambda x: x.tolist(), "Cannot access data pointer"),
+    ],
+)
+def test_what_needs_values(call, words):
+    with pytest.raises(RuntimeError, match=words):
+        vmap(call)(X)
+
+
+def test_new_tensors_in_the_likeness_of_a_batched_one_are_batched():
+    for name, args in (("new_zeros", (2,)), ("new_ones", (2,)), ("new_empty", (2,)), ("new_full", ((2,), 3.0))):
+        made = vmap(lambda x, n=name, a=args: getattr(x, n)(*a).copy_(x[:2]))(X)
+        assert torch.equal(made, X[:, :2])
+    made = vmap(lambda x: x.new_empty_strided((2, 3), (3, 1)).zero_())(X)
+    assert made.shape == (3, 2, 3) and made.stride() == (6, 3, 1)
+    assert vmap(vmap(lambda x: x.new_zeros(2).copy_(x.expand(2))))(X).shape == (3, 4, 2)
+
+
+def test_layout_is_that_of_one_example():
+    assert vmap(lambda x: torch.tensor(x.is_contiguous()))(X).all()
+    assert not vmap(lambda x: torch.tensor(x.is_contiguous()), in_dims=1)(X).any()
+    x = torch.randn(3, 4)
+    assert vmap(lambda x: x.contiguous())(x) is x or torch.equal(vmap(lambda x: x.contiguous())(x), x)
+
+
+def test_old_empty_arrays_in_cat():
+    x = torch.rand(3, 2, 4)
+    assert torch.equal(vmap(lambda a: torch.cat([a, a.new_empty(0)]))(x), x)
+    assert torch.equal(vmap(lambda a, b: torch.cat([b, a], 1), in_dims=(0, 1))(x, torch.empty(0, 3)), x)
+
+
+def test_overwritten_saved_values_are_noticed():
+    def f(x):
+        y = x * 1
+        z = y * y
+        y.add_(1)
+        return z.sum()
+
+    for transform in (torch.func.grad, torch.func.jacrev, lambda f: vmap(torch.func.grad(f))):
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            transform(f)(X)
