@@ -245,9 +245,13 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients of this tensor are computed."""
-        if self._view is not None:
-            dispatch.refresh(self)
+        """Whether gradients of this tensor are computed; as in PyTorch, also of a view made under `no_grad` of one whose are."""
+        view = self._view
+        if view is None:
+            return self._node is not None
+        if view.__class__ is not tuple:
+            return self._node is not None or view[0]._node is not None
+        dispatch.refresh(self)
         return self._node is not None
 
     @requires_grad.setter
@@ -272,7 +276,7 @@ class Tensor:
                         f"only Tensors of floating point and complex dtype can require gradients; this one is {self.dtype}"
                     )
                 self._node = LEAF
-                if self._view is not None:
+                if self._view is not None and self._view.__class__ is tuple:
                     self._view = None
         elif n is not None:
             if n is not LEAF:

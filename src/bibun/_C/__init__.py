@@ -42,6 +42,18 @@ def _set_grad_enabled(mode: bool) -> None:
     set_grad_enabled(mode)
 
 
+def _set_fwd_grad_enabled(mode: bool) -> None:
+    from ..func import forward_ad
+
+    forward_ad._set_fwd_grad_enabled(mode)
+
+
+def _is_fwd_grad_enabled() -> bool:
+    from ..func import forward_ad
+
+    return forward_ad._is_fwd_grad_enabled()
+
+
 def _get_tracing_state() -> None:
     """None: nothing is ever traced."""
     return

@@ -22,6 +22,7 @@ from .fp import IGNORE, quiet, restore
 from .modes import state
 from .node import LEAF, Output, make_node_class, plan_of
 from .versions import tick
+from .views import OneOfSeveral, like, unrecorded
 
 __all__ = ["direct", "make_joint", "make_many", "make_one", "make_two", "make_view", "make_views"]
 
@@ -69,9 +70,13 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
             dispatch.refresh(input)
             v = input._view
             t._view = (v[0], v[1], (*v[2], (prim, static, None)))
+            if v.__class__ is not tuple:
+                t._view = like(v, t._view)
         n = input._node
         grad = state.grad
         if n is None or not grad:
+            if not grad:
+                t._view = unrecorded(t._view)
             t._node = None
             t._story = grad if n is not None else input._story
             return t
@@ -442,14 +447,16 @@ def make_views(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
         else:
             base, history, steps = input, input._node, ()
         outs = []
+        grad = state.grad
+        guard = OneOfSeveral if grad else unrecorded
         for i, part in enumerate(array_function(a, *static)):
             t = new(Tensor)
             t._a = part
             t._grad = t._node = None
-            t._view = (base, history, (*steps, (prim, static, i)))
+            t._view = guard((base, history, (*steps, (prim, static, i))))
             outs.append(t)
         n = input._node
-        if n is None or not state.grad:
+        if n is None or not grad:
             return tuple(outs)
         node = new(cls)
         node.plan = plan

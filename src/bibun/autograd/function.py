@@ -337,14 +337,27 @@ def refuse_as_is(ctx: Any, args: Any, output: Any) -> None:
 
 def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: list[Any], record: bool, single: bool) -> Any:
     """Hang the node on the outputs; gives what ``apply`` returns."""
-    from .inplace import OfFunction, OfFunctionSeveral, rebase
+    from .inplace import rebase
+    from .views import OfFunction, OneOfSeveral, unrecorded
     Tensor = dispatch.Tensor
+    recording = state.grad is True
     dirty = {id(t) for t in ctx._dirty}
     inputs = {id(a) for a in args if isinstance(a, Tensor)}
     given_back = {id(o) for o in outs}
     for t in ctx._dirty:
         if record and t._node is LEAF:
             raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
+        if not isinstance(t, Tensor) or id(t) not in inputs:
+            import warnings
+
+            warnings.warn("Only input Tensors should be given to ctx.mark_dirty(). If a Tensor is not an input, there is no need to pass it to mark_dirty().",
+                          UserWarning, stacklevel=4)
+            continue
+        if record and t._view is not None and len(outs) > 1:
+            raise RuntimeError("If your Function modifies inplace an input that is a view of another Tensor, your Function cannot return more than one Tensor. "
+                               "This is not supported by the current autograd engine. You should either make sure the input is not a view (using .clone() for "
+                               "example) or make your Function only return one Tensor (potentially splitting it into two Functions: one doing the inplace that "
+                               "returns a single Tensor and a second one that does the other operations).")
         if id(t) not in given_back:
             raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs that are modified inplace "
                                "must all be outputs of the Function.")
@@ -355,10 +368,10 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
     views: dict[int, Any] = {}      # output number -> the tensor that it is a view of
     for o in outs:
         if isinstance(o, Tensor) and id(o) not in dirty:
-            if id(o) in inputs:
-                views[len(result)] = o if o._view is None else o._view[0]
-            elif o._view is not None and any(o._view[0] is (a if a._view is None else a._view[0]) for a in args if isinstance(a, Tensor)):
+            if o._view is not None:
                 views[len(result)] = o._view[0]
+            elif id(o) in inputs:
+                views[len(result)] = o
         if isinstance(o, Tensor) and id(o) in inputs and id(o) not in dirty:
             alias = wrap(o._a)          # an input given back unchanged is a view of it
             if id(o) in fixed:
@@ -367,6 +380,14 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
         elif isinstance(o, Tensor) and id(o) not in dirty and o._node is not None:
             o = wrap(o._a)
         result.append(o)
+    for i, base in views.items():
+        view = (base, base._node, ())
+        if recording:
+            guard = (OfFunction if len(result) == 1 else OneOfSeveral)(view)
+            guard.output, guard.of = i, ctx.function.__name__
+            result[i]._view = guard
+        else:
+            result[i]._view = unrecorded(view)
     if not record:
         for o in result:
             if isinstance(o, Tensor) and id(o) not in dirty:
@@ -381,10 +402,6 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
         if not isinstance(o, Tensor) or id(o) in fixed or id(given) in fixed or o._a.dtype.kind not in dispatch.DIFFERENTIABLE:
             continue
         node = ctx if len(result) == 1 else Output(ctx, i)
-        if i in views:
-            kind = OfFunction if len(views) == 1 else OfFunctionSeveral
-            o._view = kind((views[i], views[i]._node, ()))
-            o._view.output, o._view.of = i, ctx.function.__name__
         if id(o) in dirty:
             made = wrap(o._a)
             made._node = node

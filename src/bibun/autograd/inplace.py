@@ -21,6 +21,7 @@ from .hooks import follow
 from .modes import state
 from .node import LEAF, Output, make_node_class
 from .versions import written
+from .views import refusal
 
 
 def look(xp: Any, base: Any, steps: Any) -> Any:
@@ -63,32 +64,19 @@ cpu.replay = lambda base, steps: look(cpu, base, steps)  # type: ignore[attr-def
 def refresh(t: Any) -> None:
     """Bring a view's place in the graph up to date with its base."""
     base, seen, steps = t._view
-    if base._node is seen or t._view.__class__ is not tuple:
+    if base._node is seen:
+        return
+    if t._view.__class__ is not tuple:
+        if state.grad is True and base._node is not None and base._node is not LEAF:
+            raise refusal(t, indirect=True)
         return
     t._view = (base, base._node, steps)
-    if base._node is None:
-        t._node = None
+    if base._node is None:  # the base was taken out of its graph, and its views were not
         return
     made = wrap(t._a)
     dispatch.record(replay, (base,), [base._a], (steps,), [made], None)
     before, t._node = t._node, made._node
     follow(t, before)
-
-
-class OfFunction(tuple[Any, ...]):
-    """The ``_view`` of a view that a user's `Function` gave back: (base, its history, ()), which in-place writes must not touch."""
-
-    output, of = 0, ""
-    why = ("This view was created inside a custom Function (or because an input was returned as-is) and the autograd logic to handle view+inplace would override "
-           "the custom backward associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this by cloning "
-           "the output of the custom Function.")
-
-
-class OfFunctionSeveral(OfFunction):
-    """The same, of a Function with several outputs."""
-
-    why = ("This view is the output of a function that returns multiple views. Such functions do not allow the output views to be modified inplace. You should "
-           "replace the inplace operation by an out-of-place one.")
 
 
 dispatch.refresh = refresh
@@ -97,15 +85,9 @@ dispatch.refresh = refresh
 def check_writable(x: Any) -> None:
     """Raise where PyTorch refuses an in-place write under recording."""
     if x._view is not None:
-        if state.grad and x._view.__class__ is not tuple:
-            raise RuntimeError(f"Output {x._view.output} of {x._view.of} is a view and is being modified inplace. " + x._view.why)
+        if state.grad and x._view.__class__ is not tuple and (x._node is not None or x._view[0]._node is not None):
+            raise refusal(x)
         refresh(x)
-        steps = x._view[2]
-        if state.grad and x._node is not None and steps and steps[-1][2] is not None:
-            node = x._node
-            raise RuntimeError(f"Output {steps[-1][2]} of {getattr(node, 'node', node).name().removesuffix('Backward0')} is a view and is being modified inplace. "
-                               "This view is the output of a function that returns multiple views. Such functions do not allow the output views to be modified "
-                               "inplace. You should replace the inplace operation by an out-of-place one.")
         if state.grad and x._view[0]._node is LEAF:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     if x._node is LEAF and state.grad:
@@ -141,6 +123,8 @@ def assign(x: Any, result: Any, checked: bool = True) -> Any:
         check_fits(x, source.shape, source.dtype)
     if dispatch.busy[0] and (isinstance(x, Wrapper) or isinstance(result, Wrapper)):
         return assign_wrapped(x, result)
+    if x._view is not None and x._view.__class__ is not tuple and state.grad and result._node is not None:
+        raise refusal(x)
     a = x._a
     if not a.flags.writeable:
         raise RuntimeError("unsupported operation: this tensor looks at memory that must not be written (a read-only array, or an "

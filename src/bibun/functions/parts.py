@@ -15,6 +15,7 @@ from ..autograd import dispatch
 from ..autograd.direct import make_views
 from ..autograd.dispatch import apply
 from ..autograd.inplace import check_writable
+from ..autograd.views import like
 from ..backends import cpu
 from ..errors import normalize_dim
 from ..ops import shape as ops
@@ -237,19 +238,32 @@ def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> Any:
     return _split(input, tuple(split_sizes), dim)
 
 
+def _unguarded(parts: Any) -> Any:
+    """Parts that autograd does not know to be views, so that each may be written in place."""
+    for t in parts:
+        t._view = None
+    return parts
+
+
 @function(out=False)
 def unsafe_split(input: Any, split_size: int, dim: int = 0) -> Any:
-    """`torch.split`."""
-    return _split(input, split_size, dim)
+    """`torch.split`, of which parts may be written in place by whoever does not need the others, nor the whole, any more."""
+    return _unguarded(_split(input, split_size, dim))
 
 
 @function(out=False)
 def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> Any:
-    """`torch.split_with_sizes`."""
-    return _split(input, tuple(split_sizes), dim)
+    """`torch.split_with_sizes`, in the way of `unsafe_split`."""
+    return _unguarded(_split(input, tuple(split_sizes), dim))
 
 
-@function(out=False, aliases="unsafe_chunk")
+@function(out=False)
+def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> Any:
+    """`torch.chunk`, in the way of `unsafe_split`."""
+    return _unguarded(chunk(input, chunks, dim))
+
+
+@function(out=False)
 def chunk(input: Any, chunks: int, dim: int = 0) -> Any:
     """At most ``chunks`` parts of one size (the last may be smaller).
 
@@ -431,7 +445,7 @@ def _become(x: Any, made: Any) -> Any:
     check_writable(x)
     x._a, x._node = made._a, made._node
     if x._view is not None:
-        x._view = made._view
+        x._view = like(x._view, made._view)
     return x
 
 
