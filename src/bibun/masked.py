@@ -152,7 +152,7 @@ def mean(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = Non
         )
     dims = _all(input, dim)
     if mask is None:
-        whole: Any = math.prod([input.shape[d] for d in dims])
+        whole: Any = math.prod([input.shape[d] for d in dims]) if input.dim() else 1
     else:
         whole = _broadcast("mean", input, mask).to(dtypes.int64).sum(dims, bool(keepdim))
     return sum(input, dims, keepdim=keepdim, dtype=dtype, mask=mask) / whole

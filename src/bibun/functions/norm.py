@@ -344,11 +344,16 @@ def _public_instance_norm(
     flat = input.contiguous().view((1, n * channels, *input._a.shape[2:]))
     out, _ = _batch(flat, each(weight), each(bias), mean, variance, use_input_stats, momentum, eps)
     if use_input_stats:  # the statistics kept are the examples' average
-        with no_grad():
-            if running_mean is not None:
-                running_mean.copy_(mean.view((n, channels)).mean(0))
-            if running_var is not None:
-                running_var.copy_(variance.view((n, channels)).mean(0))
+
+        def write(running: Any, value: Any) -> None:
+            with no_grad():
+                running.copy_(value.view((n, channels)).mean(0))
+
+        for running, value in ((running_mean, mean), (running_var, variance)):
+            if running is not None and busy[0]:
+                dispatch.captured_write(running, (value,), write)
+            elif running is not None:
+                write(running, value)
     return out.view(input._a.shape)
 
 
