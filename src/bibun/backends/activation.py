@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .large import LARGE, native
+
 _maximum, _add = np.maximum.reduce, np.add.reduce
 
 
@@ -23,11 +25,23 @@ ZEROS = _Zeros()
 
 def relu(x: Any) -> Any:
     """max(x, 0)."""
+    if x.size >= LARGE and native():
+        from ..native.kernels import rectify
+
+        made = rectify.rectified(x)
+        if made is not NotImplemented:
+            return made
     return np.maximum(x, ZEROS[x.dtype], out=...)
 
 
 def rectified_gradient(grad: Any, result: Any) -> Any:
     """``grad`` where ``result`` is not ``<= 0``, else 0."""
+    if grad.size >= LARGE and native():
+        from ..native.kernels import rectify
+
+        made = rectify.rectified_gradient(grad, result)
+        if made is not NotImplemented:
+            return made
     zero = ZEROS[grad.dtype]
     return np.where(np.less_equal(result, zero), zero, grad)
 

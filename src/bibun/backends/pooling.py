@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .large import LARGE, native
 from .reduce import NARROW
 
 __all__ = [
@@ -93,6 +94,12 @@ def max_pool(x: Any, rules: tuple[Any, ...], placed: bool = True) -> Any:
         out, where = max_pool(x.astype(F32), rules, placed)
         return out.astype(d), where
     rules = tuple([regular(r) for r in rules])
+    if placed and x.size >= LARGE and native():
+        from ..native.kernels import pooling
+
+        made = pooling.max_pool(x, rules)
+        if made is not NotImplemented:
+            return made
     rank = len(rules)
     lead, size = x.shape[:-rank], tuple([r[2] for r in rules])
     out = np.empty((*lead, *size), d)
@@ -195,6 +202,12 @@ def max_pool_gradient(g: Any, where: Any, rules: tuple[Any, ...]) -> Any:
     if d in NARROW:
         return max_pool_gradient(g.astype(F32), where, rules).astype(d)
     rules = tuple([regular(r) for r in rules])
+    if g.size >= LARGE // 4 and native():
+        from ..native.kernels import pooling
+
+        made = pooling.max_pool_gradient(g, where, rules)
+        if made is not NotImplemented:
+            return made
     rank = len(rules)
     spatial = tuple([r[1] for r in rules])
     shape = (*g.shape[:-rank], *spatial)

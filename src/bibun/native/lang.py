@@ -25,7 +25,7 @@ from . import ir
 from .ir import Function, Module, Slot, Value
 
 __all__ = [
-    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "highest_bit", "hint_loop", "i8", "i16", "i32",
+    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "gather", "highest_bit", "hint_loop", "i8", "i16", "i32",
     "i64", "lane", "load", "load_where", "maximum", "minimum", "null", "pause", "rint", "select", "shuffle", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
 ]
 
@@ -202,6 +202,19 @@ def store_where(f: Function, p: Value, x: Value, mask: Value) -> None:
     name = f"llvm.masked.store.{ir.mangled(x.type)}.p0"
     f.module.declare(name, f"declare void @{name}({x.type}, ptr, i32, {mask.type})")
     f.line(f"call void @{name}({x.type} {x.name}, ptr {p.name}, i32 {ir.SIZES[ir.element(x.type)]}, {mask.type} {mask.name})")
+
+
+@intrinsic
+def gather(f: Function, p: Value, step: Any, t: Type, mask: Value) -> Any:
+    """A vector of what lies ``step`` apart, read where the mask says so, zeros elsewhere."""
+    n, e = ir.lanes(t.word), ir.element(t.word)
+    numbers = Value(f, f"<{', '.join(f'i64 {i}' for i in range(n))}>", ir.vector(n, "i64"))
+    apart = f.binary("mul", numbers, f.spread(f.coerce(step, "i64"), n))
+    places = f.emit(ir.vector(n, "ptr"), f"getelementptr {e}, ptr {p.name}, {apart.type} {apart.name}")
+    name = f"llvm.masked.gather.{ir.mangled(t.word)}.v{n}p0"
+    f.module.declare(name, f"declare {t.word} @{name}({places.type}, i32, {mask.type}, {t.word})")
+    given = f"{places.type} {places.name}, i32 {ir.SIZES[e]}, {mask.type} {mask.name}, {t.word} zeroinitializer"
+    return f.emit(t.word, f"call {t.word} @{name}({given})", None, t.signed)
 
 
 @intrinsic
