@@ -496,7 +496,7 @@ for _name in (
     _copying(_name)
 
 
-@function(method=False, out=False)
+@function(method=False)
 def alias_copy(input: Any) -> Any:
     """A copy."""
     return input.clone()
