@@ -113,7 +113,7 @@ def _array_function(name: str) -> Any:
         raise AttributeError(
             f"module 'bibun.backends.cpu' has no attribute {name!r}, nor is there a primitive of that name"
         )
-    run = functools.partial(prim, cpu)
+    run = functools.partial(prim.run, cpu)
     setattr(cpu, name, run)
     return run
 

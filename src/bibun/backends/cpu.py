@@ -122,15 +122,7 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     zeros_like,
 )
 
-from .activation import (  # noqa: F401
-    log_softmax,
-    log_softmax_gradient,
-    rectified_gradient,
-    relu,
-    softmax,
-    softmax_gradient,
-    stepwise,
-)
+from .activation import rectified_gradient, relu, stepwise  # noqa: F401
 from .arrange import (  # noqa: F401
     block_diag,
     concat,
@@ -228,6 +220,7 @@ from .reduce import (  # noqa: F401
     var,
     vector_norm,
 )
+from .softmax import log_softmax, log_softmax_gradient, softmax, softmax_gradient  # noqa: F401
 from .sorting import argsort_stable, searchsorted_rows, sort_at, topk  # noqa: F401
 from .special import (  # noqa: F401
     digamma,

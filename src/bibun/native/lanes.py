@@ -7,10 +7,13 @@ and write instructions. What has no native form here raises `NotNative`, and the
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
+from ..ops.primitive import REGISTRY
 from . import maths
-from .ir import Function, Value, element, is_float, vector, lanes as lanes_of
+from .ir import Function, Value, element, is_float, vector
+from .ir import lanes as lanes_of
 
 __all__ = ["Lanes", "NotNative"]
 
@@ -35,9 +38,23 @@ class Lanes:
 
     def __init__(self, f: Function, word: str):
         self.f, self.word = f, word
+        self.open: set[str] = set()  # the entries whose formulas are being written
 
     def __getattr__(self, name: str) -> Any:
-        raise NotNative(name)
+        prim = REGISTRY.get(name)
+        if prim is None or prim.family != "elementwise":
+            raise NotNative(name)
+        return partial(self._by_entry, prim)
+
+    def _by_entry(self, prim: Any, *args: Any) -> Any:
+        """What an entry says in terms of others."""
+        if prim.name in self.open:
+            raise NotNative(prim.name)
+        self.open.add(prim.name)
+        try:
+            return (prim.native_form or prim.run)(self, *args)
+        finally:
+            self.open.discard(prim.name)
 
     def value(self, x: Any) -> Value:
         """``x`` as a floating-point value."""
@@ -178,11 +195,20 @@ class Lanes:
     def zeros_like(self, x: Any) -> Any:
         return self.f.const(0, vector(lanes_of(x.type), self.word))
 
+    def full_like(self, x: Any, value: Any) -> Any:
+        return self.f.const(value, vector(lanes_of(x.type), self.word))
+
     def ones_like(self, x: Any) -> Any:
         return self.f.const(1, vector(lanes_of(x.type), self.word))
 
     def relu(self, x: Any) -> Any:
         return self.f.maximum(self.value(x), 0)
+
+    def rectified_gradient(self, grad: Any, result: Any) -> Any:
+        return self.where(self.less_equal(result, 0), 0.0, grad)
+
+    def stepwise(self, made: Any, x: Any) -> Any:
+        return made
 
     # elementary functions
 
@@ -212,6 +238,12 @@ class Lanes:
 
     def erfc(self, x: Any) -> Any:
         return _device(self.f, maths.erfc, self.value(x))
+
+    def normal_cdf(self, x: Any) -> Any:
+        return _device(self.f, maths.normal_cdf, self.value(x))
+
+    def gelu_slope(self, x: Any) -> Any:
+        return _device(self.f, maths.gelu_slope, self.value(x))
 
     def sin(self, x: Any) -> Any:
         return _device(self.f, maths.sin, self.value(x))

@@ -329,6 +329,9 @@ class Device:
     def __call__(self, *args: Any) -> Any:
         raise TypeError(f"{self.__name__} can be called only inside a kernel")
 
+    def __repr__(self) -> str:
+        return f"{self.python.__module__}.{self.__name__}"  # in the keys of cached code
+
     @property
     def source(self) -> str:
         """What a cache key of anything built from this must hold."""

@@ -11,7 +11,7 @@ import math
 
 from .lang import T, bits, copysign, device, f64, fabs, fma, i32, i64, maximum, minimum, rint, select, table, u32
 
-__all__ = ["cos", "erf", "erfc", "exp", "expm1", "log", "log1p", "normal_cdf", "normal_pdf", "sigmoid", "sin", "tanh"]
+__all__ = ["cos", "erf", "erfc", "exp", "expm1", "gelu_slope", "log", "log1p", "normal_cdf", "normal_pdf", "sigmoid", "sin", "tanh"]
 
 _LOG2E = math.log2(math.e)
 # ln 2 in three parts: the first has trailing zeros, so that n·LN2_HIGH is exact for the n that occur.
@@ -46,7 +46,7 @@ def exp_sum(x: T, low: T) -> T:
 
 @device
 def exp(x: T) -> T:
-    return exp_sum(x, x * 0.0)
+    return exp_sum(x, T(-0.0))
 
 
 @device
@@ -202,6 +202,19 @@ def normal_pdf(x: T) -> T:
     h = 0.5 * a
     s = h * a
     return exp_sum(-s, -fma(h, a, -s)) * (1 / math.sqrt(2 * math.pi))
+
+
+@device
+def gelu_slope(x: T) -> T:
+    """Φ(x) + x·φ(x), the derivative of x·Φ(x); the two share an exponential."""
+    a = minimum(fabs(x), 16.0)
+    h = 0.5 * a
+    s = h * a
+    e = exp_sum(-s, -fma(h, a, -s))
+    tail = 0.5 * _erfcx(minimum(a * math.sqrt(0.5), 10.2)) * e
+    near = fma(_erf_near(x * math.sqrt(0.5)), 0.5, 0.5)
+    cdf = select(a < 0.7, near, select(x >= 0.0, 1.0 - tail, tail))
+    return fma(x, e * (1 / math.sqrt(2 * math.pi)), cdf)
 
 
 # 2/π in 304 bits, and for each possible exponent of a float32, by eights, the three digits in base 2³² of 2/π·2^(8k-88) that

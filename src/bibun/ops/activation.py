@@ -19,6 +19,11 @@ SELU_SCALE = 1.0507009873554804934193349852946
 SELU_ALPHA = 1.6732632423543772848170429916717
 
 
+def _steps(xp: Any, g: Any) -> Any:
+    """The gradient in what a result depends on in steps only."""
+    return xp.zeros_like(g)
+
+
 # Piecewise linear
 
 
@@ -34,9 +39,7 @@ def rectified_gradient(xp, grad, result):
     return xp.rectified_gradient(grad, result)
 
 
-rectified_gradient.derivative(
-    grad=lambda xp, g, result: xp.rectified_gradient(g, result), result=lambda xp, g: xp.zeros_like(g)
-)
+rectified_gradient.derivative(grad=lambda xp, g, result: xp.rectified_gradient(g, result), result=_steps)
 rectified_gradient.drawn_from((-3, 3))
 relu.derivative(x=lambda xp, g, out: xp.rectified_gradient(g, out))
 relu.drawn_from((-3, 3))
@@ -68,8 +71,18 @@ def leaky_relu(xp, x, /, negative_slope):
     return xp.where(x > 0, x, x * negative_slope)
 
 
-leaky_relu.derivative(x=lambda xp, g, x, negative_slope: xp.stepwise(xp.where(x > 0, g, g * negative_slope), x))
+@elementwise(grad="LeakyReluBackward")
+def leaky_relu_gradient(xp, grad, x, /, negative_slope):
+    """grad where x > 0, else negative_slope·grad."""
+    return xp.where(x > 0, grad, grad * negative_slope)
+
+
+leaky_relu.derivative(x=lambda xp, g, x, negative_slope: xp.leaky_relu_gradient(g, x, negative_slope))
 leaky_relu.drawn_from((-3, 3))
+leaky_relu_gradient.derivative(
+    grad=lambda xp, g, x, negative_slope: xp.leaky_relu_gradient(g, x, negative_slope), x=_steps
+)
+leaky_relu_gradient.drawn_from((-3, 3))
 
 
 @elementwise(refuses="c")
@@ -78,10 +91,18 @@ def hardtanh(xp, x, /, min_val, max_val):
     return xp.clip(x, min_val, max_val)
 
 
-hardtanh.derivative(
-    x=lambda xp, g, x, min_val, max_val: xp.stepwise(xp.where((x <= min_val) | (x >= max_val), 0, g), x)
-)
+@elementwise(grad="HardtanhBackward")
+def hardtanh_gradient(xp, grad, x, /, min_val, max_val):
+    """grad where x lies between the bounds, else 0."""
+    return xp.where((x <= min_val) | (x >= max_val), 0, grad)
+
+
+hardtanh.derivative(x=lambda xp, g, x, min_val, max_val: xp.hardtanh_gradient(g, x, min_val, max_val))
 hardtanh.drawn_from((-3, 3))
+hardtanh_gradient.derivative(
+    grad=lambda xp, g, x, min_val, max_val: xp.hardtanh_gradient(g, x, min_val, max_val), x=_steps
+)
+hardtanh_gradient.drawn_from((-3, 3))
 
 
 @elementwise
@@ -90,8 +111,16 @@ def hardsigmoid(xp, x):
     return xp.clip(x + 3, 0, 6) / 6
 
 
-hardsigmoid.derivative(x=lambda xp, g, x: xp.stepwise(xp.where((x > -3) & (x < 3), g / 6, 0), x))
+@elementwise(grad="HardsigmoidBackward")
+def hardsigmoid_gradient(xp, grad, x):
+    """grad / 6 where |x| < 3, else 0."""
+    return xp.where((x > -3) & (x < 3), grad / 6, 0)
+
+
+hardsigmoid.derivative(x=lambda xp, g, x: xp.hardsigmoid_gradient(g, x))
 hardsigmoid.drawn_from((-5, 5))
+hardsigmoid_gradient.derivative(grad=lambda xp, g, x: xp.hardsigmoid_gradient(g, x), x=_steps)
+hardsigmoid_gradient.drawn_from((-5, 5))
 
 
 @elementwise
@@ -100,8 +129,19 @@ def hardswish(xp, x):
     return x * xp.clip(x + 3, 0, 6) / 6
 
 
-hardswish.derivative(x=lambda xp, g, x: xp.where(x <= -3, xp.zeros_like(g), xp.where(x < 3, g * (x / 3 + 0.5), g)))
+@elementwise(grad="HardswishBackward")
+def hardswish_gradient(xp, grad, x):
+    """0 up to -3, grad from 3 on, between them grad·(x/3 + 1/2)."""
+    return xp.where(x <= -3, 0, xp.where(x < 3, grad * (x / 3 + 0.5), grad))
+
+
+hardswish.derivative(x=lambda xp, g, x: xp.hardswish_gradient(g, x))
 hardswish.drawn_from((-5, 5))
+hardswish_gradient.derivative(
+    grad=lambda xp, g, x: xp.hardswish_gradient(g, x),
+    x=lambda xp, g, grad, x: xp.where((x > -3) & (x < 3), g * grad / 3, xp.zeros_like(g)),
+)
+hardswish_gradient.drawn_from((-5, 5))
 
 
 @elementwise(refuses="c")
@@ -150,18 +190,35 @@ rrelu.drawn_from((-3, 3), (0.1, 1))
 # Exponential
 
 
+#
+# Each has a gradient of its own, grad·slope, whose derivative in x is given by the curvature.
+
+
 @elementwise(refuses="c")
 def elu(xp, x, /, alpha, scale, input_scale):
     """scale·x where x > 0, else scale·alpha·(exp(input_scale·x) - 1)."""
     return xp.where(x > 0, x * scale, xp.expm1(xp.minimum(x, xp.zeros_like(x)) * input_scale) * (alpha * scale))
 
 
-elu.derivative(
-    x=lambda xp, g, x, alpha, scale, input_scale: xp.where(
-        x > 0, g * scale, g * xp.exp(xp.where(x < 0, x, 0) * input_scale) * (alpha * scale * input_scale)
+@elementwise(grad="EluBackward")
+def elu_gradient(xp, grad, x, /, alpha, scale, input_scale):
+    """grad·scale where x > 0, else grad·scale·alpha·input_scale·exp(input_scale·x)."""
+    return xp.where(
+        x > 0, grad * scale, grad * xp.exp(xp.minimum(x, xp.zeros_like(x)) * input_scale) * (alpha * scale * input_scale)
     )
+
+
+elu.derivative(
+    x=lambda xp, g, x, alpha, scale, input_scale: xp.elu_gradient(g, x, alpha, scale, input_scale),
 )
 elu.drawn_from((-3, 3))
+elu_gradient.derivative(
+    grad=lambda xp, g, x, alpha, scale, input_scale: xp.elu_gradient(g, x, alpha, scale, input_scale),
+    x=lambda xp, g, grad, x, alpha, scale, input_scale: xp.where(
+        x >= 0, xp.zeros_like(g), xp.elu_gradient(g * grad, x, alpha, scale, input_scale) * input_scale
+    ),
+)
+elu_gradient.drawn_from((-3, 3))
 
 
 @elementwise(grad="Celu", refuses="c")
@@ -170,8 +227,21 @@ def celu(xp, x, /, alpha):
     return xp.where(x > 0, x, xp.expm1(xp.minimum(x, xp.zeros_like(x)) / alpha) * alpha)
 
 
-celu.derivative(x=lambda xp, g, x, alpha: xp.where(x > 0, g, g * xp.exp(xp.where(x < 0, x, 0) / alpha)))
+@elementwise(grad="EluBackward")
+def celu_gradient(xp, grad, x, /, alpha):
+    """grad where x > 0, else grad·exp(x/alpha)."""
+    return xp.where(x > 0, grad, grad * xp.exp(xp.minimum(x, xp.zeros_like(x)) / alpha))
+
+
+celu.derivative(x=lambda xp, g, x, alpha: xp.celu_gradient(g, x, alpha))
 celu.drawn_from((-3, 3))
+celu_gradient.derivative(
+    grad=lambda xp, g, x, alpha: xp.celu_gradient(g, x, alpha),
+    x=lambda xp, g, grad, x, alpha: xp.where(
+        x >= 0, xp.zeros_like(g), xp.celu_gradient(g * grad, x, alpha) * (1 / alpha)
+    ),
+)
+celu_gradient.drawn_from((-3, 3))
 
 
 @elementwise
@@ -180,13 +250,22 @@ def silu(xp, x):
     return x * xp.sigmoid(x)
 
 
-def _silu_gradient(xp, g, x):
+@elementwise(grad="SiluBackward")
+def silu_gradient(xp, grad, x):
+    """grad·s·(1 + x·(1 - s)), s the sigmoid."""
     s = xp.sigmoid(x)
-    return g * (s * (1 + x * (1 - s))).conj()
+    return grad * (s * (1 + x * (1 - s))).conj()
 
 
-silu.derivative(x=_silu_gradient)
+def _silu_curvature(xp, g, grad, x):
+    s = xp.sigmoid(x)
+    return (g.conj() * grad) * (s * (1 - s) * (2 + x * (1 - s * 2))).conj()
+
+
+silu.derivative(x=lambda xp, g, x: xp.silu_gradient(g, x))
 silu.drawn_from((-3, 3))
+silu_gradient.derivative(grad=lambda xp, g, x: xp.silu_gradient(g, x.conj()), x=_silu_curvature)
+silu_gradient.drawn_from((-3, 3))
 
 
 @elementwise
@@ -195,8 +274,22 @@ def gelu(xp, x):
     return x * 0.5 * (1 + xp.erf(x * SQRT_HALF))
 
 
-gelu.derivative(x=lambda xp, g, x: g * (0.5 * (1 + xp.erf(x * SQRT_HALF)) + x * xp.exp(x * x * -0.5) * INV_SQRT_2PI))
+@elementwise(grad="GeluBackward")
+def gelu_gradient(xp, grad, x):
+    """grad·(Φ(x) + x·φ(x))."""
+    return grad * (0.5 * (1 + xp.erf(x * SQRT_HALF)) + x * xp.exp(x * x * -0.5) * INV_SQRT_2PI)
+
+
+gelu.derivative(x=lambda xp, g, x: xp.gelu_gradient(g, x))
+# Natively by Φ itself, which does not cancel on the left.
+gelu.native(lambda xp, x: x * xp.normal_cdf(x))
+gelu_gradient.native(lambda xp, grad, x: grad * xp.gelu_slope(x))
 gelu.drawn_from((-3, 3))
+gelu_gradient.derivative(
+    grad=lambda xp, g, x: xp.gelu_gradient(g, x),
+    x=lambda xp, g, grad, x: g * grad * xp.exp(x * x * -0.5) * ((2 - x * x) * INV_SQRT_2PI),
+)
+gelu_gradient.drawn_from((-3, 3))
 
 
 @elementwise(grad="Gelu")
@@ -205,13 +298,35 @@ def gelu_tanh(xp, x):
     return 0.5 * x * (1 + xp.tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x)))
 
 
-def _gelu_tanh_gradient(xp, g, x):
+@elementwise(grad="GeluBackward")
+def gelu_tanh_gradient(xp, grad, x):
+    """The transpose of `gelu_tanh`'s slope."""
     t = xp.tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x))
-    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)))
+    return grad * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)))
 
 
-gelu_tanh.derivative(x=_gelu_tanh_gradient)
+def _gelu_tanh_curvature(xp, g, grad, x):
+    # ½(1 + tanh u) = sigmoid(w) with w = 2u
+    square = x * x
+    s = xp.sigmoid(x * (square * CUBIC + 1) * (2 * SQRT_2_OVER_PI))
+    slope = (square * (3 * CUBIC) + 1) * (2 * SQRT_2_OVER_PI)
+    bend = x * (12 * CUBIC * SQRT_2_OVER_PI)
+    return g * grad * (s * (1 - s) * (slope * 2 + x * ((1 - s * 2) * slope * slope + bend)))
+
+
+gelu_tanh.derivative(x=lambda xp, g, x: xp.gelu_tanh_gradient(g, x))
+gelu_tanh.native(lambda xp, x: x * xp.sigmoid((2 * SQRT_2_OVER_PI) * (x + CUBIC * x * x * x)))
+
+
+@gelu_tanh_gradient.native
+def _gelu_tanh_gradient_native(xp, grad, x):
+    s = xp.sigmoid((2 * SQRT_2_OVER_PI) * (x + CUBIC * x * x * x))
+    return grad * (s + s * (1 - s) * x * ((2 * SQRT_2_OVER_PI) * (1 + (3 * CUBIC) * x * x)))
+
+
 gelu_tanh.drawn_from((-3, 3))
+gelu_tanh_gradient.derivative(grad=lambda xp, g, x: xp.gelu_tanh_gradient(g, x), x=_gelu_tanh_curvature)
+gelu_tanh_gradient.drawn_from((-3, 3))
 
 
 @elementwise
@@ -221,13 +336,25 @@ def softplus(xp, x, /, beta, threshold):
     return xp.where(z > threshold, x, xp.log1p(xp.exp(xp.minimum(z, xp.full_like(z, threshold)))) / beta)
 
 
-def _softplus_gradient(xp, g, x, beta, threshold):
+@elementwise(grad="SoftplusBackward")
+def softplus_gradient(xp, grad, x, /, beta, threshold):
+    """grad·sigmoid(beta·x), or grad itself beyond the threshold."""
     z = x * beta
-    return xp.where(z > threshold, g, g * xp.sigmoid(z))
+    return xp.where(z > threshold, grad, grad * xp.sigmoid(z))
 
 
-softplus.derivative(x=_softplus_gradient)
+def _softplus_curvature(xp, g, grad, x, beta, threshold):
+    z = x * beta
+    s = xp.sigmoid(z)
+    return xp.where(z > threshold, xp.zeros_like(g), g * grad * (s * (1 - s) * beta))
+
+
+softplus.derivative(x=lambda xp, g, x, beta, threshold: xp.softplus_gradient(g, x, beta, threshold))
 softplus.drawn_from((-3, 3))
+softplus_gradient.derivative(
+    grad=lambda xp, g, x, beta, threshold: xp.softplus_gradient(g, x, beta, threshold), x=_softplus_curvature
+)
+softplus_gradient.drawn_from((-3, 3))
 
 
 @elementwise
@@ -236,13 +363,43 @@ def mish(xp, x):
     return x * xp.tanh(xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, xp.zeros_like(x)))
 
 
-def _mish_gradient(xp, g, x):
-    t = xp.tanh(xp.logaddexp(x, xp.zeros_like(x)))
-    return g * (t + x * xp.sigmoid(x) * (1 - t * t))
+@elementwise(grad="MishBackward")
+def mish_gradient(xp, grad, x):
+    """grad·(t + x·sigmoid(x)·(1 - t²)), t = tanh(softplus(x))."""
+    t = xp.tanh(xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, xp.zeros_like(x)))
+    return grad * (t + x * xp.sigmoid(x) * (1 - t * t))
 
 
-mish.derivative(x=_mish_gradient)
+def _mish_curvature(xp, g, grad, x):
+    t, s = xp.tanh(xp.logaddexp(x, xp.zeros_like(x))), xp.sigmoid(x)
+    return g * grad * (s * (1 - t * t) * (2 + x * (1 - s - t * s * 2)))
+
+
+mish.derivative(x=lambda xp, g, x: xp.mish_gradient(g, x))
+
+
+def _mish_ratio(xp, x):
+    """(n, n + 2) with n = e² + 2e and e = exp(x): tanh(log(1 + e)) is their ratio."""
+    e = xp.exp(xp.minimum(x, 40.0))  # from there on 1 - tanh² is 0 to all bits, below by an overflow of the square
+    n = e * (e + 2)
+    return n, n + 2
+
+
+@mish.native
+def _mish_native(xp, x):
+    n, d = _mish_ratio(xp, x)
+    return x * (n / d)
+
+
+@mish_gradient.native
+def _mish_gradient_native(xp, grad, x):
+    n, d = _mish_ratio(xp, x)
+    return grad * (n / d + x * xp.sigmoid(x) * (4 * (n + 1) / (d * d)))
+
+
 mish.drawn_from((-3, 3))
+mish_gradient.derivative(grad=lambda xp, g, x: xp.mish_gradient(g, x), x=_mish_curvature)
+mish_gradient.drawn_from((-3, 3))
 
 
 @elementwise(grad="LogSigmoid")
@@ -251,8 +408,21 @@ def log_sigmoid(xp, x):
     return xp.minimum(x, xp.zeros_like(x)) - xp.log1p(xp.exp(-xp.abs(x)))
 
 
-log_sigmoid.derivative(x=lambda xp, g, x: g * xp.sigmoid(-x))
+@elementwise(grad="LogSigmoidBackward")
+def log_sigmoid_gradient(xp, grad, x):
+    """grad·sigmoid(-x)."""
+    return grad * xp.sigmoid(-x)
+
+
+def _log_sigmoid_curvature(xp, g, grad, x):
+    s = xp.sigmoid(x)
+    return g * grad * (s * (s - 1))
+
+
+log_sigmoid.derivative(x=lambda xp, g, x: xp.log_sigmoid_gradient(g, x))
 log_sigmoid.drawn_from((-3, 3))
+log_sigmoid_gradient.derivative(grad=lambda xp, g, x: xp.log_sigmoid_gradient(g, x), x=_log_sigmoid_curvature)
+log_sigmoid_gradient.drawn_from((-3, 3))
 
 
 @primitive(axes="axis")
