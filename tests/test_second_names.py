@@ -92,3 +92,9 @@ def test_sizes():
 def test_absent_names_are_said_to_be_absent():
     assert not hasattr(bibun, "no_such_name")
     hasattr(bibun, "compile")  # answers, whether or not there is a compiler
+
+
+def test_modules_under_other_names():
+    assert bibun.torch is bibun
+    assert bibun._VF.lstm is bibun.lstm
+    assert not hasattr(bibun._VF, "no_such_name")

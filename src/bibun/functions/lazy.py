@@ -99,8 +99,14 @@ HOMES: dict[str, str] = {
 }
 
 
+#: Modules under names of their own: `from torch import torch` is written, and works.
+MODULES = {"torch": "bibun", "_VF": "bibun._VF"}
+
+
 def find(name: str) -> Any:
     """The public object of that name, or None."""
+    if name in MODULES:
+        return importlib.import_module(MODULES[name])
     home = HOMES.get(name)
     if home is None:
         return None
