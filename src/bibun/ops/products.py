@@ -23,7 +23,7 @@ def adjoint(xp: Any, x: Any) -> Any:
 
 
 def _front(x: Any, d: Any) -> Any:
-    return x if d is None else x.movedim(d, 0)
+    return x.movedim(d, 0) if d else x
 
 
 @primitive(tangent="multilinear")
@@ -219,6 +219,19 @@ addr.derivative(
 
 
 def _as_matmul(apply: Any, size: int, arrays: Any, dims: Any) -> Any:
+    x, y = arrays
+    # One factor for all examples: one product of matrices.
+    if dims[1] is None:
+        if y.ndim < 3:
+            return _front(x, dims[0]) @ y, 0
+    elif dims[0] is None and x.ndim == 2:
+        if y.ndim == 2:
+            return (y.t() if dims[1] else y) @ x.t(), 0
+        if y.ndim == 3:
+            y = y if dims[1] == 1 else y.movedim(dims[1], 1)
+            return (x @ y.reshape((y.shape[0], -1))).reshape((x.shape[0], *y.shape[1:])) if y.numel() else x @ y.movedim(1, 0), 1 if y.numel() else 0
+    elif dims[0] is None and x.ndim == 1 and y.ndim == 2:
+        return (y.t() if dims[1] else y) @ x, 0
     x, y = (_front(a, d) for a, d in zip(arrays, dims))
     vector_x, vector_y = (a.ndim - (d is not None) == 1 for a, d in zip(arrays, dims))
     if vector_x and dims[0] is not None:
