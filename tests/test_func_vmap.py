@@ -149,3 +149,22 @@ def test_overwritten_saved_values_are_noticed():
     for transform in (torch.func.grad, torch.func.jacrev, lambda f: vmap(torch.func.grad(f))):
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             transform(f)(X)
+
+
+PRODUCTS = [
+    ((3, 4), (4, 2)), ((3, 4), (4,)), ((4,), (4,)), ((2, 3, 4), (2, 4, 3)), ((4,), (4, 2)), ((2, 3, 4), (4, 3)), ((3, 4), (2, 4, 3)), ((4,), (2, 4, 3)),
+    ((2, 3, 4), (4,)), ((3, 4), (5, 2, 4, 3)), ((0, 4), (4, 2)), ((3, 0), (0, 2)), ((3, 0), (0,)), ((3, 4), (4, 0)),
+]
+
+
+@pytest.mark.parametrize("a, b", PRODUCTS)
+def test_products_with_the_batch_anywhere(a, b):
+    torch.manual_seed(0)
+    for i in (None, *range(len(a) + 1)):
+        for j in (None, *range(len(b) + 1)):
+            if i is None and j is None:
+                continue
+            x = torch.randn(*a) if i is None else torch.randn(*a[:i], 5, *a[i:])
+            y = torch.randn(*b) if j is None else torch.randn(*b[:j], 5, *b[j:])
+            each = [(x if i is None else x.select(i, k)) @ (y if j is None else y.select(j, k)) for k in range(5)]
+            torch.testing.assert_close(vmap(torch.matmul, in_dims=(i, j))(x, y), torch.stack(each))
