@@ -9,6 +9,7 @@ properties, conversions, protocols and gradient state.
 from __future__ import annotations
 
 import copy as _copy
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -646,13 +647,40 @@ class Tensor:
     def __setstate__(self, given: Any) -> None:
         self.__dict__.update(given)
 
-    # __torch_function__'s default, for subclasses that call super()
+    # __torch_function__
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.partition(".")[0] != "bibun" and cls.__torch_function__ is not _disabled_torch_function_impl:
+            _overriding().met(cls)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not (getattr(func, "__module__", None) or "").startswith("bibun"):
-            return NotImplemented  # another library's function was handed our tensors
-        return func(*args, **(kwargs or {}))
+        """Called with each function of the library called on a tensor of a subclass; this default makes the results tensors of the subclass."""
+        return _overriding().default(cls, func, types, args, kwargs)
+
+    def as_subclass(self, cls: type) -> Any:
+        """A tensor of class ``cls`` that looks at this one and stands in its graph."""
+        return _overriding().as_subclass(self, cls)
+
+    @staticmethod
+    def _make_subclass(cls: type, data: Any, require_grad: bool = False, **options: Any) -> Any:
+        """A leaf of class ``cls`` that looks at the elements of ``data``."""
+        made = _overriding().as_subclass(data.detach(), cls)
+        made._view = None
+        made._node = LEAF if require_grad else None
+        return made
+
+
+def _disabled_torch_function_impl(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    """The ``__torch_function__`` of a class that does not want to see functions: it runs them."""
+    return func(*args, **(kwargs or {}))
+
+
+def _overriding() -> Any:
+    import importlib  # a floor above: reached by name, where a program has subclasses
+
+    return importlib.import_module("bibun.overriding")
 
 
 class _Exposed:
@@ -682,6 +710,8 @@ def legacy_constructor(cls: Any, dtype: Any, args: Any, kwargs: Any) -> Any:
     """``torch.Tensor(...)``: an empty tensor of the given sizes, or one with the given data."""
     from .functions.creation import legacy_tensor
 
+    if cls is not Tensor and len(args) == 1 and isinstance(args[0], Tensor) and not kwargs:
+        return _overriding().as_subclass(args[0], cls)
     t = legacy_tensor(dtype, args, kwargs)
     if cls is Tensor:
         return t
@@ -690,12 +720,23 @@ def legacy_constructor(cls: Any, dtype: Any, args: Any, kwargs: Any) -> Any:
     return made
 
 
+def twin(f: Any) -> Any:
+    """A function object of its own with the code of ``f``."""
+    made = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+    made.__kwdefaults__, made.__doc__, made.__qualname__ = f.__kwdefaults__, f.__doc__, f.__qualname__
+    made.__dict__.update(f.__dict__)
+    return made
+
+
 def attach() -> None:
     """Enter the public functions into the class."""
     from .functions import register
 
+    functions = register.FUNCTIONS
     for name, value in register.METHODS.items():
         if name not in Tensor.__dict__:
+            if type(value) is FunctionType and functions.get(name) is value:
+                value = twin(value)  # `torch.x` and `Tensor.x` are two for `__torch_function__`
             setattr(Tensor, name, value)
 
 

@@ -15,11 +15,13 @@ from ..autograd.running import execution_order as _current_graph_task_execution_
 from ..autograd.running import run_number as _current_graph_task_id
 from ..autograd.running import will_execute as _will_engine_execute_node
 from ..functions.random import Generator
+from ..overrides import DisableTorchFunction, DisableTorchFunctionSubclass, _is_torch_function_mode_enabled
 from ..placement import device, layout, memory_format
 from ..size import Size
+from ..tensor import _disabled_torch_function_impl
 from . import _autograd, _functions
 
-__all__ = ["Generator", "Size", "_autograd", "_functions", "device", "has_lapack", "inference_mode", "is_grad_enabled", "layout", "memory_format"]
+__all__ = ["DisableTorchFunction", "DisableTorchFunctionSubclass", "Generator", "Size", "_autograd", "_functions", "device", "has_lapack", "inference_mode", "is_grad_enabled", "layout", "memory_format"]
 
 has_lapack = has_mkl = True
 has_cuda = has_mps = has_openmp = _has_cuda = False
@@ -80,4 +82,4 @@ def _is_key_in_tls(key: str) -> bool:
     return f"stash {key}" in vars(state)
 
 
-_NAMES = (_current_autograd_node, _current_graph_task_execution_order, _current_graph_task_id, _will_engine_execute_node)
+_NAMES = (_disabled_torch_function_impl, _is_torch_function_mode_enabled, _current_autograd_node, _current_graph_task_execution_order, _current_graph_task_id, _will_engine_execute_node)

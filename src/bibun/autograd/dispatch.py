@@ -49,6 +49,8 @@ captured_write: Callable[..., Any] = lambda x, values, write: write(x, *values)
 created_sized: Callable[..., Any] = lambda like, shape, make: wrap(make(shape))
 #: How many levels of forward mode the program has opened by hand, in all threads.
 forward_levels = [0]
+#: What an operator gives for an operand that is no tensor and has a ``__torch_function__``.
+foreign: Callable[..., Any] = lambda operator, operands: NotImplemented
 #: The same for functions that users wrote (`bibun.autograd.Function`).
 intercept_function: Callable[..., Any] = lambda function, args: NotImplemented
 
@@ -524,7 +526,7 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
 
     def general(input: Any, other: Any) -> Any:
         if operator and not isinstance(other, OPERANDS):
-            return NotImplemented
+            return foreign(call, (input, other)) if hasattr(other.__class__, "__torch_function__") else NotImplemented
         return apply(prim, (input, other))
 
     def call(input: Any, other: Any) -> Any:

@@ -18,7 +18,7 @@ from ..backends import cpu
 from ..errors import combination_error
 from ..ops import elementwise, exponential, rounding, selection, special, trigonometric
 from .core import converted, tensor_argument
-from .register import FUNCTIONS, METHODS, array_function_of, binary, function, inplace_of, unary, write_out
+from .register import FUNCTIONS, METHODS, array_function_of, binary, function, inplace_of, say, unary, write_out
 
 Number = (int, float, complex)
 
@@ -143,7 +143,13 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     >>> torch.add(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]), alpha=10)
     tensor([31., 42.])
     """
-    r = _add(input, other) if alpha.__class__ is int and alpha == 1 else _add_method(input, other, alpha=alpha)
+    try:
+        r = _add(input, other) if alpha.__class__ is int and alpha == 1 else _add_method(input, other, alpha=alpha)
+    except Exception:
+        said = say(add, input, other)
+        if said is NotImplemented:
+            raise
+        return said
     return r if out is None else write_out(out, r)
 
 
@@ -159,7 +165,13 @@ def _sub_method(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     """``input - alpha other``, broadcast and promoted."""
-    r = _sub(input, other) if alpha.__class__ is int and alpha == 1 else _sub_method(input, other, alpha=alpha)
+    try:
+        r = _sub(input, other) if alpha.__class__ is int and alpha == 1 else _sub_method(input, other, alpha=alpha)
+    except Exception:
+        said = say(sub, input, other)
+        if said is NotImplemented:
+            raise
+        return said
     return r if out is None else write_out(out, r)
 
 
@@ -194,7 +206,13 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
     >>> torch.div(torch.tensor([7, -7]), 2), torch.div(torch.tensor([7, -7]), 2, rounding_mode="floor")
     (tensor([ 3.5000, -3.5000]), tensor([ 3, -4]))
     """
-    r = _div(input, other) if rounding_mode is None else _div_method(input, other, rounding_mode=rounding_mode)
+    try:
+        r = _div(input, other) if rounding_mode is None else _div_method(input, other, rounding_mode=rounding_mode)
+    except Exception:
+        said = say(div, input, other)
+        if said is NotImplemented:
+            raise
+        return said
     return r if out is None else write_out(out, r)
 
 

@@ -8,6 +8,7 @@ in-place form and ``out=`` follow from the plain form, so that no operation stat
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -107,14 +108,46 @@ def write_out(out: Any, result: Any) -> Any:
     return out
 
 
+def say(public: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What the class of an argument that is no tensor says of a call that failed (``__torch_function__``); else NotImplemented.
+
+    Such objects are asked here, when a function has failed with them, so that calls with tensors need not ask.
+    """
+    for a in (*args, *kwargs.values()):
+        for x in a if a.__class__ is list or a.__class__ is tuple else (a,):
+            if not isinstance(x, dispatch.Tensor) and hasattr(type(x), "__torch_function__"):
+                import importlib  # a floor above
+
+                said = importlib.import_module("bibun.overriding").asked_late(public, args, kwargs, sys._getframe(2))
+                if said is not NotImplemented:
+                    return said
+    return NotImplemented
+
+
+def foreign(operator: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+    """As `say`, for an operator that does not know its other operand."""
+    import importlib
+
+    return importlib.import_module("bibun.overriding").asked_late(operator, operands, {}, sys._getframe(3))
+
+
+dispatch.foreign = foreign
+
+
 def with_out(plain: Callable[..., Any]) -> Callable[..., Any]:
     """``plain`` with an ``out=`` argument."""
 
     @functools.wraps(plain)
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        if out is None:
-            return plain(*args, **kwargs)
-        return write_out(out, plain(*args, **kwargs))
+        try:
+            if out is None:
+                return plain(*args, **kwargs)
+            return write_out(out, plain(*args, **kwargs))
+        except Exception:
+            said = say(call, *args, **kwargs)
+            if said is NotImplemented:
+                raise
+            return said
 
     return call
 
@@ -209,7 +242,13 @@ def unary(
     call.__doc__ = prim.doc
 
     def public(input: Any, *, out: Any = None) -> Any:
-        return call(input) if out is None else write_out(out, call(input))
+        try:
+            return call(input) if out is None else write_out(out, call(input))
+        except Exception:
+            said = say(public, input)
+            if said is NotImplemented:
+                raise
+            return said
 
     public.__name__ = public.__qualname__ = call.__name__
     public.__doc__ = prim.doc
@@ -231,7 +270,13 @@ def binary(
     call.__doc__ = prim.doc
 
     def public(input: Any, other: Any, *, out: Any = None) -> Any:
-        return call(input, other) if out is None else write_out(out, call(input, other))
+        try:
+            return call(input, other) if out is None else write_out(out, call(input, other))
+        except Exception:
+            said = say(public, input, other)
+            if said is NotImplemented:
+                raise
+            return said
 
     public.__name__ = public.__qualname__ = call.__name__
     public.__doc__ = prim.doc

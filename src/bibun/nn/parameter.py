@@ -16,7 +16,7 @@ from .. import dtypes
 from ..autograd import dispatch
 from ..autograd.dispatch import wrap
 from ..autograd.node import LEAF
-from ..tensor import Tensor
+from ..tensor import Tensor, _disabled_torch_function_impl
 
 __all__ = [
     "Buffer",
@@ -70,6 +70,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     """
 
     __slots__ = ()
+    __torch_function__ = _disabled_torch_function_impl  # type: ignore[assignment]
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Any:
         if data is None:
