@@ -105,6 +105,8 @@ STATIC = {
     "celu": [dict(alpha=1.3)],
     "softplus": [dict(beta=2.0, threshold=3.0)],
 }
+for _name in ("leaky_relu", "hardtanh", "elu", "celu", "softplus"):
+    STATIC[f"{_name}_gradient"] = STATIC[_name]
 
 #: Elementwise primitives that have no meaning for complex numbers, though their entries do not say so.
 REAL = set(

@@ -71,7 +71,7 @@ def leaky_relu(xp, x, /, negative_slope):
     return xp.where(x > 0, x, x * negative_slope)
 
 
-@elementwise(grad="LeakyReluBackward")
+@elementwise(grad="LeakyReluBackward", refuses="c")
 def leaky_relu_gradient(xp, grad, x, /, negative_slope):
     """grad where x > 0, else negative_slope·grad."""
     return xp.where(x > 0, grad, grad * negative_slope)
@@ -91,7 +91,7 @@ def hardtanh(xp, x, /, min_val, max_val):
     return xp.clip(x, min_val, max_val)
 
 
-@elementwise(grad="HardtanhBackward")
+@elementwise(grad="HardtanhBackward", refuses="c")
 def hardtanh_gradient(xp, grad, x, /, min_val, max_val):
     """grad where x lies between the bounds, else 0."""
     return xp.where((x <= min_val) | (x >= max_val), 0, grad)
@@ -111,7 +111,7 @@ def hardsigmoid(xp, x):
     return xp.clip(x + 3, 0, 6) / 6
 
 
-@elementwise(grad="HardsigmoidBackward")
+@elementwise(grad="HardsigmoidBackward", refuses="c")
 def hardsigmoid_gradient(xp, grad, x):
     """grad / 6 where |x| < 3, else 0."""
     return xp.where((x > -3) & (x < 3), grad / 6, 0)
@@ -129,7 +129,7 @@ def hardswish(xp, x):
     return x * xp.clip(x + 3, 0, 6) / 6
 
 
-@elementwise(grad="HardswishBackward")
+@elementwise(grad="HardswishBackward", refuses="c")
 def hardswish_gradient(xp, grad, x):
     """0 up to -3, grad from 3 on, between them grad·(x/3 + 1/2)."""
     return xp.where(x <= -3, 0, xp.where(x < 3, grad * (x / 3 + 0.5), grad))
@@ -200,7 +200,7 @@ def elu(xp, x, /, alpha, scale, input_scale):
     return xp.where(x > 0, x * scale, xp.expm1(xp.minimum(x, xp.zeros_like(x)) * input_scale) * (alpha * scale))
 
 
-@elementwise(grad="EluBackward")
+@elementwise(grad="EluBackward", refuses="c")
 def elu_gradient(xp, grad, x, /, alpha, scale, input_scale):
     """grad·scale where x > 0, else grad·scale·alpha·input_scale·exp(input_scale·x)."""
     return xp.where(
@@ -227,7 +227,7 @@ def celu(xp, x, /, alpha):
     return xp.where(x > 0, x, xp.expm1(xp.minimum(x, xp.zeros_like(x)) / alpha) * alpha)
 
 
-@elementwise(grad="EluBackward")
+@elementwise(grad="EluBackward", refuses="c")
 def celu_gradient(xp, grad, x, /, alpha):
     """grad where x > 0, else grad·exp(x/alpha)."""
     return xp.where(x > 0, grad, grad * xp.exp(xp.minimum(x, xp.zeros_like(x)) / alpha))
@@ -254,15 +254,15 @@ def silu(xp, x):
 def silu_gradient(xp, grad, x):
     """grad·s·(1 + x·(1 - s)), s the sigmoid."""
     s = xp.sigmoid(x)
-    return grad * (s * (1 + x * (1 - s))).conj()
+    return grad * (s * (1 + x * (1 - s)))
 
 
 def _silu_curvature(xp, g, grad, x):
     s = xp.sigmoid(x)
-    return (g.conj() * grad) * (s * (1 - s) * (2 + x * (1 - s * 2))).conj()
+    return g * (grad * (s * (1 - s) * (2 + x * (1 - s * 2)))).conj()
 
 
-silu.derivative(x=lambda xp, g, x: xp.silu_gradient(g, x))
+silu.derivative(x=lambda xp, g, x: xp.silu_gradient(g, x.conj()))
 silu.drawn_from((-3, 3))
 silu_gradient.derivative(grad=lambda xp, g, x: xp.silu_gradient(g, x.conj()), x=_silu_curvature)
 silu_gradient.drawn_from((-3, 3))
@@ -274,7 +274,7 @@ def gelu(xp, x):
     return x * 0.5 * (1 + xp.erf(x * SQRT_HALF))
 
 
-@elementwise(grad="GeluBackward")
+@elementwise(grad="GeluBackward", refuses="c")
 def gelu_gradient(xp, grad, x):
     """grad·(Φ(x) + x·φ(x))."""
     return grad * (0.5 * (1 + xp.erf(x * SQRT_HALF)) + x * xp.exp(x * x * -0.5) * INV_SQRT_2PI)
@@ -298,7 +298,7 @@ def gelu_tanh(xp, x):
     return 0.5 * x * (1 + xp.tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x)))
 
 
-@elementwise(grad="GeluBackward")
+@elementwise(grad="GeluBackward", refuses="c")
 def gelu_tanh_gradient(xp, grad, x):
     """The transpose of `gelu_tanh`'s slope."""
     t = xp.tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x))
@@ -336,7 +336,7 @@ def softplus(xp, x, /, beta, threshold):
     return xp.where(z > threshold, x, xp.log1p(xp.exp(xp.minimum(z, xp.full_like(z, threshold)))) / beta)
 
 
-@elementwise(grad="SoftplusBackward")
+@elementwise(grad="SoftplusBackward", refuses="c")
 def softplus_gradient(xp, grad, x, /, beta, threshold):
     """grad·sigmoid(beta·x), or grad itself beyond the threshold."""
     z = x * beta
@@ -363,7 +363,7 @@ def mish(xp, x):
     return x * xp.tanh(xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, xp.zeros_like(x)))
 
 
-@elementwise(grad="MishBackward")
+@elementwise(grad="MishBackward", refuses="c")
 def mish_gradient(xp, grad, x):
     """grad·(t + x·sigmoid(x)·(1 - t²)), t = tanh(softplus(x))."""
     t = xp.tanh(xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, xp.zeros_like(x)))
@@ -408,7 +408,7 @@ def log_sigmoid(xp, x):
     return xp.minimum(x, xp.zeros_like(x)) - xp.log1p(xp.exp(-xp.abs(x)))
 
 
-@elementwise(grad="LogSigmoidBackward")
+@elementwise(grad="LogSigmoidBackward", refuses="c")
 def log_sigmoid_gradient(xp, grad, x):
     """grad·sigmoid(-x)."""
     return grad * xp.sigmoid(-x)

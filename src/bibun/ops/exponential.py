@@ -164,14 +164,14 @@ def sigmoid(xp, x):
 @elementwise(grad="SigmoidBackward")
 def sigmoid_gradient(xp, grad, result):
     """grad·(1 - result)·result, by the result."""
-    return grad * ((1 - result) * result).conj()
+    return grad * ((1 - result) * result)
 
 
-sigmoid.derivative(x=lambda xp, g, out: xp.sigmoid_gradient(g, out))
+sigmoid.derivative(x=lambda xp, g, out: xp.sigmoid_gradient(g, out.conj()))
 sigmoid.drawn_from((-2, 2))
 sigmoid_gradient.derivative(
     grad=lambda xp, g, result: xp.sigmoid_gradient(g, result.conj()),
-    result=lambda g, grad, result: g.conj() * grad * (1 - result * 2).conj(),
+    result=lambda g, grad, result: g * (grad * (1 - result * 2)).conj(),
 )
 sigmoid_gradient.drawn_from((-2, 2), (0.1, 0.9))
 

@@ -68,14 +68,14 @@ def tanh(xp, x):
 @elementwise(grad="TanhBackward")
 def tanh_gradient(xp, grad, result):
     """grad·(1 - result²), by the result."""
-    return grad * (1 - result * result).conj()
+    return grad * (1 - result * result)
 
 
-tanh.derivative(x=lambda xp, g, out: xp.tanh_gradient(g, out))
+tanh.derivative(x=lambda xp, g, out: xp.tanh_gradient(g, out.conj()))
 tanh.drawn_from((-3, 3))
 tanh_gradient.derivative(
     grad=lambda xp, g, result: xp.tanh_gradient(g, result.conj()),
-    result=lambda g, grad, result: g.conj() * grad * (result * -2).conj(),
+    result=lambda g, grad, result: g * (grad * result * -2).conj(),
 )
 tanh_gradient.drawn_from((-1, 1))
 
