@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .primitive import elementwise, linear, refusal
+from .shape import recast
 
 LN2 = 0.6931471805599453
 
@@ -451,13 +452,7 @@ def astype(xp, x, /, dtype):
     return xp.astype(x, dtype)
 
 
-def _astype_back(xp: Any, g: Any, x_dtype: Any) -> Any:
-    if x_dtype.kind != "c" and getattr(g.dtype, "np", g.dtype).kind == "c":
-        g = xp.real(g)
-    return xp.astype(g, x_dtype)
-
-
-astype.derivative(x=_astype_back)
+astype.derivative(x=lambda xp, g, x_dtype: recast(xp, g, x_dtype))
 astype.batching(lambda apply, size, arrays, dims, dtype: (apply(arrays[0]), dims[0]))
 
 

@@ -170,13 +170,12 @@ def _bag_max_batched(apply, size, arrays, dims, bags, padding_idx):
     weight, index, bag = arrays
     n = weight.shape[0] if dims[0] is None else weight.movedim(dims[0], 0).shape[1]
     each = index.movedim(dims[1], 0) if dims[1] is not None else index.expand((size, *index.shape))
-    # What is left out goes to a bag of its own, which is left out again.
+    # What is left out goes to a bag beyond the last, which is nobody's.
     bag = _joined(size, bag, dims[2], bags).masked_fill(each == padding_idx, size * bags).flatten()
     if dims[0] is None:
-        out, where = apply(weight, each.flatten(), bag, bags=size * bags + 1, padding_idx=-1)
+        out, where = apply(weight, each.flatten(), bag, bags=size * bags, padding_idx=-1)
     else:
         numbers = _joined(size, index, dims[1], n).flatten()
-        out, where = apply(_under(size, weight, dims[0]), numbers, bag, bags=size * bags + 1, padding_idx=-1)
+        out, where = apply(_under(size, weight, dims[0]), numbers, bag, bags=size * bags, padding_idx=-1)
         where = where.where(where < 0, where % n)
-    out, where = [a.narrow(0, 0, size * bags).reshape((size, bags, a.shape[1])) for a in (out, where)]
-    return (out, where), (0, 0)
+    return tuple([a.reshape((size, bags, a.shape[1])) for a in (out, where)]), (0, 0)

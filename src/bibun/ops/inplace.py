@@ -6,7 +6,7 @@ The old value's gradient is zero; the new value's passes. The write itself is do
 from __future__ import annotations
 
 from .primitive import primitive
-from .shape import array_dtype, sum_to
+from .shape import array_dtype, recast, sum_to
 
 
 @primitive(tangent="linear")
@@ -53,10 +53,7 @@ copy_into.grad_name = "CopyBackwards"
 
 def _source_back(xp, g, source_shape, source_dtype):
     g = sum_to(xp, g, source_shape)
-    d = array_dtype(g)
-    if d == getattr(source_dtype, "np", source_dtype):
-        return g
-    return xp.astype(xp.real(g) if d.kind == "c" and source_dtype.kind != "c" else g, source_dtype)
+    return g if array_dtype(g) == source_dtype else recast(xp, g, source_dtype)
 
 
 copy_into.derivative(x=lambda xp, g: xp.zeros_like(g), source=_source_back)

@@ -300,7 +300,7 @@ def _eigh_back(xp, g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors):
     v, vh = eigenvectors, _h(xp, eigenvectors)
     inner = xp.matmul(vh, g_eigenvectors)
     inner = (inner - _h(xp, inner)) * 0.5 / _gaps(xp, eigenvalues, 1)  # what moves the vectors is skew
-    inner = inner - _as_diagonal(xp, _diagonal(xp, inner)) + _as_diagonal(xp, g_eigenvalues)
+    inner = inner + _as_diagonal(xp, g_eigenvalues)  # (the other part has a diagonal of zeros)
     return xp.matmul(v, xp.matmul(inner, vh))
 
 
@@ -340,7 +340,7 @@ def _eig_back(xp, g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors, x_dt
     inner = xp.matmul(vh, g_eigenvectors)
     free = xp.matmul(vh, v) * _row(xp, xp.as_complex(xp.real(_diagonal(xp, inner))))  # eigenvectors are normed
     inner = (inner - free) / _gaps(xp, eigenvalues, 1).conj()
-    inner = inner - _as_diagonal(xp, _diagonal(xp, inner)) + _as_diagonal(xp, g_eigenvalues)
+    inner = inner + _as_diagonal(xp, g_eigenvalues)
     out = xp.solve(vh, xp.matmul(inner, vh))[0]
     return out if x_dtype.kind == "c" else xp.real(out)
 
@@ -369,7 +369,7 @@ def _svd_back(xp, g_U, g_S, g_Vh, U, S, Vh, x_shape, x_dtype):
     v_part = xp.matmul(Vh, gv)
     skew_u, skew_v = (u_part - _h(xp, u_part)) / gaps, (v_part - _h(xp, v_part)) / gaps
     off = skew_u * _row(xp, S) + _column(xp, S) * skew_v
-    inner = off - _as_diagonal(xp, _diagonal(xp, off)) + _as_diagonal(xp, g_S)
+    inner = off + _as_diagonal(xp, g_S)  # (on the diagonal the former is zero, where the phases do not matter)
     if x_dtype.kind == "c":
         inner = inner + _as_diagonal(xp, xp.as_complex(xp.imag(_diagonal(xp, u_part)) / S) * 1j)
     out = xp.matmul(U, xp.matmul(inner, Vh))

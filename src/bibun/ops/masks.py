@@ -82,14 +82,10 @@ def _masked_select_batched(apply, size, arrays, dims):
             "each batch this would return a differently shaped Tensor."
         )
     x, mask = _aligned_pair(size, arrays, dims)
-    mask = mask.expand((size, *_broadcast(tuple(x.shape[1:]), tuple(mask.shape))))
+    whole = x.shape[1:]  # as many dimensions as the mask at least
+    lined = (1,) * (len(whole) - mask.ndim) + tuple(mask.shape)
+    mask = mask.expand((size, *[m if n == 1 else n for n, m in zip(whole, lined)]))
     return apply(x, mask).reshape((size, -1)), 0
-
-
-def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of two shapes that broadcast."""
-    n = max(len(a), len(b))
-    return tuple([max(i, j) if i and j else 0 for i, j in zip((1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b)])
 
 
 def _mask_over(xp: Any, mask: Any, shape: tuple[int, ...]) -> Any:

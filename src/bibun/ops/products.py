@@ -270,7 +270,7 @@ def _outer_batched(apply, size, arrays, dims):
 def _added_batched(product: Any) -> Any:
     def rule(apply: Any, size: int, arrays: Any, dims: Any, beta: Any, alpha: Any) -> Any:
         x, a, b = (_front(each, d) for each, d in zip(arrays, dims))
-        made = product(a, b, arrays[1].ndim - (dims[1] is not None), arrays[2].ndim - (dims[2] is not None)) * alpha
+        made = product(a, b) * alpha
         if made.ndim and dims[1] is None and dims[2] is None:
             made = made.unsqueeze(0)
         if not beta:
@@ -282,11 +282,11 @@ def _added_batched(product: Any) -> Any:
     return rule
 
 
-addmm.batching(_added_batched(lambda a, b, n, m: a @ b))
-baddbmm.batching(_added_batched(lambda a, b, n, m: a @ b))
-addbmm.batching(_added_batched(lambda a, b, n, m: (a @ b).sum(-3)))
-addmv.batching(_added_batched(lambda a, b, n, m: (a @ b.unsqueeze(-1)).squeeze(-1)))
-addr.batching(_added_batched(lambda a, b, n, m: a.unsqueeze(-1) * b.unsqueeze(-2)))
+addmm.batching(_added_batched(lambda a, b: a @ b))
+baddbmm.batching(_added_batched(lambda a, b: a @ b))
+addbmm.batching(_added_batched(lambda a, b: (a @ b).sum(-3)))
+addmv.batching(_added_batched(lambda a, b: (a @ b.unsqueeze(-1)).squeeze(-1)))
+addr.batching(_added_batched(lambda a, b: a.unsqueeze(-1) * b.unsqueeze(-2)))
 
 
 # Further bilinear forms

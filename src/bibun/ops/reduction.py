@@ -11,7 +11,7 @@ from math import prod as product
 from typing import Any
 
 from .primitive import linear, primitive
-from .shape import array_dtype
+from .shape import array_dtype, recast
 
 # How rules undo a reduction
 
@@ -82,7 +82,7 @@ def sum(xp, x, /, axis=None, keepdims=False, dtype=None):
 
 def _sum_back(xp, g, x_shape, x_dtype, axis, keepdims, dtype):
     g = spread(xp, g, x_shape, axis, keepdims)
-    return g if dtype is None else xp.astype(g, x_dtype)
+    return g if dtype is None else recast(xp, g, x_dtype)
 
 
 sum.derivative(x=_sum_back)
@@ -98,7 +98,7 @@ def mean(xp, x, /, axis=None, keepdims=False, dtype=None):
 
 def _mean_back(xp, g, x_shape, x_dtype, axis, keepdims, dtype):
     g = spread(xp, g / (taken_together(x_shape, axis) or 1), x_shape, axis, keepdims)
-    return g if dtype is None else xp.astype(g, x_dtype)
+    return g if dtype is None else recast(xp, g, x_dtype)
 
 
 mean.derivative(x=_mean_back)
@@ -226,7 +226,7 @@ def cumulative_sum(xp, x, /, axis, dtype=None):
 def _cumulative_sum_back(xp, g, x_shape, x_dtype, axis, dtype):
     if x_shape:
         g = _flipped(xp, xp.cumulative_sum(_flipped(xp, g, axis), axis), axis)
-    return g if dtype is None else xp.astype(g, x_dtype)
+    return g if dtype is None else recast(xp, g, x_dtype)
 
 
 cumulative_sum.derivative(x=_cumulative_sum_back)

@@ -36,6 +36,12 @@ def array_dtype(x: Any) -> Any:
     return getattr(d, "np", d)
 
 
+def recast(xp: Any, g: Any, dtype: Any) -> Any:
+    """``g`` in the dtype of the input it is the gradient of: the real part where that is real."""
+    dtype = getattr(dtype, "np", dtype)
+    return xp.astype(xp.real(g) if array_dtype(g).kind == "c" and dtype.kind != "c" else g, dtype)
+
+
 # One shape as another
 
 
