@@ -195,7 +195,11 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             if not retain and keeps:
                 node.saved = freed
             direct = plan.direct
-            if saved.__class__ is not tuple and hasattr(saved, "unpack") and direct is not None:
+            if (
+                saved.__class__ is not tuple
+                and hasattr(saved, "unpack")
+                and (not create if hasattr(saved, "packed") else direct is not None)
+            ):
                 packed, saved = saved, saved.unpack(node)
                 if retain:
                     node.saved = saved

@@ -79,6 +79,8 @@ def hooks_are_enabled() -> bool:
 class PackedSaved(tuple[Any, ...]):
     """A node's saved values, the tensors among them packed by the user's hook."""
 
+    packed = True
+
     def unpack(self, node: Any) -> tuple[Any, ...]:
         """The values themselves, unpacked by the hook's other half."""
         return tuple(tuple(_unpacked(v) for v in values) for values in self)

@@ -15,7 +15,7 @@ from . import dispatch
 from .node import LEAF, Freed, Output
 
 
-def _tensor(value: Any, target: Any) -> Any:
+def _tensor(value: Any, target: Any, packed: bool = False) -> Any:
     if isinstance(value, dispatch.Tensor):
         return value
     if not isinstance(value, (np.ndarray, np.generic)):
@@ -23,6 +23,10 @@ def _tensor(value: Any, target: Any) -> Any:
     if target is not None and not target._seq:
         if target._a is value:
             return target
+        if packed:  # a copy of the leaf came back from the user's hooks: it leads to the leaf
+            made = dispatch.wrap(value)
+            dispatch.record(REGISTRY["alias"], (target,), [value], (), [made], None)
+            return made
         t = dispatch.wrap(value)  # the leaf's memory was exchanged (x.data = …) after it was saved
         t._node = LEAF
         return t
@@ -48,18 +52,19 @@ def as_tensors(node: Any) -> tuple[tuple[Any, ...], ...]:
     fix = node.fix
     result = []
     held = node.saved
+    packed = hasattr(held, "packed")
     for takes, values in zip(plan.takes, held if held.__class__ is tuple or not hasattr(held, "unpack") else held.unpack(node)):
         row = []
         for (category, index), value in zip(takes, values):
             if category == "i" and prim.variadic:
-                row.append(tuple(_tensor(v, t) for v, t in zip(value, node.next)))
+                row.append(tuple(_tensor(v, t, packed) for v, t in zip(value, node.next)))
             elif category == "i":
                 target = node.next[index]
                 own = None if fix is None or target is None or not isinstance(value, np.ndarray) else fix[index][1]
                 if own is not None and own != value.dtype:  # (a dtype compared with None is compared with float64)
                     row.append(_converted(value, target, own))
                 else:
-                    row.append(_tensor(value, target))
+                    row.append(_tensor(value, target, packed))
             elif category == "o":
                 output: Any = node
                 if prim.several:
