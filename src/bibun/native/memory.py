@@ -296,7 +296,8 @@ def _allocator() -> _Allocator | None:
     if os.name != "posix" or not build.available():
         return None
     made = _Allocator()
-    _held.append(made)  # NumPy's arrays may outlive this module
+    _held.append(made)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_held))  # NumPy's arrays outlive this module when the interpreter ends
     return made
 
 

@@ -147,6 +147,7 @@ class _Shared:
 
     def __init__(self) -> None:
         raw = (ctypes.c_int64 * (LENGTH + 16))()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(raw))  # workers look at it after the interpreter has ended
         first = (-ctypes.addressof(raw) // 8) % 16  # a cache line's beginning, for two-line prefetchers
         self.raw, self.at = raw, first
         names = ["bibun_pool_run", "bibun_pool_work", "bibun_pool_set", "bibun_pool_parallel"]
