@@ -480,6 +480,16 @@ def elementwise(prim, shapes, static):
     return make
 
 
+#: Where a formula has a case of its own, though the function is smooth there.
+SPECIAL = {
+    "sinc": [lambda d: S(zeroed(d(4), 1))],
+    "i1": [lambda d: S(zeroed(d(4), 1), real=True)],
+    "xlogy": [lambda d: S(zeroed(d(4), 1), d(4, low=0.3, high=2), real=True)],
+    "xlog1py": [lambda d: S(zeroed(d(4), 1), d(4, low=0.3, high=2), real=True)],
+    "pow_scalar": [lambda d: S(zeroed(d(4), 1), exponent=3)],
+}
+
+
 def recipes(prim):
     """The functions of a `Draw` that give a primitive's samples; an error where there are none."""
     if prim.name in TABLE:
@@ -491,9 +501,12 @@ def recipes(prim):
     shapes = [[(2, 3)] * n, [()] * n]
     if n > 1:  # what broadcasts
         shapes += [[(2, 3), (3,), (2, 1)][:n], [(1, 3), (2, 1), ()][:n], [(), (2,), (3, 2)][:n]]
-    return [elementwise(prim, each, static) for each in shapes[:2] for static in statics] + [
-        elementwise(prim, each, statics[-1]) for each in shapes[2:]
-    ]
+    special = SPECIAL.get(prim.name, [])
+    return (
+        special
+        + [elementwise(prim, each, static) for each in shapes[:2] for static in statics]
+        + [elementwise(prim, each, statics[-1]) for each in shapes[2:]]
+    )
 
 
 def bound(prim, sample):
