@@ -5,6 +5,8 @@ Plain pickles of PyTorch's tensors name this module; here the names lead to `ser
 
 from __future__ import annotations
 
+from typing import Any
+
 from .nn.parameter import _rebuild_parameter, _rebuild_parameter_with_state
 from .serialization.rebuild import (
     _rebuild_device_tensor_from_cpu_tensor,
@@ -19,6 +21,12 @@ from .serialization.rebuild import (
     _rebuild_wrapper_subclass,
 )
 from .utils.data.errors import ExceptionWrapper, KeyErrorMessage
+
+
+def _element_size(dtype: Any) -> int:
+    """Bytes of an element of that dtype."""
+    return dtype.itemsize
+
 
 __all__ = [
     "ExceptionWrapper",

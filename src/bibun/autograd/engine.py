@@ -183,6 +183,10 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                     continue
             if hooks is not None and hooks.pre:
                 g = hooks.before(node, g, xp)
+            if (g is None or g.__class__ is list and not any(x is not None for x in g)) and node.primitive is not None:
+                for target in node.next:
+                    _deliver_nothing(target, heap, ready, reach, waiting)
+                continue
             saved = node.saved
             if saved.__class__ is Freed:
                 from .complaints import second_backward
@@ -214,7 +218,10 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                         if hooks is None and not checking:
                             target = nexts[i]
                             seq = target._seq
-                            if reach is not None and seq not in reach or r is None:
+                            if reach is not None and seq not in reach:
+                                continue
+                            if r is None:
+                                _deliver_nothing(target, heap, ready, reach, waiting)
                                 continue
                             if not seq:
                                 leaves[target] = leaves[target] + r if target in leaves else r
@@ -246,10 +253,13 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             if hooks is not None and hooks.post:
                 grads = hooks.after(node, grads, g, xp)
             for target, r in zip(node.next, grads):
-                if r is None or target is None:
+                if target is None:
                     continue
                 seq = target._seq
                 if reach is not None and seq not in reach:
+                    continue
+                if r is None:
+                    _deliver_nothing(target, heap, ready, reach, waiting)
                     continue
                 if not seq:
                     leaves[target] = leaves[target] + r if target in leaves else r
@@ -287,9 +297,21 @@ def _deliver(
         at = target.index
         slots[at] = g if slots[at] is None else slots[at] + g
     elif seq in ready:
-        ready[seq] = (target, ready[seq][1] + g)
+        there = ready[seq][1]
+        ready[seq] = (target, g if there is None else there + g)
     else:
         ready[seq] = (target, g)
+        heappush(heap, -seq)
+
+
+def _deliver_nothing(target: Any, heap: list[int], ready: dict[int, Any], reach: set[int] | None, waiting: Any) -> None:
+    """Let a target know that no gradient comes this way: it runs all the same, as PyTorch's do, and its hooks see None."""
+    if target is None or not target._seq or target is waiting or reach is not None and target._seq not in reach:
+        return
+    seq = target._seq
+    if seq not in ready:
+        node = target.node if target.__class__ is Output else target
+        ready[seq] = (node, [None] * len(node.outs) if target.__class__ is Output else None)
         heappush(heap, -seq)
 
 

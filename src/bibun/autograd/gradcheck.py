@@ -17,6 +17,7 @@ import numpy as np
 
 from . import api, dispatch
 from .dispatch import wrap
+from .function import Function
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
@@ -54,10 +55,18 @@ def numerical_jacobian(f: Callable[..., Any], inputs: Sequence[Any], which: int,
             values = []
             for sign in (1, -1):
                 a[index] = before[index] + sign * eps * direction
-                got = [o for o in _tuple(f(*inputs)) if isinstance(o, dispatch.Tensor)]
-                got = got if len(got) == len(outputs) else [o for o in got if o._a.dtype.kind in dispatch.DIFFERENTIABLE][:len(outputs)]
-                values.append([o._a.astype(found[i].dtype).reshape(-1) for i, o in enumerate(got)])
-                a[index] = before[index]
+                try:
+                    got = [o for o in _tuple(f(*inputs)) if isinstance(o, dispatch.Tensor)]
+                    arrays = [np.array(o._a) for o in got]  # which may be x itself
+                finally:
+                    a[index] = before[index]
+                if len(arrays) != len(outputs):
+                    arrays = [x for x in arrays if x.dtype.kind in dispatch.DIFFERENTIABLE][:len(outputs)]
+                for o, first in zip(arrays, outputs):
+                    for what, x1, x2 in (("shape", o.shape, first._a.shape), ("dtype", o.dtype, first._a.dtype)):
+                        if x1 != x2:
+                            raise AssertionError(f"Expects `func` to return outputs with the same {what} when inputs are perturbed, but got: {x1} and {x2}.")
+                values.append([o.astype(found[i].dtype).reshape(-1) for i, o in enumerate(arrays)])
             for i, (plus, minus) in enumerate(zip(*values)):
                 found[i][k, j] = (plus - minus) / (2 * eps)
     return found
@@ -97,8 +106,21 @@ def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> bool:
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True))
 
 
-def _complaint(kind: str, i: int, j: int, numerical: np.ndarray, analytical: np.ndarray) -> str:
-    return (f"{kind} for output {i} with respect to input {j},\nnumerical:{wrap(numerical)}\nanalytical:{wrap(analytical)}\n")
+def _complaint(kind: str, i: int, j: int, numerical: np.ndarray, analytical: np.ndarray, part: str = "") -> str:
+    start = f"While considering the {part} part of complex outputs only, " if part else ""
+    return f"{start}{kind} for output {i} with respect to input {j},\nnumerical:{wrap(numerical)}\nanalytical:{wrap(analytical)}\n"
+
+
+def _compare(kind: str, i: int, j: int, numerical: np.ndarray, analytical: np.ndarray, complex_out: bool, rtol: float, atol: float) -> None:
+    """Raise where two real matrices of one map differ; those of complex outputs part by part, as PyTorch does."""
+    if not complex_out:
+        if not _close(analytical, numerical, rtol, atol):
+            raise GradcheckError(_complaint(kind, i, j, numerical, analytical))
+        return
+    half = numerical.shape[1] // 2
+    for part, columns in (("imaginary", slice(half, None)), ("real", slice(0, half))):
+        if analytical.shape != numerical.shape or not _close(analytical[:, columns], numerical[:, columns], rtol, atol):
+            raise GradcheckError(_complaint(kind, i, j, numerical[:, columns], analytical[:, columns], part))
 
 
 def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True,
@@ -126,7 +148,7 @@ def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol:
     if check_batched_forward_grad and not check_forward_ad:
         raise AssertionError("Setting check_batched_forward_grad=True requires check_forward_ad to be True")
     try:
-        _check(func, _tuple(inputs), eps, atol, rtol, nondet_tol, check_undefined_grad, check_grad_dtypes, check_batched_grad, check_forward_ad,
+        _check(func, _tuple(inputs), eps, atol, rtol, nondet_tol, check_undefined_grad, check_batched_grad, check_batched_forward_grad, check_forward_ad,
                check_backward_ad)
         return True
     except GradcheckError:
@@ -135,8 +157,8 @@ def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol:
         return False
 
 
-def _check(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet_tol: float, undefined: bool, dtypes_too: bool,
-           batched: bool, forward: bool, backward: bool) -> None:
+def _check(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet_tol: float, undefined: bool, batched: bool, batched_forward: bool,
+           forward: bool, backward: bool) -> None:
     wanted = [i for i, x in enumerate(inputs) if isinstance(x, dispatch.Tensor) and x.requires_grad]
     if not wanted:
         raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True.")
@@ -152,84 +174,176 @@ def _check(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, rtol: fl
     given = func(*inputs)
     outputs = _differentiable(given)
     every = [o for o in _tuple(given) if isinstance(o, dispatch.Tensor)]
-    if not every:
-        raise ValueError("gradcheck: the function returned no tensor")
-    from .modes import no_grad
-    with no_grad():
-        if not outputs:
-            for i in wanted:
-                for k, jacobian in enumerate(numerical_jacobian(func, inputs, i, every, eps)):
-                    if np.abs(jacobian).max(initial=0) > atol:
-                        raise GradcheckError("Numerical gradient for function expected to be zero" if len(every) else f"output {k}")
-            return
-        places = [k for k, o in enumerate(every) if o.requires_grad]
-        numericals = {}
+    if not outputs:
         for i in wanted:
-            found = numerical_jacobian(func, inputs, i, every, eps)
-            numericals[i] = [found[k] for k in places]
+            for jacobian in numerical_jacobian(func, inputs, i, every, eps):
+                if np.abs(jacobian).max(initial=0) > atol:
+                    raise GradcheckError("Numerical gradient for function expected to be zero")
+        return
+    places = [k for k, o in enumerate(every) if o.requires_grad]
+    numericals = {}
+    for i in wanted:
+        found = numerical_jacobian(func, inputs, i, every, eps)
+        numericals[i] = [found[k] for k in places]
     if backward:
         for i in wanted:
             for k, numerical in enumerate(numericals[i]):
                 analytical, same = analytical_jacobian(outputs, k, inputs[i], nondet_tol)
-                rows = _real_rows(numerical)
                 # Backward gives the transposed real matrix of the map, with the imaginary direction's sign as PyTorch's gradient has it.
-                if not _close(analytical, rows, rtol, atol):
-                    raise GradcheckError(_complaint("Jacobian mismatch", k, wanted.index(i), rows, analytical))
+                _compare("Jacobian mismatch", k, wanted.index(i), _real_rows(numerical), analytical, outputs[k]._a.dtype.kind == "c", rtol, atol)
                 if not same:
                     raise GradcheckError(f"Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives different "
                                          f"values, although analytical gradient matches numerical gradient. The tolerance for nondeterminism was {nondet_tol}.")
-        if undefined:
-            _check_undefined(func, inputs, wanted)
-        if batched:
-            _check_batched(outputs, [inputs[i] for i in wanted])
     if forward:
         _check_forward(func, inputs, wanted, places, numericals, rtol, atol)
+        if batched_forward:
+            _check_batched_forward(func, inputs, wanted, places)
+    if backward and batched:
+        _check_batched(outputs, [inputs[i] for i in wanted])
+    if undefined and backward:
+        _check_undefined(func, inputs, wanted)
+    if undefined and forward:
+        _check_undefined_forward(func, inputs, wanted)
+
+
+def _undefined_failure(text: str) -> GradcheckError:
+    warnings.warn("Backwards compatibility: New undefined gradient support checking feature is enabled by default, but it may break existing callers of this "
+                  "function. If this is true for you, you can call this function with \"check_undefined_grad=False\" to disable the feature", stacklevel=5)
+    return GradcheckError(text)
 
 
 def _check_undefined(func: Any, inputs: Any, wanted: list[int]) -> None:
-    """Backward must take zeros as it takes any gradient, and give zeros."""
+    """Backward must take missing gradients of outputs, all of them or one, and with all missing give nothing or zeros."""
     outputs = _differentiable(func(*inputs))
-    zeros = [wrap(np.zeros(o._a.shape, o._a.dtype)) for o in outputs]
-    grads = api.grad(outputs, [inputs[i] for i in wanted], zeros, allow_unused=True)
-    if not all(g is None or (g._a == 0).all() for g in grads):
-        raise GradcheckError("Backward does not give zero input gradients for zero output gradients. If this is a custom function, handle that case.")
+    one = len(outputs) == 1
+
+    def grads(missing: Any) -> Any:
+        given = [Missing.apply(o) if k in missing else o for k, o in enumerate(outputs)]
+        try:
+            return api.grad(given, [inputs[i] for i in wanted], [wrap(np.ones(o._a.shape, o._a.dtype)) for o in outputs], retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            raise _undefined_failure("Expected backward function to handle undefined output grads. Please look at \"Notes about undefined output gradients\" in "
+                                     "\"tools/autograd/derivatives.yaml\"") from error
+    for g in grads(range(len(outputs))):
+        if g is not None and not (g._a == 0).all():
+            raise _undefined_failure("Expected all input grads to be undefined or zero when all output grads are undefined or zero. Please look at \"Notes about "
+                                     "undefined output gradients\" in \"tools/autograd/derivatives.yaml\"")
+    if not one:
+        for k in range(len(outputs)):
+            grads((k,))
+
+
+class Missing(Function):
+    """Hands its input on, and no gradient back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return None
+
+
+FAILED_BATCHED = ("gradcheck or gradgradcheck failed while testing batched gradient computation. This could have been invoked in a number of ways (via a test that "
+                  "calls gradcheck/gradgradcheck directly or via an autogenerated test). To disable this check, pass check_batched_grad=False.")
+
+
+def _alike(expected: Any, got: Any, i: int, j: int) -> None:
+    if (expected is None) != (got is None) or expected is not None and not np.allclose(expected, got, rtol=1e-5, atol=1e-8, equal_nan=True):
+        raise GradcheckError(f"For output {i} and input {j}: the batched gradient is {got}, and a loop over the batch gives {expected}\n\n{FAILED_BATCHED}")
+
+
+def _draw(rng: Any, a: Any, *batch: int) -> Any:
+    v = rng.standard_normal((*batch, *a.shape))
+    return np.asarray(v + 1j * rng.standard_normal(v.shape) if a.dtype.kind == "c" else v).astype(a.dtype)
 
 
 def _check_batched(outputs: Sequence[Any], inputs: Sequence[Any]) -> None:
     """vmap over backward must give what a loop gives."""
     rng = np.random.default_rng(0)
-    for o in outputs:
-        vs = rng.standard_normal((2, *o._a.shape)).astype(o._a.dtype)
+    for k, o in enumerate(outputs):
+        vs = _draw(rng, o._a, 2)
         loop = [api.grad([o], list(inputs), [wrap(v)], retain_graph=True, allow_unused=True) for v in vs]
-        together = api.grad([o], list(inputs), [wrap(vs)], retain_graph=True, allow_unused=True, is_grads_batched=True)
+        try:
+            together = api.grad([o], list(inputs), [wrap(vs)], retain_graph=True, allow_unused=True, is_grads_batched=True)
+        except RuntimeError as error:
+            raise GradcheckError(f"While computing batched gradients, got: {error}\n\n{FAILED_BATCHED}") from error
         for j, t in enumerate(together):
             for n in range(2):
                 g = loop[n][j]
-                if (g is None) != (t is None) or g is not None and not np.allclose(g._a, t._a[n]):
-                    raise GradcheckError(f"Batched gradients differ from those of a loop for input {j}")
+                _alike(None if g is None else g._a, None if t is None else t._a[n], k, j)
+
+
+def _push(func: Any, inputs: Any, tangents: dict[int, Any]) -> list[Any]:
+    """The tangents of the outputs by forward mode; inputs take no part in any graph."""
+    forward_ad = importlib.import_module("bibun.func.forward_ad")
+    with forward_ad.dual_level():
+        given = []
+        for i, x in enumerate(inputs):
+            if isinstance(x, dispatch.Tensor):
+                x = x.detach()
+                if tangents.get(i) is not None:
+                    x = forward_ad.make_dual(x, tangents[i])
+            given.append(x)
+        made = [o for o in _tuple(func(*given)) if isinstance(o, dispatch.Tensor)]
+        return [forward_ad.unpack_dual(o).tangent for o in made]
 
 
 def _check_forward(func: Any, inputs: Any, wanted: list[int], places: list[int], numericals: Any, rtol: float, atol: float) -> None:
     """Columns of the Jacobian from forward mode."""
-    jvp = importlib.import_module("bibun.func").jvp
     for i in wanted:
-        x = inputs[i]
-        a = x._a
-        for k_direction, direction in enumerate((1.0, 1j) if a.dtype.kind == "c" else (1.0,)):
+        a = inputs[i]._a
+        rows: list[list[np.ndarray]] = [[] for _ in places]
+        for direction in (1.0, 1j) if a.dtype.kind == "c" else (1.0,):
             for j in range(a.size):
                 t = np.zeros(a.size, a.dtype)
                 t[j] = direction
-
-                def one(v: Any, i: int = i) -> Any:
-                    full = [y.detach() if isinstance(y, dispatch.Tensor) and n != i else y for n, y in enumerate(inputs)]
-                    full[i] = v
-                    return tuple(o for o in _tuple(func(*full)) if isinstance(o, dispatch.Tensor))
-                _, tangents = jvp(one, (x.detach(),), (wrap(t.reshape(a.shape)),))
+                zeros = {k: wrap(np.zeros_like(inputs[k]._a)) for k in wanted}
+                tangents = _push(func, inputs, {**zeros, i: wrap(t.reshape(a.shape))})
                 for k, place in enumerate(places):
-                    got = tangents[place]._a.reshape(-1)
-                    expected = numericals[i][k][k_direction, j]
-                    if not np.allclose(got, expected, rtol=rtol, atol=atol):
-                        raise GradcheckError(_complaint("Jacobian computed with forward mode mismatch", k, wanted.index(i), np.asarray(expected), np.asarray(got)))
+                    got = tangents[place]
+                    rows[k].append(np.zeros(numericals[i][k].shape[-1]) if got is None else got._a.reshape(-1))
+        for k, made in enumerate(rows):
+            numerical = numericals[i][k]
+            if not made:
+                continue
+            complex_out = np.iscomplexobj(numerical)
+            analytical = np.stack(made).astype(numerical.dtype if complex_out else np.float64).reshape(numerical.shape)
+            _compare("Jacobian computed with forward mode mismatch", k, wanted.index(i), _real_rows(numerical), _real_rows(analytical), complex_out, rtol, atol)
+
+
+def _check_undefined_forward(func: Any, inputs: Any, wanted: list[int]) -> None:
+    """A tangent of zeros and none at all must give the same."""
+    rng = np.random.default_rng(0)
+    tangents = {i: wrap(_draw(rng, inputs[i]._a)) for i in wanted}
+    for i in wanted:
+        zeros = _push(func, inputs, {**tangents, i: wrap(np.zeros_like(inputs[i]._a))})
+        none = _push(func, inputs, {**tangents, i: None})
+        for k, (x, y) in enumerate(zip(zeros, none)):
+            a, b = (0.0 if t is None else t._a for t in (x, y))
+            if not np.allclose(a, b):
+                raise GradcheckError(f"Expected the tangent of output {k} to be the same for a tangent of zeros of input {i} as for none at all")
+
+
+def _check_batched_forward(func: Any, inputs: Any, wanted: list[int], places: list[int]) -> None:
+    """vmap over forward mode must give what a loop gives."""
+    rng = np.random.default_rng(0)
+    vmap = importlib.import_module("bibun.func").vmap
+    for i in wanted:
+        vs = _draw(rng, inputs[i]._a, 2)
+
+        def push(t: Any, i: int = i) -> Any:
+            made = _push(func, inputs, {i: t})
+            return tuple(made[place] for place in places if made[place] is not None)
+        loop = [push(wrap(v)) for v in vs]
+        try:
+            together = vmap(push)(wrap(vs))
+        except RuntimeError as error:
+            raise GradcheckError(f"While computing batched gradients, got: {error}\n\n{FAILED_BATCHED}") from error
+        for k, t in enumerate(together):
+            for n in range(2):
+                _alike(loop[n][k]._a, t._a[n], k, i)
 
 
 def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = None, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
