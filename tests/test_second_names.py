@@ -98,3 +98,29 @@ def test_modules_under_other_names():
     assert bibun.torch is bibun
     assert bibun._VF.lstm is bibun.lstm
     assert not hasattr(bibun._VF, "no_such_name")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "arange(0.0, -8.000001, -4.0, dtype=torch.int64)",
+        "arange(-0.9, 2.1, 2, dtype=torch.int64)",
+        "arange(3.1, dtype=torch.int64)",
+        "arange(0, 3.9, dtype=torch.uint8)",
+        "arange(0, 3, 0.5, dtype=torch.int32)",
+        "arange(0, 2, 0.5, dtype=torch.int64)",
+        "arange(0, 3, 0)",
+        "arange(0, inf)",
+        "arange(0, 2, dtype=torch.bool)",
+        "arange(1, 0)",
+        "range(0, 3, 0)",
+        "range(3, 0)",
+    ],
+)
+def test_ranges(call):
+    compare(torch, bibun, {}, f"torch.{call}")
+
+
+def test_solving_nothing():
+    solved = bibun.linalg.ldl_solve(bibun.zeros(0, 0), bibun.zeros(0, dtype=bibun.int32), bibun.zeros(0, 5))
+    assert tuple(solved.shape) == (0, 5)

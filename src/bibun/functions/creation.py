@@ -703,13 +703,20 @@ def arange(
             if all(isinstance(x, int) for x in (start, end, step))
             else dtypes.default_np
         )
+    if d.kind == "b":
+        raise NotImplementedError("\"arange_cpu\" not implemented for 'Bool'")
+    finite = all(math.isfinite(x) for x in (start, end))
     if step == 0:
         raise RuntimeError("step must be nonzero")
-    if not all(math.isfinite(x) for x in (start, end)):
+    if d.char == "l" and finite:  # int64 alone counts in whole numbers
+        start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise ValueError("step must be nonzero")
+    if not finite:
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * (1 if step > 0 else -1) < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    if d.kind in "iub":
+    if d.kind in "iu":
         a = (
             np.arange(int(start), int(end), int(step))
             if all(isinstance(x, int) for x in (start, end, step))
@@ -746,6 +753,12 @@ def range(
     )
     if end is None:
         start, end = 0, start
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if not all(math.isfinite(x) for x in (start, end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
+    if (end - start) * (1 if step > 0 else -1) < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     d = checked(dtype, device, layout, "range") or dtypes.default_np
     count = int(math.floor((end - start) / step)) + 1
     made = finished((np.arange(count, dtype=np.float64) * step + start).astype(d), requires_grad)

@@ -5,6 +5,7 @@ In go batches of matrices (the last two dimensions); out come named tuples of fa
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -447,9 +448,10 @@ def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False) -> Any:
     a = LD._a
     lead = np.broadcast_shapes(a.shape[:-2], B._a.shape[:-2])
     n, k = B._a.shape[-2:]
-    factors = np.broadcast_to(a, (*lead, n, n)).reshape(-1, n, n)
-    at = np.broadcast_to(pivots._a, (*lead, n)).reshape(-1, n)
-    right = np.broadcast_to(B._a, (*lead, n, k)).reshape(-1, n, k)
+    count = math.prod(lead)
+    factors = np.broadcast_to(a, (*lead, n, n)).reshape(count, n, n)
+    at = np.broadcast_to(pivots._a, (*lead, n)).reshape(count, n)
+    right = np.broadcast_to(B._a, (*lead, n, k)).reshape(count, n, k)
     out = np.empty(right.shape, a.dtype)
     for i in range(len(factors)):
         out[i] = _ldl_substitute(factors[i], at[i], right[i], hermitian and a.dtype.kind == "c")
