@@ -124,10 +124,15 @@ class Elementwise(Optimizer):
                     if name in kept and not isinstance(kept[name], Tensor):
                         kept[name] = counter(float(kept[name]))
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own; options that are missing take the optimizer's defaults."""
+        super().add_param_group(param_group)
+        self._vocabularies = None  # how large all parameters are together decides what runs the rules
+
     # the step
 
     def _prepare(self) -> None:
-        self._scratch = Scratch(deferring=True)
+        self._scratch = Scratch(True, sum(p._a.size for group in self.param_groups for p in group["params"]))
         self._vocabularies = {}
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -158,12 +163,14 @@ class Elementwise(Optimizer):
             for group in self.param_groups:
                 self._step_group(group, line)
             scratch = self._scratch
-            if scratch is not None and scratch.jobs:
+            if scratch is not None and (scratch.updates or scratch.jobs):
                 finish(scratch)
         finally:
             restore(token)
-            if self._scratch is not None and self._scratch.jobs:
-                self._scratch.jobs.clear()  # of a step that failed
+            scratch = self._scratch
+            if scratch is not None:  # of a step that failed
+                scratch.updates.clear()
+                scratch.jobs.clear()
         return loss
 
     step.hooked = True  # type: ignore[attr-defined]

@@ -1,8 +1,9 @@
 """Which vocabulary an array takes, scratch memory for it, blocks of large arrays, threads for very large ones.
 
-In goes a parameter's array; `Scratch.for_array` gives what runs rules on it. Arrays longer than `BLOCK` are walked in
-blocks that stay in cache (`Blocks`). NumPy lets go of the interpreter while it computes, so from `SHARED` elements on,
-where a block's work is long beside the wake-up of a thread, threads share them (`finish`).
+In goes a parameter's array; `Scratch.for_array` gives what runs rules on it. Where all parameters together are large,
+a native kernel made from the rule takes them in one pass (`Native`). Without native kernels, arrays longer than `BLOCK`
+are walked in blocks that stay in cache (`Blocks`). NumPy lets go of the interpreter while it computes, so from `SHARED`
+elements on, where a block's work is long beside the wake-up of a thread, threads share them (`finish`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.fp import IGNORE, quiet, restore
+from ..backends.large import LARGE, native
 from ..functions.core import get_num_threads
 from .arithmetic import F32, F64, FUSED, Arrays, Halves, Singles
 
@@ -25,6 +27,8 @@ BLOCK = 32768
 #: From so many elements in one step, threads share the work, in blocks of the second size.
 SHARED = 1 << 21
 SHARED_BLOCK = 1 << 18
+#: From so many elements in all parameters together, a native kernel takes them.
+NATIVE = LARGE
 
 #: An executor, once there was work for one: its module is not light.
 _pool: Any = None
@@ -35,10 +39,13 @@ class Scratch:
 
     Args:
         deferring: whether large arrays are put off until `finish`, which may share them out among threads.
+        elements: of all parameters together.
     """
 
-    def __init__(self, deferring: bool = False) -> None:
+    def __init__(self, deferring: bool = False, elements: int = 0) -> None:
         self.jobs: list[Any] | None = [] if deferring else None
+        self.updates: list[Any] = []  # jobs for the native kernel
+        self.native = deferring and elements >= NATIVE and native()
         self.memory: dict[Any, Any] = {}
         self.known: dict[Any, dict[float, Any]] = {}
         self.singles: dict[Any, Singles] = {}
@@ -53,6 +60,10 @@ class Scratch:
             return Complexes(a, self)
         if kind in "biu":
             raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        if self.native and (dtype == F32 or dtype == F64):
+            order = order_in_memory(a)
+            if order is None or a.transpose(order).flags.c_contiguous:
+                return Native(a, order, self.updates)
         if a.size == 1 and (dtype == F32 or dtype == F64):
             words = self.singles.get(dtype)
             if words is None:
@@ -102,6 +113,53 @@ class Complexes:
             words.run(rule, flags, numbers, *[a.imag for a in arrays])
 
 
+def order_in_memory(a: Any) -> Any:
+    """The order of an array's dimensions in memory; a dense array becomes flat when they are put in it."""
+    return None if a.flags.c_contiguous else tuple(np.argsort([-abs(s) for s in a.strides], kind="stable").tolist())
+
+
+class Native:
+    """A vocabulary for float32 and float64 arrays of any size: jobs are collected for `run_updates`."""
+
+    __slots__ = ("dtype", "order", "shape", "updates")
+    kind = "native"
+
+    def __init__(self, a: Any, order: Any, updates: list[Any]):
+        self.dtype, self.shape, self.order, self.updates = a.dtype, a.shape, order, updates
+
+    def numbers(self, values: Any) -> Any:
+        """Scalars as the kernel's table holds them."""
+        return tuple(map(float, values))
+
+    def run(self, rule: Any, flags: Any, numbers: Any, *arrays: Any) -> None:
+        """Put parameter, gradient and state on the list."""
+        dtype, shape = self.dtype, self.shape
+        for a in arrays:
+            if a.dtype is not dtype or a.shape != shape or not a.flags.c_contiguous:
+                break
+        else:
+            self.updates.append((rule, flags, numbers, arrays))
+            return
+        fitting = tuple(self.fitting(a, i == 1) for i, a in enumerate(arrays))
+        if any(a is None for a in fitting):  # some strange layout: memory of its own
+            memory = np.empty((5, max(math.prod(shape), 1)), dtype)
+            words = Arrays(shape, memory, {})
+            words.pair = None
+            rule(words, flags, words.numbers(numbers), *arrays)
+        else:
+            self.updates.append((rule, flags, numbers, fitting))
+
+    def fitting(self, a: Any, copy: bool) -> Any:
+        """``a`` in this parameter's order in memory; a copy only where allowed, else None."""
+        if a.shape != self.shape or a.dtype != self.dtype:
+            return None
+        if self.order is not None:
+            a = a.transpose(self.order)
+        if not a.flags.c_contiguous:
+            return np.ascontiguousarray(a) if copy else None
+        return a
+
+
 class Blocks:
     """A vocabulary for arrays longer than `BLOCK`."""
 
@@ -112,8 +170,7 @@ class Blocks:
         self.scratch = scratch
         self.words = scratch.words((BLOCK,), a.dtype)
         self.kind = self.words.kind
-        # The order of the dimensions in memory; a dense array becomes flat when they are put in it.
-        self.order = None if a.flags.c_contiguous else tuple(np.argsort([-abs(s) for s in a.strides], kind="stable"))
+        self.order = order_in_memory(a)
 
     def numbers(self, values: Any) -> Any:
         """Scalars as the rule wants them."""
@@ -155,6 +212,13 @@ def walk(job: Any, low: int, high: int, scratch: Scratch, block: int) -> None:
 
 def finish(scratch: Scratch) -> None:
     """Do what was put off, with several threads where there is enough of it."""
+    if scratch.updates:
+        from ..native.kernels.updates import run_updates
+
+        updates, scratch.updates[:] = scratch.updates[:], []
+        run_updates(updates)
+    if not scratch.jobs:
+        return
     jobs, scratch.jobs = scratch.jobs, []
     assert jobs is not None
     threads = get_num_threads()
