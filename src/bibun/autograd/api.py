@@ -30,13 +30,10 @@ __all__ = ["backward", "grad"]
 _accumulating = threading.Lock()
 
 
-def _after_fork() -> None:
-    global _accumulating
-    _accumulating = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # a fork waits until no gradient is half added
+    os.register_at_fork(
+        before=_accumulating.acquire, after_in_parent=_accumulating.release, after_in_child=_accumulating.release
+    )
 ndarray = np.ndarray
 new = object.__new__
 refcount = sys.getrefcount
@@ -77,7 +74,13 @@ def target_of(t: Any, i: int | None = None) -> Any:
 
 def on_tensors(create_graph: bool, grads: Any) -> bool:
     """Whether a run must work on tensors: its gradients are differentiable themselves, or belong to a function transform."""
-    return create_graph or bool(dispatch.busy[0]) and bool(dispatch.forward_levels[0]) or bool(dispatch.busy[0]) and any(g is not None and g.__class__ is not dispatch.Tensor for g in grads)
+    return create_graph or recorded() or bool(dispatch.busy[0]) and bool(dispatch.forward_levels[0]) or bool(dispatch.busy[0]) and any(g is not None and g.__class__ is not dispatch.Tensor for g in grads)
+
+
+def recorded() -> bool:
+    """Whether everything is being recorded (`bibun.compile`), gradients' computation too."""
+    r = dispatch.recorder[0]
+    return r is not None and not r.paused
 
 
 def start_gradient(t: Any, g: Any, create: bool) -> Any:
@@ -130,7 +133,7 @@ def own(g: Any, leaf: Any) -> Any:
 
 def backward_from(t: Any, retain: bool) -> None:
     """`backward` of one tensor without further wishes: the common case, straight."""
-    if dispatch.busy[0] and dispatch.forward_levels[0]:
+    if dispatch.busy[0] and (dispatch.forward_levels[0] or recorded()):
         backward((t,), None, retain)
         return
     if t._view is not None:
@@ -189,8 +192,19 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
             g = node.hooks.before(node, g, xp)
         seen = g if node is not None and node.hooks.post else None
     if create:
+        following = recorded()
+        if following:
+            dispatch.recorder[0].sees_grad(leaf)
         g = fit(g, leaf._a.shape, leaf._a.dtype, tensor_xp)
-        leaf._grad = g if leaf._grad is None else leaf._grad + g
+        while True:  # adding is recorded, and may call what a program wrote: not under the lock
+            known = leaf._grad
+            total = g if known is None else known + g
+            with _accumulating:
+                if leaf._grad is known:
+                    leaf._grad = total
+                    break
+        if following:
+            dispatch.recorder[0].sets_grad(leaf)
     else:
         with _accumulating:
             if leaf._grad is None:
@@ -267,7 +281,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     retain = create_graph if retain_graph is None else retain_graph
     if create_graph:
         warn_of_cycles()
-    if dispatch.busy[0] and dispatch.forward_levels[0]:
+    if dispatch.busy[0] and (dispatch.forward_levels[0] or recorded()):
         before, state.grad = state.grad, True if create_graph else BACKWARD
         try:
             _backward(tensors, grads, retain, True, inputs)
@@ -300,6 +314,8 @@ def _backward(tensors: Any, grads: Any, retain: bool, create_graph: bool, inputs
                 t.retain_grad()
         wanted = Wanted([r[0] for r in roots], targets, True)
     leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
+    if recorded() and not retain:
+        dispatch.recorder[0].note_backward([target for target, _ in roots])
     del roots
     for leaf in tuple(leaves):
         g = leaves.pop(leaf)

@@ -41,6 +41,15 @@ OPERANDS: tuple[Any, ...] = ()
 busy = [0]
 #: How many `saved_tensors_hooks` are in force, in all threads (each also counts as busy).
 saved_hooks = [0]
+#: The recording in progress, if there is one (it counts as busy); see `bibun.compiler`.
+recorder: list[Any] = [None]
+
+
+def transformed() -> bool:
+    """Whether function transforms or overrides want to see every call; a recording alone does not count."""
+    return busy[0] > (recorder[0] is not None)
+
+
 intercept: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
 #: What a tensor made from nothing (or in the likeness of another) is while transforms are active; set with `intercept`.
 created: Callable[..., Any] = lambda t, like=None: t
@@ -187,6 +196,8 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
                 t._story = cut
     if prim.family == "view":
         note_view(prim, arrays[0], static, outs)
+    if recorder[0] is not None and not recorder[0].paused:
+        recorder[0].note(prim, arrays, raw, static, outs)
     return tuple(outs) if prim.several else outs[0]
 
 

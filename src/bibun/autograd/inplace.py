@@ -53,7 +53,8 @@ make_node_class(copy_slices).name = lambda node: "torch::autograd::CopySlices"
 copy_slices.derivative(
     base=lambda xp, g, value_shape, value_dtype, steps: xp.copy_slices(g, xp.zeros(value_shape, dtype=value_dtype), steps),
     value=lambda xp, g, steps: xp.replay(g, steps))
-replay.derivative(base=lambda xp, g, base_shape, steps: xp.copy_slices(xp.zeros(base_shape, dtype=g.dtype), g, steps))
+replay.derivative(base=lambda xp, g, base_shape, base_dtype, steps: xp.copy_slices(
+    xp.zeros(base_shape, dtype=base_dtype if base_dtype.kind == "c" else g.dtype), g, steps))
 
 for _made in (copy_slices, replay):
     REGISTRY[_made.name] = _made
@@ -104,6 +105,7 @@ def check_fits(x: Any, shape: tuple[int, ...], dtype: Any) -> None:
 
 #: Set by the floor of function transforms: what to do where a wrapper is written, and what a wrapper is.
 assign_wrapped: Any = None
+become_wrapped: Any = None
 Wrapper: Any = ()
 
 
@@ -134,6 +136,8 @@ def assign(x: Any, result: Any, checked: bool = True) -> Any:
                            "Please clone() the tensor before performing the operation.")
     if a is not source:
         np.copyto(a, source, casting="unsafe")
+    if dispatch.recorder[0] is not None and not dispatch.recorder[0].paused:
+        dispatch.recorder[0].note_write(a, source)
     f = user_frame(2)
     written(a, f.f_code, f.f_lasti)
     if state.grad:

@@ -79,7 +79,7 @@ def run_layer(
     """One layer, in one direction, over (T, B, features): the outputs (T, B, H) and the last state."""
     w_ih, w_hh, b_ih, b_hh, more = _weights(flat, has_biases, projected)
     x = F.linear(x, w_ih, b_ih)
-    if not more and not dispatch.busy[0] and x._a.dtype in _FUSED and all(s._a.dtype == x._a.dtype for s in state):
+    if not more and not dispatch.transformed() and x._a.dtype in _FUSED and all(s._a.dtype == x._a.dtype for s in state):
         output, *last = _Layer.apply(mode, reverse, x, w_hh, b_hh, *state)
         return output, tuple(last)
     return _steps(mode, x, state, w_hh, b_hh, more, reverse)

@@ -1,0 +1,336 @@
+"""`compile`: a function, module or whole training step as a recorded program.
+
+The first two calls with given arguments run as they are, and are recorded: the primitives that pass, forward and backward, writes,
+gradients, steps of optimizers. Where both recordings agree, later calls run the program, after a look at everything it assumes
+(`guards`). Where something cannot be repeated for certain, calls go on running as they are; `report` says why. A compiled function
+gives what the function itself gives, always: nothing is compiled that might not.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ..autograd.modes import state
+from ..func.pytree import tree_flatten
+from ..nn import Module
+from ..tensor import Tensor
+from .guards import Guards, describe
+from .program import Program
+from .recorder import Recorder, Refused, recording
+from .watch import watching
+
+__all__ = ["OptimizedModule", "allow_in_graph", "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable", "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends", "report", "reset", "set_stance"]
+
+#: How many different programs one function may have before the oldest goes.
+MOST = 8
+#: How many recordings may fail before a function is left alone.
+PATIENCE = 3
+
+_all: list[Any] = []
+_stance = ["default"]
+
+
+class _Signature:
+    """What is known of a function for arguments of one kind."""
+
+    __slots__ = ("calls", "checked", "failures", "first", "guards", "program", "why")
+
+    def __init__(self) -> None:
+        self.program: Any = None
+        self.guards: Any = None
+        self.first: Any = None
+        self.checked = 0
+        self.failures = 0
+        self.calls = 0
+        self.why = ""
+
+
+class Compiled:
+    """A function that becomes a program when it is called."""
+
+    def __init__(self, function: Callable[..., Any], verify: int = 0, explain: bool = False, fullgraph: bool = False):
+        self.function, self.verify, self.explain, self.fullgraph = function, verify, explain, fullgraph
+        self.signatures: dict[Any, _Signature] = {}
+        _all.append(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _stance[0] == "force_eager":
+            return self.function(*args, **kwargs)
+        if args or kwargs:
+            leaves, spec = tree_flatten((args, kwargs))
+            try:
+                key: Any = (spec, tuple([describe(x) for x in leaves]))
+                known = self.signatures.get(key)
+            except (Refused, TypeError) as why:
+                self.say(f"not compiled: {why}")
+                return self.function(*args, **kwargs)
+        else:
+            leaves, key = [], None
+            known = self.signatures.get(None)
+        if known is None:
+            if len(self.signatures) >= MOST:
+                self.signatures.pop(next(iter(self.signatures)))
+            known = self.signatures[key] = _Signature()
+        known.calls += 1
+        program = known.program
+        if program is not None:
+            differs = known.guards.holds()
+            if not differs:
+                if known.checked < self.verify:
+                    known.checked += 1
+                    return self._verified(known, leaves, args, kwargs)
+                return program(leaves)
+            known.program = known.first = None
+            self.say(f"recorded anew: {differs} has changed")
+        elif known.failures >= PATIENCE:
+            return self.function(*args, **kwargs)
+        return self._record(known, leaves, args, kwargs)
+
+    def _record(self, known: _Signature, leaves: list[Any], args: Any, kwargs: Any) -> Any:
+        recorder = Recorder()
+        for k, x in enumerate(leaves):
+            if isinstance(x, Tensor):
+                if id(x._a) in recorder.known or x._grad is not None and id(x._grad._a) in recorder.known:
+                    known.failures, known.why = PATIENCE, "two arguments are one tensor"
+                    return self.function(*args, **kwargs)
+                recorder.add(x._a, ("argument", k))
+        for cell in getattr(self.function, "__closure__", None) or ():
+            try:
+                recorder.name(cell.cell_contents)
+            except ValueError:
+                pass
+        ran, result, failure = False, None, None
+        try:
+            with recording(recorder), watching(recorder) as watch:
+                result = self.function(*args, **kwargs)
+                ran = True
+        except Refused as why:
+            failure = why
+            if not ran:  # before the function was called
+                return self.function(*args, **kwargs)
+        failure = failure or recorder.refused
+        program = None
+        if failure is None:
+            try:
+                program = Program(recorder, leaves, result)
+            except Refused as why:
+                failure = why
+        if failure is not None:
+            known.failures += 1
+            known.why = str(failure)
+            known.first = None
+            self.say(f"not compiled: {failure}")
+            if self.fullgraph and known.failures >= PATIENCE:
+                raise RuntimeError(f"compile(fullgraph=True): {failure}")
+            return result
+        assert program is not None
+        if known.first is not None:
+            differs = known.first.same(recorder)
+            if not differs:
+                known.program, known.guards, known.why = program, Guards(recorder, watch, _inner(self.function), program.sources), ""
+                self.say(f"compiled: {len(program.steps)} steps of {len(recorder.steps)}")
+            else:
+                known.failures += 1
+                known.why = "two calls went different ways: " + differs
+                self.say(known.why)
+        known.first = program
+        return result
+
+    def _verified(self, known: _Signature, leaves: list[Any], args: Any, kwargs: Any) -> Any:
+        """Run the program, then the function from the same beginning, and compare."""
+        from .verify import compare
+
+        return compare(self, known, leaves, args, kwargs)
+
+    def say(self, text: str) -> None:
+        if self.explain or os.environ.get("BIBUN_EXPLAIN") == "compile":
+            print(f"bibun.compile: {getattr(self.function, '__qualname__', self.function)}: {text}", file=sys.stderr)
+
+
+def _inner(function: Any) -> Any:
+    return getattr(function, "__func__", function)
+
+
+class OptimizedModule(Module):
+    """A compiled module: the module itself is ``_orig_mod``; everything else is asked of it."""
+
+    def __init__(self, module: Module, call: Any):
+        super().__init__()
+        self._orig_mod = module
+        object.__setattr__(self, "_compiled", call)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_orig_mod":
+            return self._modules["_orig_mod"]
+        return getattr(self._modules["_orig_mod"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("_orig_mod", "training") or "_orig_mod" not in self.__dict__.get("_modules", {}):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._modules["_orig_mod"], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._modules["_orig_mod"], name)
+
+    def __len__(self) -> int:
+        return len(self._modules["_orig_mod"])  # type: ignore[arg-type]
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._modules["_orig_mod"][i]  # type: ignore[index]
+
+    def __iter__(self) -> Any:
+        return iter(self._modules["_orig_mod"])  # type: ignore[call-overload]
+
+
+_BACKENDS = ("inductor", "eager", "aot_eager", "aot_eager_decomp_partition", "cudagraphs", "onnxrt", "openxla", "tvm", "bibun")
+_MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+def compile(
+    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "inductor", mode: str | None = None, options: Any = None,
+    disable: bool = False, verify: int = 0, background: bool = False, explain: bool = False,
+) -> Any:
+    """A function or module that, once it has been called twice alike, runs as a recorded program.
+
+    Args:
+        model: a function, a module, or None for a decorator with options.
+        fullgraph: raise where it cannot be compiled after some calls, rather than go on without.
+        backend, mode, options, dynamic: PyTorch's choices of compilers; there is one here, and unknown ones are warned of.
+        disable: give the function back as it is.
+        verify: run so many of the compiled calls a second time as they are, from the same beginning, and raise where results differ.
+        background: accepted; recording is part of the first calls.
+        explain: print what is recorded, and why something is not, or anew.
+
+    >>> import bibun as torch
+    >>> w = torch.ones(3, requires_grad=True)
+    >>> optimizer = torch.optim.SGD([w], lr=0.5)
+    >>> @torch.compile
+    ... def step():
+    ...     optimizer.zero_grad()
+    ...     loss = (w * w).sum()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss.detach()
+    >>> step(), step(), step()
+    (tensor(3.), tensor(0.), tensor(0.))
+    """
+    if model is None:
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable, verify=verify,
+            background=background, explain=explain,
+        )  # fmt: skip
+    if isinstance(backend, str) and backend not in _BACKENDS:
+        warnings.warn(f"compile: there is no backend {backend!r} here; bibun's own compiler is used", stacklevel=2)
+    if mode not in _MODES:
+        warnings.warn(f"compile: the mode {mode!r} is not known; the default is used", stacklevel=2)
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if disable or getattr(model, "_bibun_compiles_not", False):
+        return model
+    if isinstance(model, Module):
+        return OptimizedModule(model, Compiled(model, verify, explain, fullgraph))
+    if not callable(model):
+        raise RuntimeError(f"compile: a function or a module is needed, not a {type(model).__name__}")
+    made = Compiled(model, verify, explain, fullgraph)
+
+    @functools.wraps(model)
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        return made(*args, **kwargs)
+
+    compiled._compiled = made  # type: ignore[attr-defined]
+    compiled._torchdynamo_orig_callable = model  # type: ignore[attr-defined]
+    return compiled
+
+
+def report(function: Any) -> str:
+    """A table of a compiled function's programs: steps, calls, and why something is not compiled."""
+    made = function if isinstance(function, Compiled) else getattr(function, "_compiled", None)
+    if made is None:
+        raise TypeError("report: a compiled function or module is needed")
+    rows = ["calls  steps  state"]
+    for known in made.signatures.values():
+        steps = len(known.program.steps) if known.program is not None else 0
+        state_ = "compiled" if known.program is not None else known.why or "recorded once"
+        rows.append(f"{known.calls:5d}  {steps:5d}  {state_}")
+    return "\n".join(rows)
+
+
+# What programs ask of torch.compiler
+
+
+def is_compiling() -> bool:
+    """Whether a recording is being made: never, to the program; what it does then is what it does always."""
+    return False
+
+
+def is_dynamo_compiling() -> bool:
+    """As `is_compiling`."""
+    return False
+
+
+def is_exporting() -> bool:
+    """As `is_compiling`."""
+    return False
+
+
+def reset() -> None:
+    """Forget all programs."""
+    for made in _all:
+        made.signatures.clear()
+
+
+def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+    """Have a function never compiled by itself."""
+    if fn is None:
+        return lambda f: disable(f, recursive, reason=reason)
+    try:
+        fn._bibun_compiles_not = True
+    except AttributeError:
+        pass
+    return fn
+
+
+def allow_in_graph(fn: Any) -> Any:
+    """The function itself: everything recorded is in the graph."""
+    return fn
+
+
+def assume_constant_result(fn: Any) -> Any:
+    """The function itself."""
+    return fn
+
+
+def cudagraph_mark_step_begin() -> None:
+    """Nothing, for there are no CUDA graphs."""
+
+
+def list_backends(exclude_tags: Any = ()) -> list[str]:
+    """The names of backends that `compile` knows."""
+    return ["bibun"]
+
+
+class set_stance:
+    """Have all compiled functions run as they are ("force_eager"), or as programs ("default"); a function call or a context."""
+
+    def __init__(self, stance: str = "default", **_: Any):
+        if stance not in ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "eager_then_compile"):
+            raise RuntimeError(f"invalid torch.compile stance {stance!r}")
+        self.before, _stance[0] = _stance[0], stance
+
+    def __enter__(self) -> set_stance:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _stance[0] = self.before
+
+
+__all__ += ["state"]

@@ -1,0 +1,174 @@
+"""Chains of large elementwise steps as one native loop each.
+
+In: the steps of a program. Out: for the place of each step that ends a chain, the loop that does the whole chain (with the sum over
+everything, rows or columns that may follow it); for the places of the steps within it, None. Values that nothing else needs are never
+written to memory. A loop that cannot be made leaves its steps as they are.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..backends.large import LARGE, native
+from .recorder import Recorder, Slot, Step
+
+__all__ = ["Group", "find_groups"]
+
+_TYPES = frozenset(np.dtype(t) for t in (np.float32, np.float64, bool))
+_BOOL = np.dtype(bool)
+
+
+class Group:
+    """One native loop.
+
+    Attributes:
+        leaves: the values it reads; tree: for each step in it, (formula, static, operands), operands being leaves or further trees.
+    """
+
+    def __init__(self, leaves: list[int], tree: Any, key: str, shape: tuple[int, ...], reduce: str, cut: int | None, dtype: Any, made: tuple[int, ...], divide: int):
+        self.leaves, self.tree, self.key, self.shape = leaves, tree, key, shape
+        self.reduce, self.cut, self.dtype, self.made, self.divide = reduce, cut, dtype, made, divide
+
+    def expression(self, xp: Any, *values: Any) -> Any:
+        """The chain on one element of each leaf."""
+        known: dict[int, Any] = {}
+
+        def of(node: Any) -> Any:
+            if node.__class__ is int:
+                return values[node]
+            if id(node) not in known:
+                form, static, operands = node
+                known[id(node)] = form(xp, *[of(x) for x in operands], *static)
+            return known[id(node)]
+
+        return of(self.tree)
+
+    def run(self, *arrays: Any) -> Any:
+        from ..native import fuse
+
+        made = fuse.evaluate(self.key, self.expression, arrays, self.shape, self.reduce, self.dtype, self.cut)
+        if made is NotImplemented or not self.reduce:
+            return made
+        if self.divide:
+            made = made / made.dtype.type(self.divide)
+        return made if made.shape == self.made else np.asarray(made).reshape(self.made)
+
+    def source(self, step: Step, text: Any) -> str:
+        return f"v{step.gives[0]} = {text.object(self.run, 'g')}({', '.join(f'v{n}' for n in self.leaves)})"
+
+
+def _elementwise(recorder: Recorder, step: Step) -> bool:
+    """Whether a step may be part of a loop."""
+    if step.kind != "run" or step.what.family != "elementwise" or step.what.several or len(step.gives) != 1:
+        return False
+    out = recorder.arrays[step.gives[0]]
+    static, narrow = step.static
+    if narrow is not None or out.size < LARGE or out.dtype not in _TYPES or any(isinstance(s, Slot) for s in static):
+        return False
+    return all(n is not None and recorder.arrays[n].dtype in _TYPES for n in step.takes)
+
+
+def _sum(recorder: Recorder, step: Step) -> Any:
+    """(how, cut, divisor) of a step that sums a large array; None for others."""
+    if step.kind != "run" or step.what.name not in ("sum", "mean") or len(step.takes) != 1:
+        return None
+    x = recorder.arrays[step.takes[0]]
+    out = recorder.arrays[step.gives[0]]
+    if x.size < LARGE or out.dtype != x.dtype or x.dtype not in _TYPES or x.dtype == _BOOL:
+        return None
+    static = dict(zip(step.what.static, step.static[0]))
+    axis = static.get("axis")
+    n = x.ndim
+    axes = tuple(range(n)) if axis is None else (axis,) if isinstance(axis, int) else tuple(sorted(axis))
+    divide = prod(x.shape[a] for a in axes) if step.what.name == "mean" else 0
+    if len(axes) == n:
+        return "all", None, divide
+    if axes == tuple(range(len(axes))):
+        return "leading", len(axes), divide
+    if axes == tuple(range(n - len(axes), n)):
+        return "trailing", n - len(axes), divide
+    return None
+
+
+def find_groups(recorder: Recorder, steps: list[Step], wanted: set[int]) -> dict[int, Any]:
+    """The loops of a program, by the place of the step that each stands for."""
+    if not any(recorder.arrays[n].size >= LARGE for step in steps for n in step.gives) or not native():
+        return {}
+    from .program import _reads
+
+    makers = {n: k for k, step in enumerate(steps) for n in step.gives}
+    readers: dict[int, set[int]] = {}
+    barrier, barriers = -1, []
+    for k, step in enumerate(steps):
+        if step.kind in ("write", "call"):
+            barrier = k
+        barriers.append(barrier)
+        for n in _reads(step):
+            readers.setdefault(n, set()).add(k)
+    found: dict[int, Any] = {}
+    for k in range(len(steps) - 1, -1, -1):
+        step = steps[k]
+        if k in found:
+            continue
+        reduction = _sum(recorder, step)
+        if reduction is None and not _elementwise(recorder, step):
+            continue
+        shape = recorder.arrays[step.takes[0] if reduction else step.gives[0]].shape
+        inside: set[int] = set() if reduction else {k}
+        grown = True
+        while grown:  # take in every maker whose readers are all inside
+            grown = False
+            for j in sorted(inside | ({k} if reduction else set())):
+                for n in steps[j].takes:
+                    m = makers.get(n)
+                    if (
+                        m is not None and m not in inside and m not in found and m > barriers[k] and n not in wanted
+                        and recorder.arrays[n].shape == shape and _elementwise(recorder, steps[m]) and readers[n] <= inside | {k}
+                    ):  # fmt: skip
+                        inside.add(m)
+                        grown = True
+        if len(inside) < (1 if reduction else 2):
+            continue
+        group = _group(recorder, steps, k, inside, shape, reduction)
+        if group is not None:
+            found[k] = group
+            for j in inside - {k}:
+                found[j] = None
+    return found
+
+
+def _group(recorder: Recorder, steps: list[Step], k: int, inside: set[int], shape: tuple[int, ...], reduction: Any) -> Group | None:
+    leaves: list[int] = []
+    known: dict[int, Any] = {}
+    makers = {n: j for j in inside for n in steps[j].gives}
+
+    def of(n: int) -> tuple[Any, str]:
+        if n in known:
+            return known[n]
+        j = makers.get(n)
+        if j is None:
+            if n not in leaves:
+                leaves.append(n)
+            known[n] = (leaves.index(n), f"x{leaves.index(n)}")
+        else:
+            step = steps[j]
+            prim, static = step.what, step.static[0]
+            operands = [of(m) for m in step.takes]
+            known[n] = ((prim.native_form or prim.run, static, [tree for tree, _ in operands]), f"{prim.name}{static!r}({','.join(said for _, said in operands)})")
+        return known[n]
+
+    step = steps[k]
+    tree, said = of(step.takes[0] if reduction else step.gives[0])
+    if len(leaves) > 12 or len(said) > 4000:
+        return None
+    out = recorder.arrays[step.gives[0]]
+    how, cut, divide = reduction or ("", None, 0)
+    group = Group(leaves, tree, f"group {said}", shape, how, cut, out.dtype, out.shape, divide)
+    try:
+        made = group.run(*[recorder.arrays[n] for n in leaves])
+    except (TypeError, ValueError, AttributeError):
+        return None
+    return None if made is NotImplemented else group

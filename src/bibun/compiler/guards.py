@@ -1,0 +1,109 @@
+"""What a program assumes, and whether it still holds.
+
+A recording holds for the layout of its arguments and of the tensors it captured, for who requires grad, for the modules' own settings
+(training, eps, …), their parameters and hooks, for the grad mode and the defaults, and for the plain numbers and flags that the user's
+code reads from its globals, closures and objects. Everything is looked at before each call; the first thing that differs is named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtypes
+from ..autograd import anomaly, dispatch
+from ..autograd.modes import state
+from ..tensor import Tensor
+from .recorder import Recorder, Refused
+from .watch import SIMPLE, Watch
+
+__all__ = ["Guards", "describe"]
+
+
+def describe(x: Any) -> Any:
+    """What of an argument a program depends on."""
+    if isinstance(x, Tensor):
+        a = x._a
+        return type(x), a.shape, a.dtype, a.strides, x._node is not None, x._has_hooks
+    if type(x) in SIMPLE:
+        return type(x), x
+    raise Refused(f"an argument is a {type(x).__name__}")
+
+
+def _settings(module: Any) -> tuple[Any, ...]:
+    """A module's simple attributes and hooks."""
+    d = module.__dict__
+    return tuple([(k, v) for k, v in d.items() if type(v) in SIMPLE or type(v) is tuple]) + tuple(
+        [len(d[k]) for k in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks") if k in d]
+    )
+
+
+class Guards:
+    """The assumptions of one program."""
+
+    def __init__(self, recorder: Recorder, watch: Watch, function: Any, sources: dict[int, Any]):
+        self.modules = [
+            (m, m.__dict__, _settings(m), [(owner, name, t) for owner in (m._parameters, m._buffers) for name, t in owner.items()], dict(m._modules))
+            for m in watch.modules.values()
+        ]
+        self.names = list(watch.names.values())
+        self.cells = [(c, c.cell_contents) for c in getattr(function, "__closure__", None) or () if _held(c)]
+        self.owners = [(vars(o), k, v) for o in watch.owners.values() if id(o) not in watch.modules for k, v in vars(o).items() if type(v) in SIMPLE]
+        self.defaults = (getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None))
+        self.function = function
+        self.tensors = [
+            (t, t._a, (t._a.shape, t._a.dtype, t._a.strides), t._node is not None, t._has_hooks)
+            for t in {id(s[1]): s[1] for s in sources.values() if s[0] in ("tensor", "grad")}.values()
+        ]
+        self.grads = [(s[1], s[1]._grad._a) for s in sources.values() if s[0] == "grad"]
+        self.modes = self._modes()
+
+    @staticmethod
+    def _modes() -> tuple[Any, ...]:
+        return bool(state.grad), state.inference, state.strict, dtypes.default_np, anomaly.mode[0], dispatch.saved_hooks[0]
+
+    def holds(self) -> str:
+        """The first assumption that does not hold; "" where all do."""
+        if dispatch.busy[0]:
+            return "transforms are active"
+        if self._modes() != self.modes:
+            return "grad mode or a default"
+        for t, a, (shape, dtype, strides), graph, hooks in self.tensors:
+            b = t._a
+            if b is not a and (b.shape != shape or b.dtype != dtype or b.strides != strides):
+                return f"a tensor of shape {tuple(shape)} is now {tuple(b.shape)}"
+            if (t._node is not None) is not graph:
+                return "requires_grad of a tensor"
+            if t._has_hooks is not hooks:
+                return "hooks of a tensor"
+        for leaf, _ in self.grads:
+            if leaf._grad is None or leaf._grad._a.shape != leaf._a.shape:
+                return "a gradient that was there"
+        for m, d, settings, tensors, children in self.modules:
+            if _settings(m) != settings:
+                return f"a setting of {type(m).__name__}"
+            for owner, name, t in tensors:
+                if owner.get(name) is not t:
+                    return f"{name} of {type(m).__name__}"
+            if d["_modules"] != children:
+                return f"the modules in {type(m).__name__}"
+        for space, name, value in self.names:
+            if space.get(name) is not value and (type(value) not in SIMPLE or space.get(name) != value or type(space.get(name)) is not type(value)):
+                return f"the global {name}"
+        for cell, value in self.cells:
+            now = cell.cell_contents if _held(cell) else None
+            if now is not value and (type(value) not in SIMPLE or now != value or type(now) is not type(value)):
+                return "a variable of the enclosing function"
+        for space, name, value in self.owners:
+            if space.get(name) is not value and space.get(name) != value:
+                return f"the attribute {name}"
+        if (getattr(self.function, "__defaults__", None), getattr(self.function, "__kwdefaults__", None)) != self.defaults:
+            return "the defaults"
+        return ""
+
+
+def _held(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,324 @@
+"""From a recording to a program: one Python function over arrays, without tensors, graph or dispatch in between.
+
+In: a `Recorder` that has finished, and what the recorded function returned. Out: a `Program` that does the same to the same memory,
+as long as its guards hold. Steps that nothing depends on are left out; large elementwise chains become one native loop; large arrays
+are let go after their last use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd import dispatch
+from ..autograd.fp import IGNORE, quiet, restore
+from ..autograd.modes import state
+from ..autograd.node import LEAF, Freed
+from ..autograd.versions import written
+from ..backends import cpu
+from ..backends.large import LARGE
+from ..func.pytree import tree_flatten
+from ..functions.register import array_function_of
+from ..tensor import Tensor
+from .groups import find_groups
+from .recorder import Recorder, Refused, Slot, Step
+
+__all__ = ["Program"]
+
+ndarray = np.ndarray
+
+
+def _as_array(x: Any) -> Any:
+    return x if x.__class__ is ndarray else np.asarray(x)
+
+
+def _like(a: Any, b: Any) -> bool:
+    """Whether an array may stand where another was recorded."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.strides == b.strides
+
+
+class _Text:
+    """Python source under construction, and the objects it names."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = {
+            "cpu": cpu, "copyto": np.copyto, "written": written, "as_array": _as_array, "wrap": dispatch.wrap, "array": np.array, "ndarray": ndarray,
+            "quiet": quiet, "restore": restore, "IGNORE": IGNORE,
+        }  # fmt: skip
+        self.held: dict[int, str] = {}
+
+    def object(self, x: Any, stem: str) -> str:
+        """The name under which an object is known to the source."""
+        name = self.held.get(id(x))
+        if name is None:
+            name = self.held[id(x)] = f"{stem}{len(self.names)}"
+            self.names[name] = x
+        return name
+
+
+class Program:
+    """What `compile` calls instead of the function.
+
+    Attributes:
+        steps: the recorded steps that are left; groups: how many native loops chains of them became.
+    """
+
+    def __init__(self, recorder: Recorder, arguments: list[Any], result: Any):
+        self.recorder_steps = recorder.steps
+        self.line_count = 0
+        leaves, self.spec = tree_flatten(result)
+        self.recorded: set[int] = set()  # places of the steps whose part of the graph the caller gets
+        self.outputs = [self._output(recorder, x) for x in leaves]
+        wanted = {i for kind, i, _ in self.outputs if kind != "constant"}
+        on_tensors = {id(recorder.steps[k]) for k in self.recorded}
+        self.steps = _needed(recorder, wanted)
+        self.on_tensors = {k for k, step in enumerate(self.steps) if id(step) in on_tensors}
+        self.made_on_tensors = {n for k in self.on_tensors for n in self.steps[k].gives}
+        self.groups = {} if self.on_tensors else find_groups(recorder, self.steps, wanted)
+        self.sources = {n: s for n, s in recorder.sources.items() if any(n in _reads(step) for step in self.steps) or n in wanted}
+        self.arrays = {n: recorder.arrays[n] for n in self.sources}
+        self.function, self.text = self._write(recorder, arguments)
+
+    # what comes out
+
+    def _output(self, recorder: Recorder, x: Any) -> tuple[str, Any, Any]:
+        if not isinstance(x, Tensor):
+            return "constant", x, None
+        n = recorder.known.get(id(x._a))
+        if n is None or recorder.arrays[n] is not x._a:
+            t = recorder.named.get(id(x._a))
+            if t is x:
+                return "constant", x, None
+            raise Refused("it returns a tensor that was made in a way that is not recorded")
+        source = recorder.sources.get(n)
+        if source is not None and source[0] == "tensor" and source[1] is x:
+            return "constant", x, None
+        node = x._node
+        if node is None:
+            return "value", n, None
+        if node is LEAF:
+            raise Refused("it returns a new leaf that requires grad")
+        inner = getattr(node, "node", node)
+        if inner._seq not in recorder.freed:
+            self._keep_graph(recorder, inner)
+            return "tensor", n, None
+        spent = object.__new__(type(inner))
+        spent.plan, spent.fix, spent.hooks, spent.next = inner.plan, None, None, ()
+        spent.saved = Freed(inner.code, inner.lasti)
+        spent.code, spent.lasti, spent._seq = inner.code, inner.lasti, inner._seq
+        return "value", n, spent
+
+    def _keep_graph(self, recorder: Recorder, node: Any) -> None:
+        """Have the steps that made a graph which the caller gets run on tensors."""
+        places = {step.node: k for k, step in enumerate(recorder.steps) if step.node}
+        stack = [node]
+        while stack:
+            n = stack.pop()
+            if n._seq in recorder.freed:
+                raise Refused("it returns a graph of which a part has been used up")
+            k = places.get(n._seq)
+            if k is None:
+                raise Refused("it returns a graph that was not made by primitives alone")
+            if k in self.recorded:
+                continue
+            self.recorded.add(k)
+            stack += [getattr(t, "node", t) for t in n.next if t is not None and t._seq]
+
+    # the source
+
+    def _write(self, recorder: Recorder, arguments: list[Any]) -> tuple[Callable[..., Any], str]:
+        text = _Text()
+        lines = text.lines
+        escaping = {i for kind, i, _ in self.outputs if kind != "constant"} | {s.takes[0] for s in self.steps if s.kind in ("grad", "write") and s.takes[0] is not None}
+        last = _last_uses(self.steps, self.groups)
+        for n, source in self.sources.items():
+            if source[0] == "tensor":
+                lines.append(f"v{n} = {text.object(source[1], 't_')}._a")
+            elif source[0] == "grad":
+                lines.append(f"v{n} = {text.object(source[1], 't_')}._grad._a")
+            elif source[0] == "argument":
+                lines.append(f"v{n} = arguments[{source[1]}]._a")
+            else:
+                name = text.object(source[1], "c")
+                lines.append(f"v{n} = {name}.copy()" if n in escaping else f"v{n} = {name}")
+        lines.append("token = quiet(IGNORE)")
+        lines.append("try:")
+        body: list[str] = []
+        for k, step in enumerate(self.steps):
+            if k in self.on_tensors:
+                body += self._on_tensors(step, text)
+            elif k in self.groups:
+                group = self.groups[k]
+                if group is None:
+                    continue  # part of a later loop
+                body.append(group.source(step, text))
+            else:
+                body += self._step(step, text)
+            group = self.groups.get(k)
+            dead = [n for n in (*(group.leaves if group is not None else _reads(step)), *step.gives) if last.get(n) == k and n not in escaping and n not in self.sources and recorder.arrays[n].size >= LARGE]
+            if dead:
+                body.append(" = ".join(f"v{n}" for n in dict.fromkeys(dead)) + " = None")
+        lines += ["    " + b for b in body or ["pass"]]
+        lines.append("finally:")
+        lines.append("    restore(token)")
+        made = ", ".join(f"v{i}" if kind == "value" else f"t{i}" for kind, i, _ in self.outputs if kind != "constant")
+        lines.append(f"return ({made}{',' if made else ''})")
+        source_text = "def program(arguments):\n" + "\n".join("    " + x for x in lines) + "\n"
+        space: dict[str, Any] = dict(text.names)
+        exec(compile(source_text, "<bibun program>", "exec"), space)
+        return space["program"], source_text
+
+    def _on_tensors(self, step: Step, text: _Text) -> list[str]:
+        """A step whose part of the graph the caller gets."""
+        prim = step.what
+        operands = ", ".join(self._tensor(x, text) for x in step.given)
+        static = ", ".join(self._static(s, text) for s in step.static[0])
+        gives = ", ".join(f"t{n}" for n in step.gives)
+        given = f"[{operands}]" if prim.variadic else f"({operands},)"
+        text.names.setdefault("apply", dispatch.apply)
+        return [f"{gives}{',' if prim.several and len(step.gives) == 1 else ''} = apply({text.object(prim, 'p')}, {given}, ({static}{',' if static else ''}))",
+                *[f"v{n} = t{n}._a" for n in step.gives]]
+
+    def _tensor(self, x: Any, text: _Text) -> str:
+        if not isinstance(x, Slot):
+            return text.object(x, "k") if x is not None else "None"
+        n = x.index
+        if n in self.made_on_tensors:
+            return f"t{n}"
+        source = self.sources.get(n)
+        if source is not None and source[0] == "tensor":
+            return text.object(source[1], "t_")
+        if source is not None and source[0] == "argument":
+            return f"arguments[{source[1]}]"
+        return f"wrap(v{n})"
+
+    def _static(self, x: Any, text: _Text) -> str:
+        if isinstance(x, Slot):
+            return f"wrap(v{x.index})" if x.tensor else f"v{x.index}"
+        if _has_slot(x):
+            inner = ", ".join(self._static(v, text) for v in (x.values() if x.__class__ is dict else x))
+            if x.__class__ is dict:
+                return "{" + ", ".join(f"{k!r}: {self._static(v, text)}" for k, v in x.items()) + "}"
+            return f"({inner},)" if x.__class__ is tuple else f"[{inner}]"
+        if x.__class__ in (int, bool, type(None), str):
+            return repr(x)
+        return text.object(x, "s")
+
+    def _step(self, step: Step, text: _Text) -> list[str]:
+        kind = step.kind
+        if kind == "run":
+            prim = step.what
+            static, narrow = step.static
+            gives = ", ".join(f"v{n}" for n in step.gives)
+            takes = [f"v{n}" if n is not None else "None" for n in step.takes]
+            if prim.variadic:
+                takes = [f"[{', '.join(takes)}]"]
+            given = ", ".join([*takes, *(self._static(s, text) for s in static)])
+            if prim.family == "elementwise" and not static and len(step.takes) < 3:
+                function = array_function_of(prim)
+                if isinstance(function, np.ufunc):
+                    made = f"{text.object(function, 'f')}({given}, out=...)"
+                    return [f"{gives} = {made}" + (f".astype({text.object(narrow, 'd')})" if narrow is not None else "")]
+            call = f"{text.object(prim.run, 'f')}(cpu, {given})"
+            if prim.several:
+                return [f"{gives}{',' if len(step.gives) == 1 else ''} = map(as_array, {call})"]
+            if narrow is not None:
+                call += f".astype({text.object(narrow, 'd')})"
+            if prim.family == "view":
+                return [f"{gives} = {call}"]
+            return [f"{gives} = {call}", f"if {gives}.__class__ is not ndarray: {gives} = as_array({gives})"]
+        if kind == "cast":
+            return [f"v{step.gives[0]} = v{step.takes[0]}.astype({text.object(step.what, 'd')})"]
+        if kind == "own":
+            return [f"v{step.gives[0]} = array(v{step.takes[0]}, order='C')"]
+        if kind == "write":
+            target, value = step.takes
+            return [f"copyto(v{target}, v{value}, 'unsafe')", f"written(v{target})"]
+        if kind == "grad":
+            (n,) = step.takes
+            leaf = text.object(step.what, "t_")
+            return [f"{leaf}._grad = {'None' if n is None else f'wrap(v{n})'}"]
+        args, kwargs = step.static
+        given = ", ".join([*(self._static(a, text) for a in args), *(f"{k}={self._static(v, text)}" for k, v in kwargs.items())])
+        call = f"{text.object(step.what, 'f')}({given})"
+        outside = ["restore(token)", f"v{step.gives[0]} = {call}._a" if step.gives else call, "token = quiet(IGNORE)"]
+        return outside
+
+    # running
+
+    def __call__(self, arguments: list[Any]) -> Any:
+        values = iter(self.function(arguments))
+        grad = state.grad
+        leaves = []
+        for kind, x, node in self.outputs:
+            if kind == "constant":
+                leaves.append(x)
+                continue
+            if kind == "tensor":
+                leaves.append(next(values))
+                continue
+            t = dispatch.wrap(next(values))
+            if node is not None and grad:
+                t._node = node
+            leaves.append(t)
+        return self.spec.build(iter(leaves))
+
+    def same(self, other: Recorder) -> str:
+        """Why another recording is not of the same program; "" where it is."""
+        mine, theirs = self.recorder_steps, other.steps
+        for k, (a, b) in enumerate(zip(mine, theirs)):
+            if not a.same(b):
+                return f"step {k} was {a} and then {b}"
+        if len(mine) != len(theirs):
+            return f"it took {len(mine)} steps and then {len(theirs)}"
+        return ""
+
+
+def _has_slot(x: Any) -> bool:
+    if isinstance(x, Slot):
+        return True
+    if x.__class__ is tuple or x.__class__ is list:
+        return any(_has_slot(v) for v in x)
+    return x.__class__ is dict and any(_has_slot(v) for v in x.values())
+
+
+def _slots(x: Any) -> list[int]:
+    if isinstance(x, Slot):
+        return [x.index]
+    if x.__class__ is dict:
+        x = tuple(x.values())
+    if x.__class__ is tuple or x.__class__ is list:
+        return [n for v in x for n in _slots(v)]
+    return []
+
+
+def _reads(step: Step) -> list[int]:
+    """The values that a step reads."""
+    before = [x.index for x in step.given if isinstance(x, Slot)] if step.given else []
+    return [n for n in step.takes if n is not None] + _slots(step.static) + before
+
+
+def _needed(recorder: Recorder, wanted: set[int]) -> list[Step]:
+    """The steps without those that nothing depends on. Memory that is written counts as needed, with all views of it."""
+    alive = set(wanted)
+    kept: list[Step] = []
+    for step in reversed(recorder.steps):
+        if step.kind in ("write", "grad", "call") or any(n in alive for n in step.gives):
+            alive.update(_reads(step))
+            kept.append(step)
+    return kept[::-1]
+
+
+def _last_uses(steps: list[Step], groups: dict[int, Any]) -> dict[int, int]:
+    """value -> the place of the last step that reads or makes it."""
+    found: dict[int, int] = {}
+    for k, step in enumerate(steps):
+        group = groups.get(k)
+        if k in groups and group is None:
+            continue
+        for n in (*(group.leaves if group is not None else _reads(step)), *step.gives):
+            found[n] = k
+    return found

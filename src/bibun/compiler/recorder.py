@@ -1,0 +1,300 @@
+"""Recording: the primitives, writes, gradients and library calls that pass while a function runs, in their order.
+
+In: calls from the dispatcher (`Recorder.note`), from in-place writes and from `backward`, while `recording` is open in this thread.
+Out: a list of steps over numbered values, and where each value that the steps did not make comes from. Backward runs on tensors
+meanwhile, so that the primitives of its rules pass the dispatcher too. What cannot be told for certain (an array of unknown
+origin) raises `Refused`; the function then simply is not compiled.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..autograd import dispatch
+from ..autograd.node import LEAF
+from ..ops.primitive import Primitive
+from ..tensor import Tensor
+
+__all__ = ["Recorder", "Refused", "Step", "recording"]
+
+ndarray = np.ndarray
+
+
+class Refused(Exception):
+    """Why a function is not compiled; the words name the user's line where there is one."""
+
+
+class Step:
+    """One step of a recording.
+
+    Attributes:
+        kind: ``run`` (a primitive), ``cast`` (another dtype), ``own`` (a copy that nobody else holds), ``write`` (into memory), ``grad``
+            (a leaf's gradient is set), ``call`` (of the library, as it is).
+        what: the primitive, dtype, leaf or function.
+        takes: numbers of the values it reads, None where there is none; for variadic primitives the sequence.
+        static: what else it takes; values within are `Slot`s.
+        gives: numbers of the values it makes.
+        given: of a primitive, its operands before promotion: `Slot`s, numbers or None; node: the sequence number of its node in the graph.
+    """
+
+    __slots__ = ("given", "gives", "kind", "line", "node", "static", "takes", "what")
+
+    def __init__(self, kind: str, what: Any, takes: tuple[Any, ...], static: Any = (), gives: tuple[int, ...] = (), line: Any = None):
+        self.kind, self.what, self.takes, self.static, self.gives, self.line = kind, what, takes, static, gives, line
+        self.given: Any = None
+        self.node = 0
+
+    def same(self, other: Step) -> bool:
+        """Whether another recording of the function took this step, too."""
+        return (
+            self.kind == other.kind and self.takes == other.takes and self.gives == other.gives
+            and (self.what is other.what or self.what == other.what) and repr(self.static) == repr(other.static)
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        name = getattr(self.what, "name", None) or getattr(self.what, "__qualname__", None) or self.what
+        return f"{', '.join(f'v{i}' for i in self.gives)} = {self.kind} {name}{self.takes} {self.static or ''}"
+
+
+class Slot:
+    """A value's place among static arguments."""
+
+    __slots__ = ("index", "tensor")
+
+    def __init__(self, index: int, tensor: bool):
+        self.index, self.tensor = index, tensor
+
+    def __repr__(self) -> str:
+        return f"v{self.index}"
+
+
+def noting(method: Any) -> Any:
+    """A method that is called from inside the user's program: what it refuses is kept for later and never raised there."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any) -> None:
+        if self.refused is None:
+            try:
+                method(self, *args)
+            except Refused as why:
+                self.refused = why
+            except Exception as why:  # a mistake of ours must not become one of the user's
+                self.refused = Refused(f"{method.__name__} failed: {type(why).__name__}: {why}")
+
+    return call
+
+
+class Recorder:
+    """A recording in progress.
+
+    Attributes:
+        arrays: the arrays behind the values, by number, held so that none is taken for another.
+        sources: number -> where a value that no step makes comes from: ("argument", k), ("tensor", t), ("grad", leaf), ("constant", array).
+        leaves: tensors whose ``.grad`` the function has touched.
+    """
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.arrays: list[Any] = []
+        self.known: dict[int, int] = {}
+        self.sources: dict[int, tuple[Any, ...]] = {}
+        self.steps: list[Step] = []
+        self.leaves: dict[Any, Any] = {}
+        self.named: dict[int, Any] = {}  # arrays of tensors that are known by where they are kept
+        self.fresh: dict[int, Any] = {}  # arrays made of nothing while recording: constants
+        self.paused = False
+        self.refused: Refused | None = None
+        self.freed: set[int] = set()  # sequence numbers of the nodes that a backward has used up
+        self.written: set[int] = set()
+
+    # values
+
+    def add(self, array: Any, source: Any = None) -> int:
+        """The number of a new value."""
+        n = len(self.arrays)
+        self.arrays.append(array)
+        self.known[id(array)] = n
+        if source is not None:
+            self.sources[n] = source
+        return n
+
+    def name(self, t: Any) -> None:
+        """Say that a tensor lives outside the function: a parameter, a buffer, an argument."""
+        if isinstance(t, Tensor):
+            self.named.setdefault(id(t._a), t)
+
+    def value(self, array: Any, tensor: Any = None) -> int:
+        """The number of the value that an array is."""
+        found = self.known.get(id(array))
+        if found is not None and self.arrays[found] is array:
+            return found
+        t = self.named.get(id(array))
+        if t is not None and t._a is array:
+            return self.add(array, ("tensor", t))
+        if id(array) in self.fresh:
+            return self.add(array, ("constant", array.copy()))
+        if tracemalloc.get_object_traceback(array) is not None:
+            raise Refused("it makes an array in a way that is not recorded" + self.line())
+        if tensor is not None and tracemalloc.get_object_traceback(tensor) is None:
+            return self.add(array, ("tensor", tensor))
+        return self.add(array, ("constant", array))
+
+    def line(self) -> str:
+        """Where the user's program is, for messages."""
+        f = dispatch.user_frame(1)
+        return f" ({f.f_code.co_filename}, line {f.f_lineno})"
+
+    def operand(self, x: Any, raw: Any) -> int | None:
+        """The value that a primitive reads: ``raw``, which came of the operand ``x``."""
+        if raw is None:
+            return None
+        if not isinstance(raw, ndarray):
+            raw = np.asarray(raw)
+        found = self.known.get(id(raw))
+        if found is not None and self.arrays[found] is raw:
+            return found
+        if isinstance(x, Tensor) or isinstance(x, ndarray):
+            a = x._a if isinstance(x, Tensor) else x
+            source = self.value(a, x if isinstance(x, Tensor) else None)
+            if raw is a:
+                return source
+            n = self.add(raw)
+            self.steps.append(Step("cast", raw.dtype, (source,), (), (n,)))
+            return n
+        return self.add(raw, ("constant", raw.copy() if raw.flags.writeable else raw))
+
+    def freeze(self, x: Any) -> Any:
+        """A static argument with the values in it as slots."""
+        if isinstance(x, Tensor):
+            return Slot(self.value(x._a, x), True)
+        if isinstance(x, ndarray):
+            return Slot(self.value(x), False)
+        if x.__class__ is tuple or x.__class__ is list:
+            return x.__class__([self.freeze(v) for v in x])
+        if x.__class__ is dict:
+            return {k: self.freeze(v) for k, v in x.items()}
+        return x
+
+    # what happens
+
+    @noting
+    def note(self, prim: Primitive, arrays: Any, raw: Any, static: Any, outs: list[Any]) -> None:
+        """A primitive has run."""
+        takes = tuple([self.operand(x, r) for x, r in zip(arrays, raw)])
+        frozen = tuple([self.freeze(s) for s in static])
+        narrow = None
+        if prim.family == "elementwise" and outs[0]._a.dtype in dispatch.NARROW and raw and getattr(raw[0], "dtype", None) == dispatch.F32:
+            narrow = outs[0]._a.dtype
+        gives = tuple([self.add(o._a) for o in outs])
+        f = dispatch.user_frame(2)
+        step = Step("run", prim, takes, (frozen, narrow), gives, (f.f_code, f.f_lasti))
+        step.given = tuple([Slot(self.known[id(x._a)], True) if isinstance(x, Tensor) else x for x in arrays])
+        n = outs[0]._node
+        step.node = 0 if n is None or n is LEAF else n._seq
+        self.steps.append(step)
+
+    @noting
+    def note_write(self, a: Any, source: Any) -> None:
+        """An array's memory has been written with another's values."""
+        if a is source:
+            raise Refused("it writes memory in a way that is not recorded" + self.line())
+        target, value = self.value(a), self.value(source)
+        self.written.add(target)
+        self.steps.append(Step("write", None, (target, value)))
+
+    @noting
+    def sees_grad(self, leaf: Any) -> None:
+        """A leaf's gradient is about to be read."""
+        self.name(leaf)
+        g = leaf._grad
+        self.leaves.setdefault(leaf, None)
+        if g is not None and id(g._a) not in self.known:
+            if tracemalloc.get_object_traceback(g._a) is not None:
+                raise Refused("a gradient was made in a way that is not recorded")
+            self.add(g._a, ("grad", leaf))
+
+    @noting
+    def sets_grad(self, leaf: Any) -> None:
+        """A leaf's gradient has been set; None says that it was taken away."""
+        self.name(leaf)
+        g = leaf._grad
+        self.leaves[leaf] = None
+        if g is None:
+            self.steps.append(Step("grad", leaf, (None,)))
+            return
+        a = g._a
+        n = self.value(a, g)
+        if a.base is not None or not a.flags.c_contiguous or n in self.sources or any(s.kind in ("grad", "own") and n in s.takes for s in self.steps):
+            owned = np.array(a, order="C")
+            leaf._grad = dispatch.wrap(owned)
+            m = self.add(owned)
+            self.steps.append(Step("own", None, (n,), (), (m,)))
+            n = m
+        self.steps.append(Step("grad", leaf, (n,)))
+
+    @noting
+    def note_call(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """A function of the library has run unrecorded, and will be called as it is."""
+        static = self.freeze((args, kwargs))
+        gives: tuple[int, ...] = ()
+        if isinstance(result, Tensor):
+            gives = (self.add(result._a),)
+        elif result is not None:
+            raise Refused(f"it uses what {getattr(function, '__qualname__', function)}() returns")
+        self.steps.append(Step("call", function, (), static, gives))
+        for leaf in self.leaves:  # it may have set gradients anew
+            g = leaf._grad
+            if g is not None and id(g._a) not in self.known:
+                self.add(g._a, ("grad", leaf))
+                raise Refused("a library call replaced a gradient")
+
+    @noting
+    def note_backward(self, roots: Any) -> None:
+        """A backward that frees the graph has run from these targets."""
+        stack = [getattr(t, "node", t) for t in roots]
+        while stack:
+            n = stack.pop()
+            if n is None or not n._seq or n._seq in self.freed:
+                continue
+            self.freed.add(n._seq)
+            stack.extend(getattr(t, "node", t) for t in n.next)
+
+
+def active() -> Any:
+    """The recorder of this thread that is not paused, or None."""
+    r = dispatch.recorder[0]
+    return r if r is not None and not r.paused and r.thread == threading.get_ident() else None
+
+
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def recording(r: Recorder) -> Iterator[Recorder]:
+    """Have everything that runs in this thread noted by ``r``."""
+    if not _one_at_a_time.acquire(blocking=False):
+        raise Refused("another function is being recorded")
+    if tracemalloc.is_tracing() or sys.getprofile() is not None or dispatch.busy[0]:
+        _one_at_a_time.release()
+        raise Refused("the program is being profiled, traced or transformed")
+    tracemalloc.start(1)
+    dispatch.recorder[0] = r
+    dispatch.busy[0] += 1
+    try:
+        yield r
+    finally:
+        dispatch.busy[0] -= 1
+        dispatch.recorder[0] = None
+        tracemalloc.stop()
+        _one_at_a_time.release()
+
+
+__all__ += ["LEAF", "active"]

@@ -1,0 +1,320 @@
+"""Watching a function run: what it does besides computing with tensors, and what it assumes.
+
+In: Python's profile events while a recording is open. Out: which modules were called, which names and attributes the user's code could
+read, and a `Refused` for whatever a recording cannot repeat: output, files, clocks, containers and attributes that are written, tensors
+whose values are read into Python. Calls of optimizers, schedulers, clipping and random draws are not looked into: they are repeated
+as they are.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import GeneratorType
+from typing import Any
+
+from ..autograd import dispatch, versions
+from ..tensor import Tensor
+from .recorder import Recorder, Refused
+
+__all__ = ["SIMPLE", "Watch", "watching"]
+
+#: Types of Python values that a guard compares by value.
+SIMPLE = (bool, int, float, complex, str, bytes, type(None))
+
+_ROOT = dispatch._Internal.root
+_STDLIB = tuple({sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib")})
+_PURE_MODULES = (
+    "contextlib functools typing collections itertools math enum abc copy operator types inspect numbers string re dataclasses warnings "
+    "_collections_abc importlib weakref threading random tracemalloc"
+).split()
+_PURE_BUILTINS = frozenset(
+    "len range isinstance issubclass zip enumerate min max sum abs tuple list dict set frozenset map filter sorted reversed getattr hasattr type int float bool str repr "
+    "callable divmod round pow all any iter hash id format slice super __build_class__ vars".split()
+)
+_READS = frozenset(("item", "tolist", "numpy", "__array__", "__bool__", "_number", "__index__", "__contains__"))
+_CHANGES = frozenset(("train", "eval", "requires_grad_", "load_state_dict", "register_buffer", "register_parameter", "register_module", "add_module", "apply"))
+_PURE_METHODS = {
+    str: None, bytes: None, int: None, float: None, bool: None, tuple: None, complex: None, frozenset: None, range: None,
+    dict: frozenset(("get", "items", "keys", "values", "copy")), list: frozenset(("copy", "index", "count")),
+}  # fmt: skip
+
+
+class Watch:
+    """The profile function of one recording."""
+
+    def __init__(self, recorder: Recorder):
+        self.recorder = recorder
+        self.kinds: dict[Any, str] = {}
+        self.modules: dict[int, Any] = {}
+        self.names: dict[tuple[int, str], tuple[Any, str, Any]] = {}  # what user code reads from its globals
+        self.owners: dict[int, Any] = {}  # objects whose simple attributes methods may read
+        self.stores: dict[Any, dict[int, str]] = {}  # code -> {instruction: what it writes}, until it is seen to be harmless
+        self.opaque: Any = None  # the frame of a library call that is not looked into
+        self.call: Any = None
+        self.refused: Refused | None = None
+
+    # classification
+
+    def kind(self, code: Any) -> str:
+        """What a code object is to a recording."""
+        found = self.kinds.get(code)
+        if found is None:
+            found = self.kinds[code] = self._kind(code)
+        return found
+
+    def _kind(self, code: Any) -> str:
+        file, name = code.co_filename, code.co_name
+        if file.startswith(_ROOT):
+            here = file[len(_ROOT) :].replace("\\", "/")
+            if here.startswith("compiler/"):
+                return "own"
+            if code is versions.written.__code__:
+                return "written"
+            if here.startswith(("optim/", "nn/utils/")) and not name.startswith("<"):
+                return "opaque"
+            if here == "functions/random.py" and not name.startswith(("<", "_")):
+                return "random"
+            if name == "zero_grad":
+                return "opaque"
+            if here == "nn/modules/module.py":
+                if name in ("__call__", "_call_impl", "_wrapped_call_impl"):
+                    return "module"
+                if name in _CHANGES or name == "__setattr__":
+                    return "changes"
+            if here == "tensor.py" and name in _READS:
+                return "reads"
+            if here == "tensor.py" and name in ("grad", "__setitem__"):
+                return "setter"
+            if here.startswith("functions/") and name in ("__setitem__", "setitem"):
+                return "setter"
+            if here in ("functions/creation.py", "autograd/namespace.py") or name == "start_gradient" or here == "nn/init.py":
+                return "creation"
+            if here == "autograd/hooks.py" and name == "run_tensor_hooks":
+                return "hooks"
+            return "internal"
+        if file.startswith("<frozen") or file.startswith(_STDLIB) and "site-packages" not in file:
+            base = file.rpartition("/")[2].removesuffix(".py")
+            return "internal" if base in _PURE_MODULES or file.startswith("<frozen") or any(f"/{m}/" in file for m in _PURE_MODULES) else "world"
+        if "site-packages" in file:
+            return "internal"
+        self._read(code)
+        return "user"
+
+    def _read(self, code: Any) -> None:
+        """Look at what a code object of the user's writes."""
+        stores = {}
+        for step in dis.get_instructions(code):
+            name = step.opname
+            if name in ("STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_GLOBAL", "DELETE_GLOBAL") or (
+                name in ("STORE_DEREF", "DELETE_DEREF") and step.argval in code.co_freevars
+            ):
+                stores[step.offset] = f"{name.split('_')[1].lower()} {step.argval if step.argval is not None else ''}".strip()
+        if stores:
+            self.stores[code] = stores
+
+    # events
+
+    def __call__(self, frame: Any, event: str, arg: Any) -> None:
+        if self.refused is not None:
+            return
+        try:
+            if self.opaque is not None:
+                if frame is self.opaque and event == "return":
+                    self._leave(arg)
+                return
+            if event == "call":
+                self._enter(frame)
+            elif event == "c_call":
+                self._builtin(frame, arg)
+            elif event == "return" and arg.__class__ is Tensor and self.kind(frame.f_code) == "creation":
+                self._created(frame, arg)
+        except Refused as why:
+            self.refused = why
+
+    def _refuse(self, frame: Any, why: str) -> None:
+        f = frame
+        while f is not None and self.kind(f.f_code) != "user":
+            f = f.f_back
+        where = f" ({f.f_code.co_filename}, line {f.f_lineno})" if f is not None else ""
+        raise Refused(why + where)
+
+    def _enter(self, frame: Any) -> None:
+        code = frame.f_code
+        kind = self.kind(code)
+        if kind == "internal" or kind == "creation" or kind == "own":
+            return
+        back = frame.f_back
+        if kind == "user":
+            self._assume(frame)
+        elif kind == "module":
+            module = frame.f_locals.get("self")
+            if module is not None:
+                self.modules[id(module)] = module
+                for t in (*module._parameters.values(), *module._buffers.values()):
+                    self.recorder.name(t)
+        elif kind == "opaque" or kind == "random":
+            self.opaque, self.call = frame, _called(frame)
+            for group in getattr(frame.f_locals.get("self"), "param_groups", ()):
+                for p in group["params"]:
+                    self.recorder.name(p)
+            self.recorder.paused = True
+            dispatch.busy[0] -= 1
+        elif kind == "setter":
+            t = frame.f_locals.get("self")
+            self._harmless(back)
+            if code.co_name == "grad" and code.co_argcount == 1 and isinstance(t, Tensor):
+                self.recorder.sees_grad(t)
+            if code.co_name == "grad" and "value" in frame.f_locals and isinstance(t, Tensor):
+                self.recorder.leaves.setdefault(t, None)
+                self._later_grad(t, frame.f_locals["value"])
+        elif kind == "reads":
+            self._refuse(frame, f"it reads the value of a tensor ({code.co_name.strip('_')})")
+        elif kind == "changes":
+            self._refuse(frame, f"it changes a module ({code.co_name})")
+        elif kind == "hooks":
+            self._refuse(frame, "a hook runs in its backward")
+        elif kind == "written":
+            if back.f_code.co_name != "assign":
+                self._refuse(frame, "it writes memory in a way that is not recorded")
+        elif kind == "world" and back is not None and self.kind(back.f_code) == "user":
+            self._refuse(frame, f"it calls {code.co_filename.rpartition('/')[2]}:{code.co_name}()")
+
+    def _later_grad(self, t: Any, value: Any) -> None:
+        """``t.grad = value``, which is about to happen."""
+        if value is not None:
+            raise Refused("it assigns a gradient")
+        from .recorder import Step
+
+        self.recorder.name(t)
+        self.recorder.leaves[t] = None
+        self.recorder.steps.append(Step("grad", t, (None,)))
+
+    def _leave(self, result: Any) -> None:
+        self.opaque = None
+        self.recorder.paused = False
+        dispatch.busy[0] += 1
+        function, args, kwargs = self.call
+        self.recorder.note_call(function, args, kwargs, result)
+
+    def _created(self, frame: Any, t: Any) -> None:
+        code = frame.f_code
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        for name in names:
+            if isinstance(frame.f_locals.get(name), Tensor) and not (name in ("input", "self", "other", "t") and code.co_name.endswith("_like") or code.co_name.startswith("new_")
+                                                                     or code.co_name == "start_gradient"):
+                return
+        if "rand" in code.co_name or "empty" in code.co_name:
+            return
+        if id(t._a) not in self.recorder.known and id(t._a) not in self.recorder.named:
+            self.recorder.fresh[id(t._a)] = t._a
+
+    def _harmless(self, frame: Any) -> None:
+        """An instruction of the user's has turned out to be a write that is recorded."""
+        while frame is not None and self.kind(frame.f_code) not in ("user", "own"):
+            frame = frame.f_back
+        if frame is not None and frame.f_code in self.stores:
+            self.stores[frame.f_code].pop(frame.f_lasti, None)
+
+    def _builtin(self, frame: Any, called: Any) -> None:
+        if self.kind(frame.f_code) != "user":
+            return
+        owner = getattr(called, "__self__", None)
+        name = getattr(called, "__name__", "")
+        if getattr(called, "__module__", None) in ("builtins", None) and (owner is None or type(owner).__name__ == "module") and name in _PURE_BUILTINS:
+            return
+        if type(owner) in _PURE_METHODS:
+            pure = _PURE_METHODS[type(owner)]
+            if pure is None or name in pure:
+                return
+        if getattr(called, "__module__", None) in ("math", "_operator", "itertools", "_functools", "_collections"):
+            return
+        if type(owner).__name__ == "module" and getattr(owner, "__name__", "") in ("math", "_operator", "builtins") and name in (*_PURE_BUILTINS, *vars(sys.modules["math"])):
+            return
+        self._refuse(frame, f"it calls {getattr(called, '__qualname__', called)}")
+
+    # assumptions
+
+    def _assume(self, frame: Any) -> None:
+        """Note the simple values that the user's code may read from outside."""
+        code = frame.f_code
+        for name in code.co_names:
+            if name in frame.f_globals:
+                value = frame.f_globals[name]
+                if type(value) in SIMPLE:
+                    self.names[id(frame.f_globals), name] = (frame.f_globals, name, value)
+                elif isinstance(value, Tensor):
+                    self.recorder.name(value)
+                    self.names[id(frame.f_globals), name] = (frame.f_globals, name, value)
+        for name in code.co_freevars:
+            if isinstance(frame.f_locals.get(name), Tensor):
+                self.recorder.name(frame.f_locals[name])
+        owner = frame.f_locals.get("self")
+        if owner is not None and not isinstance(owner, Tensor) and hasattr(owner, "__dict__"):
+            self.owners[id(owner)] = owner
+            for value in vars(owner).values():
+                self.recorder.name(value)
+
+    def finish(self) -> None:
+        """Raise what was found."""
+        if self.refused is not None:
+            raise self.refused
+        for code, stores in self.stores.items():
+            for offset, what in stores.items():
+                line = next((line for start, end, line in code.co_lines() if start <= offset < end), None)
+                raise Refused(f"it writes {what} ({code.co_filename}, line {line})")
+
+
+def _called(frame: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """(function, args, kwargs) of a call, from its frame."""
+    code = frame.f_code
+    names = code.co_varnames
+    given = frame.f_locals
+    args = [_again(given[n]) for n in names[: code.co_argcount]]
+    at = code.co_argcount + code.co_kwonlyargcount
+    kwargs = {n: given[n] for n in names[code.co_argcount : at]}
+    if code.co_flags & 4:
+        args += given[names[at]]
+        at += 1
+    if code.co_flags & 8:
+        kwargs.update(given[names[at]])
+    if args and names[0] == "self":
+        owner = args.pop(0)
+        function = getattr(owner, code.co_name, None)
+    else:
+        function = frame.f_globals.get(code.co_name)
+    inner = function
+    while inner is not None and getattr(getattr(inner, "__func__", inner), "__code__", None) is not code:
+        inner = getattr(inner, "__wrapped__", None)
+    if inner is None:
+        raise Refused(f"{code.co_name}() cannot be called again")
+    return function, tuple(args), kwargs
+
+
+def _again(x: Any) -> Any:
+    """An argument that can be given a second time: the parameters of a module, which come one by one, as a list."""
+    if isinstance(x, GeneratorType):
+        given = x.gi_frame.f_locals if x.gi_frame is not None else {}
+        if x.gi_code.co_name == "parameters" and "self" in given:
+            return list(given["self"].parameters(given.get("recurse", True)))
+        raise Refused("a generator is given to a function of the library")
+    return x
+
+
+@contextmanager
+def watching(recorder: Recorder) -> Iterator[Watch]:
+    """Watch this thread; what was found is raised at the end."""
+    watch = Watch(recorder)
+    sys.setprofile(watch)
+    try:
+        yield watch
+    finally:
+        sys.setprofile(None)
+        if watch.opaque is not None:  # an exception came out of a library call
+            watch.opaque = None
+            recorder.paused = False
+            dispatch.busy[0] += 1
+    watch.finish()
