@@ -463,5 +463,5 @@ def put_in_place(x: Any, found: list[Any], places: tuple[int, ...], values: Any,
             frame = user_frame(2)
             written(a, frame.f_code, frame.f_lasti)
             return x
-    source = stand_in(x) if state.grad and x._node is not None else x
+    source = stand_in(x) if state.grad and (x._node is not None or busy[0] and hasattr(x, "level")) else x
     return assign(x, apply(ops.index_put(len(found)), (source, values, *found), (places, accumulate)))

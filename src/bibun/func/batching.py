@@ -21,7 +21,7 @@ from ..functions.random import get_rng_state, set_rng_state
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
 from . import levels
-from .levels import Batched, Level, batched, below, highest, stack, unwrapped, wrapped_fresh
+from .levels import Batched, Level, batched, below, bottom, highest, stack, unwrapped, wrapped_fresh
 from .pytree import broadcast_prefix, structure, tree_flatten, tree_leaves
 
 #: Batching rules stated here because they concern the in-place mechanism; others stand in the entries.
@@ -173,12 +173,22 @@ def shifted_steps(level: Level, steps: Any) -> Any:
 def batch_steps(level: Level, prim: Primitive, values: list[Any], dims: list[int | None], static: Any) -> Any:
     """`copy_slices` and `replay`, whose static argument is a chain of views."""
     steps = shifted_steps(level, static[0])
-    if steps is None:
-        return batch_by_loop(level, prim, values, dims, static)
     lined = []
     for v, d in zip(values, dims):
         lined.append(front(v, d) if d is not None else xp.broadcast_to(xp.expand_dims(v, 0), (level.size, *v._a.shape)))
-    return apply(prim, lined, (steps,)), 0
+    if steps is not None:
+        return apply(prim, lined, (steps,)), 0
+    # Some of the views have batching rules of their own: they are taken under vmap again.
+    base = lined[0] if prim.name == "replay" else lined[0].clone()
+    with level:
+        part = inplace.look(xp, batched(level, base, 0), static[0])
+        if prim.name == "replay":
+            return part.value, part.bdim
+        a, b = bottom(part)._a, bottom(base)._a
+        if a.size and not np.may_share_memory(a, b):
+            return batch_by_loop(level, prim, values, dims, static)
+        part.copy_(batched(level, lined[1], 0))
+    return base, 0
 
 
 def assign_batched(level: Level, x: Any, result: Any) -> Any:

@@ -139,7 +139,7 @@ class Wrapper(Tensor):
 
     @property
     def data(self) -> Any:
-        return wrapped_fresh(self.level, self.value.data)
+        return self.detach()
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -210,8 +210,7 @@ class Dual(Wrapper):
             self._owned = True
 
     def detach(self) -> Any:
-        t = self.tangent
-        return wrapped_dual(self.level, self.value.detach(), None if t is None else t.detach())
+        return wrapped_fresh(self.level, self.value.detach())
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         if not self.level.by_hand:
@@ -323,13 +322,19 @@ def wrapped_fresh(level: Level, value: Any) -> Any:
     return wrapped_dual(level, value, None)
 
 
-def zeros_as(x: Any) -> Any:
-    """Zeros in the shape and dtype of ``x``, batched as it is."""
-    if isinstance(x, Batched):
-        return batched(x.level, zeros_as(x.value), x.bdim)
-    if isinstance(x, Wrapper):
-        return zeros_as(x.value)
-    return wrap(np.zeros(x._a.shape, x._a.dtype))
+def zeros_as(x: Any, t: Any = None) -> Any:
+    """New zeros in the shape and dtype of ``x``, with the batch dimensions of ``x`` and of ``t``, as the active levels have them."""
+    found: list[Level] = []
+    for w in (x, t):
+        while isinstance(w, Wrapper):
+            if isinstance(w, Batched):
+                found.append(w.level)
+            w = w.value
+    levels = [level for level in stack.levels if level in found]
+    z = wrap(np.zeros((*[level.size for level in levels], *x._a.shape), x._a.dtype))
+    for level in stack.levels:
+        z = batched(level, z, 0) if level in levels else wrapped_fresh(level, z)
+    return z
 
 
 def bottom(x: Any) -> Any:
@@ -645,30 +650,15 @@ def tangent_to_write(x: Any, t: Any) -> None:
     elif x._view is not None and isinstance(x._view[0], Dual):
         base = x._view[0]
         if base.tangent is None:
-            base._tangent = zeros_for(base.value, t)
+            base._tangent = zeros_as(base.value, t)
             base._owned = True
         else:
             base.own()
         x._tangent = inplace.look(tensor_xp, base._tangent, x._view[2])
         x._owned = True
     else:
-        x._tangent = zeros_for(x.value, t)
+        x._tangent = zeros_as(x.value, t)
         x._owned = True
-
-
-def zeros_for(x: Any, t: Any) -> Any:
-    """New zeros in the shape and dtype of ``x``, with the batch dimensions of ``x`` and of ``t``."""
-    found: dict[int, Level] = {}
-    for w in (x, t):
-        while isinstance(w, Wrapper):
-            if isinstance(w, Batched):
-                found[w.level.depth] = w.level
-            w = w.value
-    levels = [found[depth] for depth in sorted(found)]
-    z = wrap(np.zeros((*[level.size for level in levels], *x._a.shape), x._a.dtype))
-    for level in levels:
-        z = batched(level, z, 0)
-    return z
 
 
 def become_dual(level: Level, x: Any) -> None:
@@ -707,7 +697,19 @@ def end_by_hand(level: Level) -> None:
     level.members.clear()
 
 
+def become_wrapped(x: Any, made: Any) -> None:
+    """Have a wrapper itself look at memory as ``made``, a view of it, does."""
+    if x.__class__ is not made.__class__ or x.level is not made.level:
+        raise RuntimeError("this tensor belongs to another level of function transforms than its view: its shape cannot be changed in place here")
+    x.value = made.value
+    if isinstance(x, Batched):
+        x.bdim = made.bdim
+    elif isinstance(x, Dual):
+        x._tangent, x._owned = made._tangent, made._owned
+
+
 inplace.assign_wrapped = assign_wrapped
+inplace.become_wrapped = become_wrapped
 inplace.Wrapper = Wrapper
 
 

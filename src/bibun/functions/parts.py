@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import dispatch
+from ..autograd import dispatch, inplace
 from ..autograd.direct import make_views
 from ..autograd.dispatch import apply
 from ..autograd.inplace import check_writable
@@ -443,6 +443,8 @@ METHODS["real"], METHODS["imag"] = _part(real), _part(imag)
 def _become(x: Any, made: Any) -> Any:
     """Have ``x`` itself look at memory as ``made``, a view of it, does, with its history."""
     check_writable(x)
+    if dispatch.busy[0] and isinstance(x, inplace.Wrapper):
+        inplace.become_wrapped(x, made)
     x._a, x._node = made._a, made._node
     if x._view is not None:
         x._view = like(x._view, made._view)

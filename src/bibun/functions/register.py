@@ -46,7 +46,11 @@ def inplace_of(plain: Callable[..., Any], name: str) -> Callable[..., Any]:
         check_writable(self)
         source = self
         if state.grad and (
-            self._node is not None or any(map(requires_grad, args)) or any(map(requires_grad, kwargs.values()))
+            self._node is not None
+            or any(map(requires_grad, args))
+            or any(map(requires_grad, kwargs.values()))
+            or dispatch.busy[0]
+            and hasattr(self, "level")  # a function transform may have recorded below
         ):
             source = stand_in(self)
         return assign(self, plain(source, *args, **kwargs))
