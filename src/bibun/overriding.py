@@ -13,6 +13,7 @@ code is put back.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import threading
 import types
@@ -41,6 +42,8 @@ class _Here(threading.local):
 
 here = _Here()
 lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 #: How many reasons there are to be armed: modes in force, and one for all classes met.
 reasons = [0]
 _classes_met = [False]

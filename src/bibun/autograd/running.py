@@ -7,6 +7,7 @@ the answer is read from there. Callbacks queued for the end of a run wait here u
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -23,6 +24,8 @@ ENGINE: set[Any] = set()
 #: Run number -> callbacks to make at its end. Looked at only where it is not empty.
 pending: dict[int, list[Callable[[], Any]]] = {}
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def frame_of_run() -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,26 @@ def present_states_as(wrap: Callable[[np.ndarray], Any], unwrap: Callable[[Any],
     _to_public, _from_public = wrap, unwrap
 
 
+#: All generators: a fork waits until none of them is in the middle of a draw.
+_alive: weakref.WeakSet[Generator] = weakref.WeakSet()
+_held: list[Generator] = []
+
+
+def _hold() -> None:
+    for generator in list(_alive):
+        generator.lock.acquire()
+        _held.append(generator)
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
+
+
 class Generator:
     """A stream of random numbers: PyTorch's, to the bit.
 
@@ -99,6 +120,7 @@ class Generator:
         self.cached_normal = None
         self.scratch = None
         self._seed = DEFAULT_SEED
+        _alive.add(self)
 
     def __getattr__(self, name: str) -> Any:
         # Reached for an empty slot only: make what the stream runs on.
