@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .large import LARGE, native
 from .reduce import F32, NARROW
 
 __all__ = [
@@ -79,10 +80,9 @@ def scatter_add_rows(shape: tuple[int, ...], index: Any, values: Any) -> Any:
     if d in NARROW:
         return scatter_add_rows(shape, index, values.astype(F32)).astype(d)
     width = math.prod(shape[1:])
-    out = np.zeros(shape, d)
     n = index.size
     if not n or not width:
-        return out
+        return np.zeros(shape, d)
     index = index.reshape(-1)
     if index.dtype != np.int64:
         index = index.astype(np.int64)
@@ -93,10 +93,17 @@ def scatter_add_rows(shape: tuple[int, ...], index: Any, values: Any) -> Any:
             raise IndexError(f"index {low} is out of bounds for axis 0 with size {shape[0]}")
     if high >= shape[0]:
         raise IndexError(f"index {high} is out of bounds for axis 0 with size {shape[0]}")
+    rows = values.reshape(n, width)
+    if width > 1 and (n * width >= LARGE or shape[0] * width >= LARGE) and native():
+        from ..native.kernels.rows import add_rows
+
+        made = add_rows(shape, index, rows)
+        if made is not NotImplemented:
+            return made
+    out = np.zeros(shape, d)
     if n == 1:
         out[index[0]] = values.reshape(shape[1:])
         return out
-    rows = values.reshape(n, width)
     flat = out.reshape(shape[0], width)
     if width == 1:
         add_flat(flat.reshape(-1), index, rows.reshape(-1))

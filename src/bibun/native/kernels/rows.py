@@ -1,0 +1,82 @@
+"""Rows of tables: taken by their numbers, and added up at their numbers.
+
+In: float32 or float64 tables whose rows lie one after another, int64 numbers of rows that are known to be in range. Out: new
+arrays. Sums are in the order of the numbers, whatever thread does them: each thread has rows of the table to itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..build import vector_bytes
+from ..kernel import kernel
+from ..lang import Ptr, T, Vec, f32, f64, i64, load, store, void
+
+__all__ = ["add_rows", "take_rows"]
+
+_TYPES = {np.dtype(np.float32): f32, np.dtype(np.float64): f64}
+#: Elements of a table that a thread takes at a time, at least; and the most parts there are.
+PART, PARTS = 1 << 14, 16
+
+
+@kernel(fast="")
+def take(table: Ptr[T], index: Ptr[i64], out: Ptr[T], width: i64, lanes, begin: i64, end: i64) -> void:
+    for i in range(begin, end):
+        row = table + index[i] * width
+        place = out + i * width
+        whole = width // lanes
+        for k in range(whole):
+            store(place + k * lanes, load(row + k * lanes, Vec[T, lanes]))
+        for j in range(whole * lanes, width):
+            place[j] = row[j]
+
+
+@kernel(fast="")
+def add(out: Ptr[T], index: Ptr[i64], rows: Ptr[T], width: i64, count: i64, lanes, begin: i64, end: i64) -> void:
+    for j in range(begin * width, end * width):
+        out[j] = T(0.0)
+    whole = width // lanes
+    for i in range(count):
+        to = index[i]
+        if to >= begin and to < end:
+            row = rows + i * width
+            place = out + to * width
+            for k in range(whole):
+                store(place + k * lanes, load(place + k * lanes, Vec[T, lanes]) + load(row + k * lanes, Vec[T, lanes]))
+            for j in range(whole * lanes, width):
+                place[j] += row[j]
+
+
+def _usable(a: Any) -> bool:
+    return a.dtype in _TYPES and a.flags.c_contiguous
+
+
+def take_rows(table: Any, index: Any) -> Any:
+    """``table.take(index, 0)``, for numbers from 0 to the number of rows."""
+    if not _usable(table) or index.dtype != np.int64 or not index.flags.c_contiguous or table.ndim < 1:
+        return NotImplemented
+    t = _TYPES[table.dtype]
+    out = np.empty(index.shape + table.shape[1:], table.dtype)
+    width = out.size // max(index.size, 1)
+    if width:
+        lanes = vector_bytes() // table.itemsize
+        take(T=t, lanes=lanes)(table, index, out, width, index.size, max(1, PART // width))
+    return out
+
+
+def add_rows(shape: tuple[int, ...], index: Any, rows: Any) -> Any:
+    """Zeros of a shape to which ``rows[i]`` was added at ``index[i]``, for numbers from 0 to ``shape[0]``."""
+    if not _usable(rows) or index.dtype != np.int64 or not index.flags.c_contiguous:
+        return NotImplemented
+    t = _TYPES[rows.dtype]
+    out = np.empty(shape, rows.dtype)
+    if out.size:
+        width = out.size // shape[0]
+        part = max(-(-shape[0] // PARTS), -(-PART // width))
+        lanes = vector_bytes() // rows.itemsize
+        add(T=t, lanes=lanes)(out, index, rows, width, index.size, shape[0], part)
+    return out
+
+
