@@ -48,6 +48,8 @@ def _fused(prim: Primitive, name: str, takes: tuple[tuple[str, int], ...]) -> An
     key = ("rule", prim.name, name)
 
     def call(g: Any, values: tuple[Any, ...], shape: tuple[int, ...] | None) -> Any:
+        if not native():
+            return NotImplemented
         whole = g.shape
         found = ("", None) if shape is None or shape == whole else reduction(whole, shape)
         if found is None or same and not found[0]:

@@ -220,7 +220,14 @@ from .reduce import (  # noqa: F401
     var,
     vector_norm,
 )
-from .softmax import log_softmax, log_softmax_gradient, softmax, softmax_gradient  # noqa: F401
+from .softmax import (  # noqa: F401
+    cross_entropy,
+    cross_entropy_gradient,
+    log_softmax,
+    log_softmax_gradient,
+    softmax,
+    softmax_gradient,
+)
 from .sorting import argsort_stable, searchsorted_rows, sort_at, topk  # noqa: F401
 from .special import (  # noqa: F401
     digamma,

@@ -43,7 +43,7 @@ def out_of_bounds(target: Any, classes: int, ignore_index: int) -> IndexError | 
     return IndexError(f"Target {int(wrong.flat[0])} is out of bounds.") if wrong.size else None
 
 
-def _places(shape: tuple[int, ...], target: Any, ignore_index: int) -> tuple[Any, Any]:
+def places(shape: tuple[int, ...], target: Any, ignore_index: int) -> tuple[Any, Any]:
     """(flat positions of the target classes in an array of ``shape``, mask of those that count or None for all).
 
     The class axis is 1, or 0 of a one-dimensional array. An ignored target gets the position of class 0.
@@ -66,7 +66,7 @@ def _places(shape: tuple[int, ...], target: Any, ignore_index: int) -> tuple[Any
     return target * inner + base.reshape(target.shape), keep
 
 
-def _weights(target: Any, keep: Any, weight: Any, dtype: Any) -> Any:
+def weights(target: Any, keep: Any, weight: Any, dtype: Any) -> Any:
     """The weight of each target; None where all are 1."""
     if weight is None:
         return None if keep is None else keep.astype(dtype)
@@ -81,11 +81,11 @@ def nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int
         k = target.item()
         if 0 <= k < x.shape[1] and k != ignore_index:
             return -x[0, k] if reduction else np.negative(x[0, k : k + 1])
-    places, keep = _places(x.shape, target, ignore_index)
+    at, keep = places(x.shape, target, ignore_index)
     if x.ndim == 1:
         target = target.reshape(())
-    picked = np.negative(x.ravel().take(places), out=...)
-    w = _weights(target, keep, weight, x.dtype)
+    picked = np.negative(x.ravel().take(at), out=...)
+    w = weights(target, keep, weight, x.dtype)
     if w is not None:
         # Multiplying would let an infinity at an ignored place through.
         picked = np.where(keep, picked * w, x.dtype.type(0)) if keep is not None else picked * w
@@ -93,7 +93,7 @@ def nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int
         return picked
     s = np.add.reduce(picked, None)
     if reduction == 1:
-        s = s / x.dtype.type(places.size if w is None else w.sum() if w.ndim else w)
+        s = s / x.dtype.type(at.size if w is None else w.sum() if w.ndim else w)
     return s
 
 
@@ -105,14 +105,14 @@ def nll_loss_gradient(grad: Any, target: Any, weight: Any, shape: Any, ignore_in
         if 0 <= k < shape[1] and k != ignore_index:
             out[0, k] = -grad if reduction else -grad[0]
             return out
-    places, keep = _places(shape, target, ignore_index)
+    at, keep = places(shape, target, ignore_index)
     if len(shape) == 1:
         target = target.reshape(())
-    w = _weights(target, keep, weight, grad.dtype)
+    w = weights(target, keep, weight, grad.dtype)
     value = -grad if reduction or len(shape) > 1 else -grad.reshape(())
     if reduction == 1:
-        value = value / grad.dtype.type(places.size if w is None else w.sum())
+        value = value / grad.dtype.type(at.size if w is None else w.sum())
     if w is not None:  # where all are ignored, the mean's divisor is 0
         value = value * w if keep is None else np.where(keep, value * w, grad.dtype.type(0))
-    out.ravel()[places] = value
+    out.ravel()[at] = value
     return out

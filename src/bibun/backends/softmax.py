@@ -1,6 +1,7 @@
-"""Array kernels of the softmax family and of their backwards.
+"""Array kernels of the softmax family, of the cross-entropy of class numbers, and of their backwards.
 
-In: an array and an axis. Out: an array of the same shape and dtype; narrow floats are worked on in float32.
+In: an array and an axis. Out: an array of the same shape and dtype; narrow floats are worked on in float32. Large rows of
+float32 go to native kernels.
 """
 
 from __future__ import annotations
@@ -9,11 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from .large import LARGE, native
+from .loss import places, weights
+
 _maximum, _add = np.maximum.reduce, np.add.reduce
 
 
 def softmax(x: Any, axis: int) -> Any:
     """exp(x) over its sum along ``axis``; nothing overflows."""
+    if x.size >= LARGE and axis == x.ndim - 1 and native():
+        from ..native.kernels import softmax as kernels
+
+        made = kernels.softmax(x)
+        if made is not NotImplemented:
+            return made
     if not x.ndim:
         return np.ones_like(x)
     work = x if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind == "c" else x.astype(np.float32)
@@ -27,6 +37,12 @@ def softmax(x: Any, axis: int) -> Any:
 
 def log_softmax(x: Any, axis: int) -> Any:
     """The logarithm of `softmax`."""
+    if x.size >= LARGE and axis == x.ndim - 1 and native():
+        from ..native.kernels import softmax as kernels
+
+        made = kernels.log_softmax(x)
+        if made is not NotImplemented:
+            return made
     if not x.ndim:
         return np.zeros_like(x)
     work = x if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind == "c" else x.astype(np.float32)
@@ -40,6 +56,12 @@ def log_softmax(x: Any, axis: int) -> Any:
 
 def softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     """result·(grad - Σ grad·result)."""
+    if result.size >= LARGE and axis == result.ndim - 1 and native():
+        from ..native.kernels import softmax as kernels
+
+        made = kernels.softmax_gradient(grad, result)
+        if made is not NotImplemented:
+            return made
     if not result.ndim:
         return np.zeros_like(result)
     made = np.multiply(grad, result)
@@ -51,8 +73,88 @@ def softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
 
 def log_softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     """grad - exp(result)·Σ grad."""
+    if result.size >= LARGE and axis == result.ndim - 1 and native():
+        from ..native.kernels import softmax as kernels
+
+        made = kernels.log_softmax_gradient(grad, result)
+        if made is not NotImplemented:
+            return made
     if not result.ndim:
         return np.zeros_like(result)
     made = np.exp(result)
     made *= _add(grad, axis, keepdims=True)
     return np.subtract(grad, made, out=made)
+
+
+# Cross-entropy of class numbers, without the logarithms in between
+
+
+def _sums(x: Any, spread: bool) -> Any:
+    """(3, rows): the largest element of each row, Σ exp(x - largest) and, with ``spread``, Σ (x - largest)."""
+    if x.size >= LARGE and native():
+        from ..native.kernels import softmax as kernels
+
+        made = kernels.class_sums(x, spread)
+        if made is not NotImplemented:
+            return made
+    sums = np.empty((3 if spread else 2, len(x)), x.dtype)
+    _maximum(x, 1, out=sums[0])
+    less = x - sums[0][:, None]
+    if spread:
+        _add(less, 1, out=sums[2])
+    _add(np.exp(less, out=less), 1, out=sums[1])
+    return sums
+
+
+def cross_entropy(
+    x: Any, target: Any, weight: Any, ignore_index: int, reduction: int, smoothing: float
+) -> tuple[Any, Any]:
+    """(the loss of each row of ``x``, their weighted mean or their sum; `_sums` for the backward)."""
+    at, keep = places(x.shape, target, ignore_index)
+    sums = _sums(x, smoothing > 0)
+    count, classes = x.shape
+    log = np.log(sums[1])
+    each = log - (x.ravel().take(at) - sums[0])
+    if smoothing:
+        each *= 1 - smoothing
+        each += (log * classes - sums[2]) * (smoothing / classes)
+    w = weights(target, keep, weight, x.dtype)
+    if w is not None:  # multiplying would let an infinity at an ignored place through
+        each = each * w if keep is None else np.where(keep, each * w, x.dtype.type(0))
+    if reduction:
+        each = _add(each, None)
+    if reduction == 1:
+        each = each / x.dtype.type(count if w is None else w.sum())
+    return np.asarray(each), sums
+
+
+def cross_entropy_gradient(
+    grad: Any, x: Any, target: Any, weight: Any, sums: Any, ignore_index: int, reduction: int, smoothing: float
+) -> Any:
+    """The gradient of `cross_entropy` in ``x``: softmax minus the wanted distribution, times weights and ``grad``."""
+    at, keep = places(x.shape, target, ignore_index)
+    count, classes = x.shape
+    d = x.dtype
+    w = weights(target, keep, weight, d)
+    if reduction == 1:
+        grad = grad / d.type(count if w is None else w.sum())
+    share = np.empty(count, d)
+    share[...] = grad if w is None else grad * w
+    if keep is not None:  # where all are ignored, the mean's divisor is 0
+        share[~keep] = 0
+    if x.size >= LARGE and native():
+        from ..native.kernels import softmax as kernels
+
+        chosen = target if keep is None else np.where(keep, target, 0)
+        made = kernels.class_gradient(x, chosen, sums, share, smoothing)
+        if made is not NotImplemented:
+            return made
+    made = np.subtract(x, sums[0][:, None])
+    np.exp(made, out=made)
+    made *= (share / sums[1])[:, None]
+    if smoothing:
+        made -= (share * (smoothing / classes))[:, None]
+    made.ravel()[at] -= share * (1 - smoothing)
+    if keep is not None:
+        made[~keep] = 0
+    return made

@@ -14,8 +14,9 @@ from typing import Any
 from .. import dtypes
 from ..autograd import dispatch
 from ..autograd.direct import make_many, make_one, make_two
-from ..autograd.dispatch import apply
+from ..autograd.dispatch import F32, apply, busy
 from ..backends import cpu
+from ..backends.large import LARGE, native
 from ..ops import activation as activations
 from ..ops import elementwise
 from ..ops import loss as ops
@@ -26,6 +27,7 @@ _DIVIDE = elementwise.divide.named("DivBackward1")
 _CODES = {"none": 0, "mean": 1, "sum": 2}
 _log_softmax_along = make_one(activations.log_softmax, cpu.log_softmax)
 _nll_of = make_many(ops.nll_loss, cpu.nll_loss)
+_cross = make_many(ops.cross_entropy, cpu.cross_entropy)  # the two above in one, for large arrays
 _logits = make_many(
     ops.binary_cross_entropy_with_logits, functools.partial(ops.binary_cross_entropy_with_logits.run, cpu)
 )
@@ -232,11 +234,20 @@ def cross_entropy(
         code = reduction_code(reduction)
     x, t = input._a, target._a
     if x.ndim == 2 and t.ndim == 1 and t.dtype.char == "l" and x.dtype.kind not in "biuc" and not label_smoothing:
+        if x.size >= LARGE and x.dtype is F32 and not busy[0] and _together(x, t, weight):
+            return _cross((input, target, weight), (ignore_index, code, 0.0))[0]
         logp = _log_softmax_along(input, 1)
         if weight is None and t.shape[0] == x.shape[0]:
             return _nll_of((logp, target, None), (ignore_index, code))
         return _nll(logp, target, weight, ignore_index, code)
     return _cross_entropy(input, target, weight, ignore_index, code, label_smoothing)
+
+
+def _together(x: Any, t: Any, weight: Any) -> bool:
+    """Whether `_cross` takes these: native kernels are there, and nothing is wrong with the shapes."""
+    if weight is not None and (weight._a.dtype is not x.dtype or weight._a.shape != x.shape[1:]):
+        return False
+    return t.shape[0] == x.shape[0] and native()
 
 
 def _cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, code: int, smoothing: float) -> Any:
@@ -263,6 +274,9 @@ def _cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, code
         return total if code == 2 else apply(_DIVIDE, (total, math.prod(x.shape[:1] + x.shape[2:] if axis else ())))
     if smoothing:
         _check_smoothing(smoothing)
+        if x.ndim == 2 and t.ndim == 1 and t.dtype.char == "l" and x.size >= LARGE and x.dtype is F32 and weight is None:
+            if not busy[0] and _together(x, t, None):
+                return _cross((input, target, None), (ignore_index, code, smoothing))[0]
         return _smoothed(input, target, weight, ignore_index, code, smoothing, axis)
     return _nll(_log_softmax(input, axis), target, weight, ignore_index, code)
 

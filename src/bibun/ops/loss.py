@@ -186,6 +186,49 @@ def _nll_gradient_batched(apply, size, arrays, dims, shape, ignore_index, reduct
 nll_loss2d = nll_loss.named("NllLoss2DBackward0")
 
 
+# The same of logits, in one step
+
+
+@primitive(grad="NllLoss", outputs="out sums", nondiff="sums weight")
+def cross_entropy(xp, x, target, weight, /, ignore_index, reduction, smoothing):
+    """The negative log-likelihood of softmax(x), of x (N, C), and each row's largest element and sums for the backward.
+
+    Of the target's class the share 1 - smoothing, of all classes alike the rest (only without a weight).
+    """
+    return xp.cross_entropy(x, target, weight, ignore_index, reduction, smoothing)
+
+
+@primitive(grad="NllLossBackward", nondiff="weight sums")
+def cross_entropy_gradient(xp, grad, x, target, weight, sums, /, ignore_index, reduction, smoothing):
+    """Softmax minus the wanted distribution, times weights and grad."""
+    return xp.cross_entropy_gradient(grad, x, target, weight, sums, ignore_index, reduction, smoothing)
+
+
+cross_entropy.derivative(
+    x=lambda xp, g_out, x, target, weight, sums, ignore_index, reduction, smoothing: xp.cross_entropy_gradient(
+        g_out, x, target, weight, sums, ignore_index, reduction, smoothing
+    )
+)
+
+
+def _cross_in_grad(xp, g, grad, x, target, weight, sums, ignore_index, reduction, smoothing):
+    each = g * xp.cross_entropy_gradient(
+        xp.ones_like(grad), x, target, weight, sums, ignore_index, reduction, smoothing
+    )
+    return xp.sum(each) if reduction else xp.sum(each, axis=1)
+
+
+def _cross_in_x(xp, g, grad, x, target, weight, ignore_index, reduction, smoothing):
+    # The softmax is multiplied by each row's whole weight, which smoothing only spreads over the classes.
+    share = -xp.sum(
+        xp.nll_loss_gradient(grad, target, weight, tuple(x.shape), ignore_index, reduction), axis=1, keepdims=True
+    )
+    return xp.softmax_gradient(g, xp.softmax(x, 1), 1) * share
+
+
+cross_entropy_gradient.derivative(grad=_cross_in_grad, x=_cross_in_x)
+
+
 # Elementwise losses, by value, slope and curvature
 #
 # Each declares the loss and the kernel of its backward, grad·slope, which knows its own derivatives from the curvature;

@@ -1,0 +1,259 @@
+"""Softmax, its logarithm and the cross-entropy of class numbers, row by row, with their backwards.
+
+In: float32 matrices whose rows are the distributions. Out: fresh matrices, or for the cross-entropy what its value needs of each row:
+the largest element, the sum of exp(x - largest), and for smoothing the sum of x - largest. A row is read from memory once: what follows
+its maximum finds it in the cache. Its backward makes the softmax anew from these, so that nothing of the matrix's size is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import maths
+from ..build import vector_bytes
+from ..kernel import kernel
+from ..lang import Ptr, Vec, bundle, device, f32, f64, i64, load, minimum, select, spread, total, unrolled, void
+
+__all__ = [
+    "class_gradient", "class_sums", "log_softmax", "log_softmax_gradient", "softmax", "softmax_gradient",
+]  # fmt: skip
+
+#: Elements that a thread takes at a time, about.
+CHUNK = 1 << 14
+#: Elements of a row from which these kernels are worth their call.
+LEAST = 4
+#: Elements that are summed in float32 before the sum goes on in float64.
+_BLOCK = 1024
+
+
+@device
+def largest(x: Ptr[f32], n: i64, W) -> f32:  # type: ignore[no-untyped-def]
+    """The largest element that is not NaN; a NaN shows in the sum of exponentials."""
+    made = f32(-math.inf)
+    whole = n - n % (4 * W)
+    if whole > 0:
+        parts = bundle(4, spread(f32(-math.inf), Vec[f32, W]))
+        for j in range(0, whole, 4 * W):
+            for u in unrolled(4):
+                v = load(x + (j + u * W), Vec[f32, W])
+                parts[u] = select(v > parts[u], v, parts[u])
+        for u in unrolled(1, 4):
+            parts[0] = select(parts[u] > parts[0], parts[u], parts[0])
+        made = total(parts[0], "max")
+    for j in range(whole, n):
+        made = select(x[j] > made, x[j], made)
+    return made
+
+
+@device(fast="contract reassoc")
+def exponentials(x: Ptr[f32], m: f32, n: i64) -> f64:
+    """The sum of exp(x - m)."""
+    total = f64(0.0)
+    for k in range(0, n, _BLOCK):
+        part = f32(0.0)
+        for j in range(k, minimum(k + _BLOCK, n)):
+            part += maths.exp(x[j] - m)
+        total += f64(part)
+    return total
+
+
+@device(fast="contract reassoc")
+def product(x: Ptr[f32], y: Ptr[f32], n: i64) -> f64:
+    """The sum of products."""
+    total = f64(0.0)
+    for k in range(0, n, _BLOCK):
+        part = f32(0.0)
+        for j in range(k, minimum(k + _BLOCK, n)):
+            part += x[j] * y[j]
+        total += f64(part)
+    return total
+
+
+@device(fast="contract reassoc")
+def plain_sum(x: Ptr[f32], n: i64) -> f64:
+    total = f64(0.0)
+    for k in range(0, n, _BLOCK):
+        part = f32(0.0)
+        for j in range(k, minimum(k + _BLOCK, n)):
+            part += x[j]
+        total += f64(part)
+    return total
+
+
+@kernel
+def _softmax(x: Ptr[f32], out: Ptr[f32], n: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    for i in range(begin, end):
+        row = x + i * n
+        made = out + i * n
+        m = largest(row, n, W)
+        total = f64(0.0)
+        for k in range(0, n, _BLOCK):
+            part = f32(0.0)
+            stop = minimum(k + _BLOCK, n)
+            for j in range(k, stop):
+                made[j] = maths.exp(row[j] - m)
+            total += plain_sum(made + k, stop - k)
+        scale = f32(1.0 / total)
+        for j in range(n):
+            made[j] = made[j] * scale
+
+
+@kernel
+def _log_softmax(x: Ptr[f32], out: Ptr[f32], n: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    for i in range(begin, end):
+        row = x + i * n
+        made = out + i * n
+        m = largest(row, n, W)
+        less = maths.log(f32(exponentials(row, m, n)))
+        for j in range(n):
+            made[j] = (row[j] - m) - less
+
+
+@kernel
+def _softmax_gradient(g: Ptr[f32], y: Ptr[f32], out: Ptr[f32], n: i64, begin: i64, end: i64) -> void:
+    for i in range(begin, end):
+        gradient = g + i * n
+        row = y + i * n
+        made = out + i * n
+        mean = f32(product(gradient, row, n))
+        for j in range(n):
+            made[j] = (gradient[j] - mean) * row[j]
+
+
+@kernel
+def _log_softmax_gradient(g: Ptr[f32], y: Ptr[f32], out: Ptr[f32], n: i64, begin: i64, end: i64) -> void:
+    for i in range(begin, end):
+        gradient = g + i * n
+        row = y + i * n
+        made = out + i * n
+        total = f32(plain_sum(gradient, n))
+        for j in range(n):
+            made[j] = gradient[j] - maths.exp(row[j]) * total
+
+
+@kernel(fast="contract reassoc")
+def _class_sums(  # type: ignore[no-untyped-def]
+    x: Ptr[f32], sums: Ptr[f32], count: i64, n: i64, spread, W, begin: i64, end: i64
+) -> void:
+    """``sums`` (3, count): the largest, Σ exp(x - largest), and with ``spread`` Σ (x - largest)."""
+    for i in range(begin, end):
+        row = x + i * n
+        m = largest(row, n, W)
+        sums[i] = m
+        if spread:
+            whole = f64(0.0)
+            differences = f64(0.0)
+            for k in range(0, n, _BLOCK):
+                part = f32(0.0)
+                less = f32(0.0)
+                for j in range(k, minimum(k + _BLOCK, n)):
+                    z = row[j] - m
+                    part += maths.exp(z)
+                    less += z
+                whole += f64(part)
+                differences += f64(less)
+            sums[count + i] = f32(whole)
+            sums[2 * count + i] = f32(differences)
+        else:
+            sums[count + i] = f32(exponentials(row, m, n))
+
+
+@kernel
+def _class_gradient(
+    x: Ptr[f32], target: Ptr[i64], sums: Ptr[f32], share: Ptr[f32], out: Ptr[f32], count: i64, n: i64, smoothing: f32,
+    begin: i64, end: i64,
+) -> void:  # fmt: skip
+    """``share``: what multiplies each row."""
+    for i in range(begin, end):
+        row = x + i * n
+        made = out + i * n
+        m = sums[i]
+        if share[i] == 0.0:
+            for j in range(n):
+                made[j] = 0.0
+        else:
+            factor = share[i] / sums[count + i]
+            less = share[i] * smoothing / f32(n)
+            for j in range(n):
+                made[j] = maths.exp(row[j] - m) * factor - less
+            made[target[i]] = made[target[i]] - share[i] * (1.0 - smoothing)
+
+
+_F32 = np.dtype(np.float32)
+
+
+def _width() -> int:
+    return vector_bytes() // 4
+
+
+def _grain(n: int) -> int:
+    return max(1, CHUNK // n)
+
+
+def softmax(x: Any) -> Any:
+    """exp(x) over its sum along the last axis."""
+    n = x.shape[-1]
+    if n < LEAST or x.dtype != _F32:
+        return NotImplemented
+    out = np.empty(x.shape, _F32)
+    _softmax(W=_width())(np.ascontiguousarray(x), out, n, x.size // n, _grain(n))
+    return out
+
+
+def log_softmax(x: Any) -> Any:
+    """The logarithm of `softmax`."""
+    n = x.shape[-1]
+    if n < LEAST or x.dtype != _F32:
+        return NotImplemented
+    out = np.empty(x.shape, _F32)
+    _log_softmax(W=_width())(np.ascontiguousarray(x), out, n, x.size // n, _grain(n))
+    return out
+
+
+def softmax_gradient(g: Any, y: Any) -> Any:
+    """y·(g - Σ g·y) along the last axis."""
+    n = y.shape[-1]
+    if n < LEAST or y.dtype != _F32 or g.dtype != _F32 or g.shape != y.shape:
+        return NotImplemented
+    out = np.empty(y.shape, _F32)
+    _softmax_gradient()(np.ascontiguousarray(g), np.ascontiguousarray(y), out, n, y.size // n, _grain(n))
+    return out
+
+
+def log_softmax_gradient(g: Any, y: Any) -> Any:
+    """g - exp(y)·Σ g along the last axis."""
+    n = y.shape[-1]
+    if n < LEAST or y.dtype != _F32 or g.dtype != _F32 or g.shape != y.shape:
+        return NotImplemented
+    out = np.empty(y.shape, _F32)
+    _log_softmax_gradient()(np.ascontiguousarray(g), np.ascontiguousarray(y), out, n, y.size // n, _grain(n))
+    return out
+
+
+def class_sums(x: Any, spread: bool) -> Any:
+    """(3, rows): the largest element of each row, Σ exp(x - largest) and, with ``spread``, Σ (x - largest)."""
+    count, n = x.shape
+    if x.dtype != _F32:
+        return NotImplemented
+    sums = np.empty((3 if spread else 2, count), _F32)
+    _class_sums(spread=spread, W=_width())(np.ascontiguousarray(x), sums, count, n, count, _grain(n))
+    return sums
+
+
+def class_gradient(x: Any, target: Any, sums: Any, share: Any, smoothing: float) -> Any:
+    """(softmax - (1 - smoothing) at each row's target - smoothing / classes)·share; rows whose share is 0 give 0.
+
+    Targets are within bounds.
+    """
+    count, n = x.shape
+    if x.dtype != _F32 or share.dtype != _F32:
+        return NotImplemented
+    out = np.empty(x.shape, _F32)
+    _class_gradient()(
+        np.ascontiguousarray(x), np.ascontiguousarray(target), np.ascontiguousarray(sums), np.ascontiguousarray(share), out,
+        count, n, smoothing, count, _grain(n),
+    )  # fmt: skip
+    return out
