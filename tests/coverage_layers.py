@@ -68,6 +68,44 @@ def likelihoods(gradient):
     return made
 
 
+CROSSES = [
+    dict(weight=weight, ignore=ignore, reduction=reduction, smoothing=smoothing)
+    for weight, ignore, reduction, smoothing in (
+        (False, -100, 1, 0.0), (True, -100, 1, 0.0), (True, 1, 2, 0.0), (False, 1, 1, 0.3), (False, -100, 0, 0.3), (True, 0, 0, 0.0),
+    )
+]  # fmt: skip
+
+
+def crosses(kind):
+    """Samples of the cross-entropy of logits, and of its gradient as a function of (grad, x) alone."""
+    return [lambda d, case=case: kind(d, **case) for case in CROSSES]
+
+
+def _cross(d, weight, ignore, reduction, smoothing):
+    given = dict(ignore_index=ignore, reduction=reduction, smoothing=smoothing, real=True)
+    weights = d.real(4, low=0.5, high=1.5) if weight else None
+    return S(d(3, 4), np.array([1, 2, 0]), weights, **given, around=first, fixed="weight")
+
+
+def _cross_gradient(d, weight, ignore, reduction, smoothing):
+    x, target = d(3, 4), np.array([1, 2, 0])
+    weights = d.real(4, low=0.5, high=1.5) if weight else None
+    static = (ignore, reduction, smoothing)
+    sums = REGISTRY["cross_entropy"](cpu, x, target, weights, *static)[1]
+
+    def around(f):
+        from bibun.autograd.dispatch import apply
+
+        def call(grad, x, target, *rest):
+            again = apply(REGISTRY["cross_entropy"], (x, target, rest[0] if weight else None), static)
+            return f(grad, x, target, *rest[:-1], again[1])
+
+        return call
+
+    given = dict(ignore_index=ignore, reduction=reduction, smoothing=smoothing, real=True)
+    return S(d(*(() if reduction else (3,))), x, target, weights, sums, **given, around=around, fixed="sums weight")
+
+
 NORMS = {
     "layer": dict(x=(2, 4), shape=None, axes=(1,), affine=(4,), weight=(4,)),
     "trailing": dict(x=(2, 2, 3), shape=(2, 6), axes=(1,), affine=(6,), weight=(2, 3)),
@@ -263,6 +301,8 @@ LAYERS = {
     "mse_loss_gradient": pairs(grad=True),
     "nll_loss": likelihoods(False),
     "nll_loss_gradient": likelihoods(True),
+    "cross_entropy": crosses(_cross),
+    "cross_entropy_gradient": crosses(_cross_gradient),
     **{
         f"{name}{suffix}": pairs(grad=bool(suffix), target=target, parameter=parameter)
         for name, parameter, target in (

@@ -149,7 +149,7 @@ def cross_entropy_gradient(
         made = kernels.class_gradient(x, chosen, sums, share, smoothing)
         if made is not NotImplemented:
             return made
-    made = np.subtract(x, sums[0][:, None])
+    made = np.subtract(x, sums[0][:, None], order="C")
     np.exp(made, out=made)
     made *= (share / sums[1])[:, None]
     if smoothing:

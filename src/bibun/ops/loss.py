@@ -229,6 +229,43 @@ def _cross_in_x(xp, g, grad, x, target, weight, ignore_index, reduction, smoothi
 cross_entropy_gradient.derivative(grad=_cross_in_grad, x=_cross_in_x)
 
 
+def _in_front(size: int, arrays: Any, dims: Any) -> list[Any]:
+    """Arrays with the batch dimension, made if there is none, first."""
+    return [a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(arrays, dims)]
+
+
+@cross_entropy.batching
+def _cross_batched(apply, size, arrays, dims, ignore_index, reduction, smoothing):
+    if dims[2] is not None:
+        raise NotImplementedError("vmap of cross_entropy over its weight")
+    x, target = _in_front(size, arrays[:2], dims)
+    each, sums = apply(x.reshape((-1, x.shape[-1])), target.reshape((-1,)), arrays[2], reduction=0)
+    each = each.reshape(tuple(target.shape))
+    if reduction:
+        each = each.sum(1)
+    if reduction == 1:
+        each = each / _total_weight(target, arrays[2], ignore_index)
+    return (each, sums.reshape((sums.shape[0], *target.shape))), (0, 1)
+
+
+@cross_entropy_gradient.batching
+def _cross_gradient_batched(apply, size, arrays, dims, ignore_index, reduction, smoothing):
+    if dims[3] is not None:
+        raise NotImplementedError("vmap of cross_entropy over its weight")
+    g, x, target = _in_front(size, arrays[:3], dims)
+    sums = arrays[4]
+    sums = sums.movedim(dims[4], 1) if dims[4] is not None else sums.unsqueeze(1).expand((-1, *target.shape))
+    if reduction == 1:
+        g = g / _total_weight(target, arrays[3], ignore_index)
+    if reduction:
+        g = g.reshape((size, 1)).expand(target.shape)
+    flat = target.reshape((-1,))
+    made = apply(
+        g.reshape((-1,)), x.reshape((-1, x.shape[-1])), flat, arrays[3], sums.reshape((sums.shape[0], -1)), reduction=0
+    )
+    return made.reshape(tuple(x.shape)), 0
+
+
 # Elementwise losses, by value, slope and curvature
 #
 # Each declares the loss and the kernel of its backward, grad·slope, which knows its own derivatives from the curvature;

@@ -1,0 +1,126 @@
+"""Native softmax, its logarithm and cross-entropy against NumPy's and PyTorch's; and the same to the bit by threads."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import bibun
+from bibun.backends import softmax as plain
+from bibun.backends.large import LARGE, native
+
+if not native():
+    pytest.skip("no native kernels here", allow_module_level=True)
+
+from bibun.native import pool
+from bibun.native.kernels import softmax as kernels
+
+SHAPES = [(1, 20_000), (4000, 4), (3001, 7), (333, 65), (129, 1031), (2, 3, 5000), (0, 9)]
+
+
+def rows(shape, seed=0, scale=5.0):
+    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_softmax_is_numpys_in_float64(shape):
+    x, g = rows(shape), rows(shape, 1, 1.0)
+    wide, axis = x.astype(np.float64), x.ndim - 1
+    y = plain.softmax(wide, axis)
+    np.testing.assert_allclose(kernels.softmax(x), y, rtol=5e-6, atol=1e-44)
+    logs = plain.log_softmax(wide, axis)
+    np.testing.assert_allclose(kernels.log_softmax(x), logs, rtol=1e-6, atol=5e-6)
+    y32, logs32 = y.astype(np.float32), logs.astype(np.float32)
+    wanted = plain.softmax_gradient(g.astype(np.float64), y32.astype(np.float64), axis)
+    np.testing.assert_allclose(kernels.softmax_gradient(g, y32), wanted, rtol=5e-6, atol=1e-6)
+    wanted = plain.log_softmax_gradient(g.astype(np.float64), logs32.astype(np.float64), axis)
+    np.testing.assert_allclose(kernels.log_softmax_gradient(g, logs32), wanted, rtol=5e-6, atol=1e-4)
+
+
+def test_special_values():
+    x = np.zeros((6, 50), np.float32)
+    x[0, 3], x[1, 49], x[2, :], x[3, 7], x[4, 5] = np.nan, np.inf, -np.inf, -np.inf, 1e-40
+    x[5] = np.linspace(-200, 0, 50)
+    with np.errstate(all="ignore"):
+        for name in ("softmax", "log_softmax"):
+            wanted = getattr(plain, name)(x, 1)
+            made = getattr(kernels, name)(x)
+            np.testing.assert_array_equal(np.isnan(made), np.isnan(wanted))
+            np.testing.assert_allclose(made[3:], wanted[3:], rtol=5e-6, atol=3e-45)
+
+
+def test_layouts():
+    x = rows((600, 64))
+    for view in (x[::2], x[:, ::2], x.T, np.asfortranarray(x), x[::-1]):
+        np.testing.assert_array_equal(kernels.softmax(view), kernels.softmax(np.array(view, order="C")))
+        np.testing.assert_array_equal(
+            kernels.softmax_gradient(np.broadcast_to(np.float32(2), view.shape), view),
+            kernels.softmax_gradient(np.full(view.shape, 2, np.float32), view.copy()),
+        )
+
+
+def test_threads_do_not_change_bits():
+    x = rows((257, 333))
+    target = np.arange(257)
+    before = pool.threads()
+    found = []
+    try:
+        for n in (1, 2):
+            pool.set_threads(n)
+            sums = kernels.class_sums(x, True)
+            share = np.linspace(0, 1, 257).astype(np.float32)
+            gradient = kernels.class_gradient(x, target, sums, share, 0.1)
+            found.append([a.tobytes() for a in (kernels.softmax(x), kernels.log_softmax(x), sums, gradient)])
+    finally:
+        pool.set_threads(before)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(512, 40), (40, 512), (3, 9000), (20_000, 1), (1, 30_000)])
+def test_cross_entropy_is_pytorchs(shape, reduction):
+    torch = pytest.importorskip("torch")
+    n, c = shape
+    rng = np.random.default_rng(3)
+    z, y, w = rows(shape, 2), rng.integers(0, c, n), rng.random(c).astype(np.float32) + 0.1
+    for ignore, smoothing, weight in itertools.product((-100, 0), (0.0, 0.2), (None, w)):
+        found = []
+        for t in (bibun, torch):
+            float_ = np.float64 if t is torch else np.float32
+            x = t.tensor(z.astype(float_)).requires_grad_()
+            given = None if weight is None else t.tensor(weight.astype(float_))
+            loss = t.nn.functional.cross_entropy(
+                x, t.tensor(y), weight=given, ignore_index=ignore, reduction=reduction, label_smoothing=smoothing
+            )
+            assert loss.grad_fn.name() in ("NllLossBackward0", "AddBackward0")
+            g = t.ones_like(loss) if reduction != "none" else t.tensor(np.linspace(0, 1, n).astype(float_))
+            (gradient,) = t.autograd.grad(loss, x, g, create_graph=True)
+            (second,) = t.autograd.grad((gradient * gradient * 1000).sum(), x)
+            found.append([a.detach().numpy() for a in (loss, gradient, second)])
+        for a, b in zip(*found):
+            scale = np.nanmax(np.abs(b)) if not np.isnan(b).all() else 1.0
+            np.testing.assert_allclose(a, b, rtol=3e-5, atol=2e-6 * max(1, scale))
+
+
+def test_cross_entropy_complains_as_ever():
+    x = bibun.randn(300, 100, requires_grad=True)
+    assert x.numel() >= LARGE
+    with pytest.raises(IndexError, match="Target 100 is out of bounds."):
+        bibun.nn.functional.cross_entropy(x, bibun.full((300,), 100))
+    with pytest.raises(ValueError, match="batch_size"):
+        bibun.nn.functional.cross_entropy(x, bibun.zeros(299, dtype=bibun.int64))
+    x = bibun.full((300, 100), float("-inf"))
+    y = bibun.zeros(300, dtype=bibun.int64)
+    y[0] = -100
+    x[1:] = 0.0
+    assert abs(bibun.nn.functional.cross_entropy(x, y).item() - np.log(100)) < 1e-5
+
+
+def test_cross_entropy_under_transforms():
+    x, y = bibun.randn(200, 100), bibun.randint(0, 100, (200,))
+    given = bibun.func.grad(lambda z: bibun.nn.functional.cross_entropy(z, y))(x)
+    x.requires_grad_()
+    bibun.nn.functional.cross_entropy(x, y).backward()
+    assert bibun.allclose(given, x.grad, atol=1e-7)
