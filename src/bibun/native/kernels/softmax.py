@@ -91,7 +91,6 @@ def _softmax(x: Ptr[f32], out: Ptr[f32], n: i64, W, begin: i64, end: i64) -> voi
         m = largest(row, n, W)
         total = f64(0.0)
         for k in range(0, n, _BLOCK):
-            part = f32(0.0)
             stop = minimum(k + _BLOCK, n)
             for j in range(k, stop):
                 made[j] = maths.exp(row[j] - m)
