@@ -130,7 +130,7 @@ def find_groups(recorder: Recorder, steps: list[Step], wanted: set[int]) -> dict
                     ):  # fmt: skip
                         inside.add(m)
                         grown = True
-        if len(inside) < (1 if reduction else 2):
+        if not inside:
             continue
         group = _group(recorder, steps, k, inside, shape, reduction)
         if group is not None:

@@ -17,6 +17,7 @@ from types import GeneratorType
 from typing import Any
 
 from ..autograd import dispatch, versions
+from ..nn import Module
 from ..tensor import Tensor
 from .recorder import Recorder, Refused
 
@@ -81,21 +82,17 @@ class Watch:
             if name == "zero_grad":
                 return "opaque"
             if here == "nn/modules/module.py":
-                if name in ("__call__", "_call_impl", "_wrapped_call_impl"):
-                    return "module"
                 if name in _CHANGES or name == "__setattr__":
                     return "changes"
             if here == "tensor.py" and name in _READS:
                 return "reads"
-            if here == "tensor.py" and name in ("grad", "__setitem__"):
-                return "setter"
-            if here.startswith("functions/") and name in ("__setitem__", "setitem"):
+            if here == "tensor.py" and name == "grad":
                 return "setter"
             if here in ("functions/creation.py", "autograd/namespace.py") or name == "start_gradient" or here == "nn/init.py":
                 return "creation"
             if here == "autograd/hooks.py" and name == "run_tensor_hooks":
                 return "hooks"
-            return "internal"
+            return "module" if here.startswith("nn/modules/") else "internal"
         if file.startswith("<frozen") or file.startswith(_STDLIB) and "site-packages" not in file:
             base = file.rpartition("/")[2].removesuffix(".py")
             return "internal" if base in _PURE_MODULES or file.startswith("<frozen") or any(f"/{m}/" in file for m in _PURE_MODULES) else "world"
@@ -145,17 +142,17 @@ class Watch:
     def _enter(self, frame: Any) -> None:
         code = frame.f_code
         kind = self.kind(code)
+        back = frame.f_back
+        if kind != "user" and back is not None and back.f_lasti in self.stores.get(back.f_code, ()):
+            first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+            if isinstance(first, Tensor) and self.stores[back.f_code][back.f_lasti] in ("subscr", "slice", "attr grad"):
+                del self.stores[back.f_code][back.f_lasti]  # what happens to the tensor is recorded
         if kind == "internal" or kind == "creation" or kind == "own":
             return
-        back = frame.f_back
+        if kind == "user" or kind == "module":
+            self._visit(frame)
         if kind == "user":
             self._assume(frame)
-        elif kind == "module":
-            module = frame.f_locals.get("self")
-            if module is not None:
-                self.modules[id(module)] = module
-                for t in (*module._parameters.values(), *module._buffers.values()):
-                    self.recorder.name(t)
         elif kind == "opaque" or kind == "random":
             self.opaque, self.call = frame, _called(frame)
             for group in getattr(frame.f_locals.get("self"), "param_groups", ()):
@@ -165,7 +162,6 @@ class Watch:
             dispatch.busy[0] -= 1
         elif kind == "setter":
             t = frame.f_locals.get("self")
-            self._harmless(back)
             if code.co_name == "grad" and code.co_argcount == 1 and isinstance(t, Tensor):
                 self.recorder.sees_grad(t)
             if code.co_name == "grad" and "value" in frame.f_locals and isinstance(t, Tensor):
@@ -182,6 +178,15 @@ class Watch:
                 self._refuse(frame, "it writes memory in a way that is not recorded")
         elif kind == "world" and back is not None and self.kind(back.f_code) == "user":
             self._refuse(frame, f"it calls {code.co_filename.rpartition('/')[2]}:{code.co_name}()")
+
+    def _visit(self, frame: Any) -> None:
+        """Note the module whose method runs."""
+        code = frame.f_code
+        module = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+        if isinstance(module, Module) and id(module) not in self.modules:
+            self.modules[id(module)] = module
+            for t in (*module._parameters.values(), *module._buffers.values()):
+                self.recorder.name(t)
 
     def _later_grad(self, t: Any, value: Any) -> None:
         """``t.grad = value``, which is about to happen."""
@@ -211,13 +216,6 @@ class Watch:
             return
         if id(t._a) not in self.recorder.known and id(t._a) not in self.recorder.named:
             self.recorder.fresh[id(t._a)] = t._a
-
-    def _harmless(self, frame: Any) -> None:
-        """An instruction of the user's has turned out to be a write that is recorded."""
-        while frame is not None and self.kind(frame.f_code) not in ("user", "own"):
-            frame = frame.f_back
-        if frame is not None and frame.f_code in self.stores:
-            self.stores[frame.f_code].pop(frame.f_lasti, None)
 
     def _builtin(self, frame: Any, called: Any) -> None:
         if self.kind(frame.f_code) != "user":
