@@ -134,3 +134,12 @@ def test_views_stay_in_the_graph_when_their_base_leaves_it():
     view = x[:2]
     x.detach_()
     assert not x.requires_grad and view.requires_grad and view.grad_fn is not None and view._base is x
+
+
+def test_views_of_another_dtype():
+    x = torch.ones(4, 4, requires_grad=True)
+    assert not x.view(torch.int32).requires_grad and not x.view(torch.float32).requires_grad
+    a = torch.zeros(4, 4)
+    for t, text in ((a.T, r"stride\(-1\) must be 1"), (a[:, :3], r"size\(-1\) must be divisible by 2"), (a[:, 1:3], r"storage_offset\(\) must be divisible by 2")):
+        with pytest.raises(RuntimeError, match=text):
+            t.view(torch.float64)

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from .autograd import api, dispatch
+from .autograd import api, dispatch, inplace
 from .functions import lazy
 from .functions.register import FUNCTIONS
 from .ops.shape import alias
@@ -170,7 +170,8 @@ def converted(result: Any, cls: type) -> Any:
     if cls is Tensor:
         return result
     if isinstance(result, Tensor):
-        return result if isinstance(result, cls) else as_subclass(result, cls)
+        # (a function transform's own tensors stay what they are: their class is how the transform knows them)
+        return result if isinstance(result, (cls, inplace.Wrapper)) else as_subclass(result, cls)
     if isinstance(result, (tuple, list)) and any(isinstance(r, (Tensor, tuple, list)) for r in result):
         parts = [converted(r, cls) for r in result]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)

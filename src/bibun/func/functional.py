@@ -102,6 +102,16 @@ def _given(v: Any, refs: tuple[Any, ...], name: str, function: str, many: bool) 
     return vs
 
 
+def _construct_standard_basis_for(tensors: Any, numels: Any) -> tuple[Any, ...]:
+    """The unit vectors of the space of all tensors together: for each tensor its columns of the identity matrix."""
+    total = sum(numels)
+    made, at = [], 0
+    for t, n in zip(tensors, numels):
+        made.append(wrap(np.eye(total, n, -at, dtype=t._a.dtype)))
+        at += n
+    return tuple(made)
+
+
 def _result(values: Any, many: bool, create_graph: bool) -> Any:
     done = tuple(v if create_graph or not isinstance(v, Tensor) else v.detach() for v in values)
     return done if many else done[0]

@@ -168,21 +168,25 @@ def view(self: Any, *shape: Any, dtype: Any = None, size: Any = None) -> Any:
 
 def _view_dtype(x: Any, dtype: Any) -> Any:
     a, d = x._a, dtype.np
+    x = x.detach()  # as in PyTorch, whose view of another dtype has no derivative
     if a.dtype == d:
         return _alias(x)
     if d.itemsize != a.itemsize:
         words = f"to view {x.dtype.scalar_name} as {dtype.scalar_name} (different element sizes)"
         if not a.ndim:
             raise RuntimeError(f"self.dim() cannot be 0 {words}")
+        strides = x.stride()
+        if strides[-1] != 1 and a.shape[-1] > 1:
+            raise RuntimeError(f"self.stride(-1) must be 1 {words}, but got {strides[-1]}")
         if d.itemsize > a.itemsize:
             factor = d.itemsize // a.itemsize
             if a.shape[-1] % factor:
                 raise RuntimeError(f"self.size(-1) must be divisible by {factor} {words}, but got {a.shape[-1]}")
-            for i, stride in enumerate(x.stride()[:-1]):
+            if x.storage_offset() % factor:
+                raise RuntimeError(f"self.storage_offset() must be divisible by {factor} {words}, but got {x.storage_offset()}")
+            for i, stride in enumerate(strides[:-1]):
                 if stride % factor and a.shape[i] > 1:
                     raise RuntimeError(f"self.stride({i}) must be divisible by {factor} {words}, but got {stride}")
-        if a.strides[-1] != a.itemsize and a.shape[-1] > 1:
-            raise RuntimeError(f"self.stride(-1) must be 1 {words}, but got {a.strides[-1] // a.itemsize}")
     return apply(ops.view_dtype, (x,), (d,))
 
 
