@@ -7,6 +7,7 @@ code reads from its globals, closures and objects. Everything is looked at befor
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any
 
 from .. import dtypes
@@ -30,28 +31,29 @@ def describe(x: Any) -> Any:
 
 
 def _settings(module: Any) -> tuple[Any, ...]:
-    """A module's simple attributes and hooks."""
-    d = module.__dict__
-    return tuple([(k, v) for k, v in d.items() if type(v) in SIMPLE or type(v) is tuple]) + tuple(
-        [len(d[k]) for k in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks") if k in d]
-    )
+    """A module's simple attributes."""
+    return tuple([(k, v) for k, v in module.__dict__.items() if type(v) in SIMPLE or type(v) is tuple])
 
 
 class Guards:
     """The assumptions of one program."""
 
     def __init__(self, recorder: Recorder, watch: Watch, function: Any, sources: dict[int, Any]):
-        self.modules = [
-            (m, m.__dict__, _settings(m), [(owner, name, t) for owner in (m._parameters, m._buffers) for name, t in owner.items()], dict(m._modules))
-            for m in watch.modules.values()
-        ]
+        # Dictionaries whose values are looked at by identity first, which is quick, and by `_settings` only where that fails.
+        self.modules = [(m, m.__dict__, tuple(m.__dict__.values()), _settings(m)) for m in watch.modules.values()]
+        self.contents = [
+            (d, tuple(d.values()), f"{what} of {type(m).__name__}")
+            for m in watch.modules.values() for d, what in ((m._parameters, "a parameter"), (m._buffers, "a buffer"), (m._modules, "a module"))
+        ]  # fmt: skip
+        hooked = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        self.contents += [(m.__dict__[k], (), f"a hook of {type(m).__name__}") for m in watch.modules.values() for k in hooked if k in m.__dict__]
         self.names = list(watch.names.values())
         self.cells = [(c, c.cell_contents) for c in getattr(function, "__closure__", None) or () if _held(c)]
         self.owners = [(vars(o), k, v) for o in watch.owners.values() if id(o) not in watch.modules for k, v in vars(o).items() if type(v) in SIMPLE]
         self.defaults = (getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None))
         self.function = function
         self.tensors = [
-            (t, t._a, (t._a.shape, t._a.dtype, t._a.strides), t._node is not None, t._has_hooks)
+            (t, t._a, (t._a.shape, t._a.dtype, t._a.strides), t._node, t._has_hooks)
             for t in {id(s[1]): s[1] for s in sources.values() if s[0] in ("tensor", "grad")}.values()
         ]
         self.grads = [(s[1], s[1]._grad._a) for s in sources.values() if s[0] == "grad"]
@@ -67,25 +69,23 @@ class Guards:
             return "transforms are active"
         if self._modes() != self.modes:
             return "grad mode or a default"
-        for t, a, (shape, dtype, strides), graph, hooks in self.tensors:
+        for t, a, (shape, dtype, strides), node, hooks in self.tensors:
             b = t._a
             if b is not a and (b.shape != shape or b.dtype != dtype or b.strides != strides):
                 return f"a tensor of shape {tuple(shape)} is now {tuple(b.shape)}"
-            if (t._node is not None) is not graph:
+            if t._node is not node and (t._node is None) is not (node is None):
                 return "requires_grad of a tensor"
             if t._has_hooks is not hooks:
                 return "hooks of a tensor"
         for leaf, _ in self.grads:
             if leaf._grad is None or leaf._grad._a.shape != leaf._a.shape:
                 return "a gradient that was there"
-        for m, d, settings, tensors, children in self.modules:
-            if _settings(m) != settings:
+        for m, d, values, settings in self.modules:
+            if (len(d) != len(values) or not all(map(is_, d.values(), values))) and _settings(m) != settings:
                 return f"a setting of {type(m).__name__}"
-            for owner, name, t in tensors:
-                if owner.get(name) is not t:
-                    return f"{name} of {type(m).__name__}"
-            if d["_modules"] != children:
-                return f"the modules in {type(m).__name__}"
+        for d, values, what in self.contents:
+            if len(d) != len(values) or not all(map(is_, d.values(), values)):
+                return what
         for space, name, value in self.names:
             if space.get(name) is not value and (type(value) not in SIMPLE or space.get(name) != value or type(space.get(name)) is not type(value)):
                 return f"the global {name}"
