@@ -147,7 +147,7 @@ class Kernel:
             else:
                 given.append(self.device.annotation(arg.annotation, known))
         params = [(t.word, a.arg) for a, t in zip(tree.args.args, given) if isinstance(t, Type) and a.annotation is not None]
-        said = f"{self.__name__}|{sorted((k, str(v)) for k, v in known.items())}|{_sources()}"
+        said = f"{self.device.python.__module__}.{self.__name__}|{sorted((k, str(v)) for k, v in known.items())}|{_sources()}"
         name = f"{self.__name__}_{hashlib.sha256(said.encode()).hexdigest()[:12]}"
 
         def write(module: Module) -> None:

@@ -1,7 +1,8 @@
 """Convolutions of float32 images by native kernels: which one does what.
 
 In: images (N, C, *) and weights (O, C / groups, *kernel), as `bibun.backends.conv` gets them. Out: images, or NotImplemented where
-NumPy's way is the better one.
+NumPy's way is the better one. Kernels of 3×3 at stride 1 go by Winograd's algorithm, all else, and numbers that are not finite, by the
+plain sum.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import winograd
+from . import direct, winograd
 
 __all__ = ["correlate", "spread", "weight_gradient"]
 
@@ -25,7 +26,7 @@ def correlate(x: Any, weight: Any, bias: Any, out: Sizes, stride: Sizes, padding
         made = winograd.convolve(np.ascontiguousarray(x), np.ascontiguousarray(weight), bias, padding)
         if made is not None:
             return made
-    return NotImplemented
+    return direct.convolve(x, weight, bias, out, stride, padding, dilation, groups)
 
 
 def spread(g: Any, weight: Any, spatial: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
@@ -36,7 +37,7 @@ def spread(g: Any, weight: Any, spatial: Sizes, stride: Sizes, padding: Sizes, d
             made = winograd.convolve(np.ascontiguousarray(g), np.ascontiguousarray(weight), None, margins, True)
             if made is not None:
                 return made
-    return NotImplemented
+    return direct.images_gradient(g, weight, spatial, stride, padding, dilation, groups)
 
 
 def weight_gradient(x: Any, g: Any, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
@@ -45,4 +46,4 @@ def weight_gradient(x: Any, g: Any, size: Sizes, stride: Sizes, padding: Sizes, 
         made = winograd.weight_gradient(np.ascontiguousarray(x), np.ascontiguousarray(g), padding)
         if made is not None:
             return made
-    return NotImplemented
+    return direct.weight_gradient(x, g, size, stride, padding, dilation, groups)

@@ -170,8 +170,11 @@ def turn_out(source: Ptr[T], step: i64, made: Ptr[T], made_step: i64, rows: i64,
                 store_where(made + j * made_step, r[j], some)
 
 
-@device
-def fill(p: Ptr[T], count: i64) -> void:
+@device(inline=False)
+def fill(p: Ptr[T], count: i64, W) -> void:  # type: ignore[no-untyped-def]
     """Zeros."""
-    for i in range(count):
+    whole = count - count % W
+    for i in range(0, whole, W):
+        store(p + i, spread(T(0), Vec[T, W]))
+    for i in range(whole, count):
         p[i] = T(0)

@@ -53,14 +53,14 @@ def fetch(x: Ptr[T], h: i64, w: i64, channels: i64, c_room: i64, y: i64, x_first
     for j in range(rows):
         line = made + j * row
         if y + j >= 0 and y + j < h:
-            fill(line, minimum(begin - x_first, width) * c_room)
+            fill(line, minimum(begin - x_first, width) * c_room, W)
             for c in range(0, c_room, W):
                 for k in range(begin, end, W):
                     turn_in(x + (c * h + y + j) * w + k, h * w, channels - c, end - k, line + (k - x_first) * c_room + c, c_room, W)
             if end - x_first < width:
-                fill(line + (end - x_first) * c_room, (width - end + x_first) * c_room)
+                fill(line + (end - x_first) * c_room, (width - end + x_first) * c_room, W)
         else:
-            fill(line, width * c_room)
+            fill(line, width * c_room, W)
 
 
 @device(inline=False)
@@ -150,7 +150,7 @@ def _weights(w: Ptr[T], u: Ptr[T], lane_step: i64, step: i64, sign: i64, count: 
     for c in range(begin, end):
         for o in range(0, o_room, W):
             if o + W > outputs:
-                fill(taps, 9 * W)
+                fill(taps, 9 * W, W)
             for k in range(minimum(W, outputs - o)):
                 source = w + (o + k) * lane_step + c * step
                 for i in unrolled(9):
@@ -233,7 +233,7 @@ def _weight_parts(
     gradients = v + 16 * plane
     for part in range(begin, end):
         made = parts + part * 16 * o_room * c_room
-        fill(made, 16 * o_room * c_room)
+        fill(made, 16 * o_room * c_room, W)
         last = minimum((part + 1) * each, items)
         for start in range(part * each, last, grain):
             tiles = i64(0)
