@@ -1,48 +1,107 @@
-"""Anomaly detection: the first operation that produced a NaN, named with its line and the values that went in.
+"""Anomaly detection: the first operation, forward or backward, that produced a NaN or infinity, with its line and values.
 
-Backward under `detect_anomaly` checks every gradient as nodes give it. The forward line of each node is known anyway, so
-nothing needs recording while the mode is on, and it costs one look at each gradient.
+While the mode is on, the dispatcher hands each primitive to `watch`, which looks at what comes out and remembers those that
+made something that is not finite out of finite values; the engine hands each node's gradients to `check`, which raises at
+the first NaN, as PyTorch does, and says what the program did before: the first operation of the forward pass and the first
+node of this backward that left the finite numbers. Infinities alone raise nothing: masks are made of them.
+
+One look costs a scalar product of the values with themselves. The forward line of each node is known anyway.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+import warnings
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..ops.primitive import Primitive
+from . import dispatch
+from .fp import IGNORE, quiet, restore
+from .versions import tick
+
 #: 0: off, 1: on, 2: on with NaN checks.
-mode = [0]
+mode = dispatch.anomaly
+
+
+class Record(NamedTuple):
+    """An operation that made something that is not finite out of finite values."""
+
+    seq: int  # that of its node, where it has one
+    recorded: bool
+    nan: bool
+    name: str
+    code: Any
+    lasti: int
+    given: str
+    made: str
+
+
+class _Book(threading.local):
+    """What was noticed in this thread."""
+
+    def __init__(self) -> None:
+        self.records: deque[Record] = deque(maxlen=512)
+        #: When the backward before this one began: what was noticed earlier has been seen by a backward that was content.
+        self.before = self.begun = 0
+        #: The first infinity of this backward, in words.
+        self.infinite = ""
+        self.inside = False
+
+
+book = _Book()
+
+
+def switch(to: int) -> None:
+    """Set the mode; while NaN checks are on, every primitive goes the way on which it can be watched."""
+    dispatch.busy[0] += (to == 2) - (mode[0] == 2)
+    mode[0] = to
+
+
+def current() -> int:
+    """The mode now."""
+    return mode[0]
 
 
 class detect_anomaly:
-    """Have backward stop at the first NaN it meets, and say which line of the forward program it comes from."""
+    """Have backward stop at the first NaN, and say which operation of the program first produced one, or an infinity.
+
+    >>> import bibun as torch
+    >>> x = torch.tensor([0.0, 1.0], requires_grad=True)
+    >>> with torch.autograd.detect_anomaly():
+    ...     y = (x.log() * 0).sum()
+    ...     y.backward()
+    Traceback (most recent call last):
+    ...
+    RuntimeError: Function 'LogBackward0' returned nan values in its 0th output.
+    ...
+    """
 
     def __init__(self, check_nan: bool = True):
-        import warnings
         self.check_nan = check_nan
         warnings.warn("Anomaly Detection has been enabled. This mode will increase the runtime and should only be enabled for debugging.", stacklevel=2)
 
     def __enter__(self) -> None:
         self.before = mode[0]
-        mode[0] = 2 if self.check_nan else 1
+        switch(2 if self.check_nan else 1)
 
     def __exit__(self, *_: object) -> None:
-        mode[0] = self.before
+        switch(self.before)
 
 
 class set_detect_anomaly(detect_anomaly):
     """Switch anomaly detection on or off, at once or for a ``with`` block."""
 
-    def __init__(self, mode_on: bool, check_nan: bool = True):
-        self.before = mode[0]
-        self.set = (2 if check_nan else 1) if mode_on else 0
-        mode[0] = self.set
+    def __init__(self, mode: bool, check_nan: bool = True):
+        self.before = current()
+        self.set = (2 if check_nan else 1) if mode else 0
+        switch(self.set)
 
     def __enter__(self) -> None:
-        mode[0] = self.set
-
-    def __exit__(self, *_: object) -> None:
-        mode[0] = self.before
+        switch(self.set)
 
 
 def is_anomaly_enabled() -> bool:
@@ -51,29 +110,161 @@ def is_anomaly_enabled() -> bool:
 
 
 def is_anomaly_check_nan_enabled() -> bool:
-    """Whether it checks for NaN."""
-    return mode[0] == 2
+    """Whether it checks for NaN where it is on."""
+    return mode[0] != 1
+
+
+def finite(a: Any) -> bool:
+    """Whether an array holds finite numbers only (as anything but floats does)."""
+    kind = a.dtype.kind
+    if kind not in "fcV" or not a.size:
+        return True
+    if kind == "V" or a.itemsize == 2:
+        a = a.astype(np.float32)
+    if a.flags.c_contiguous:
+        flat = a.reshape(-1)
+        s = flat.dot(flat)
+    else:
+        s = a.sum()
+    return bool(s - s == 0) or bool(np.isfinite(a).all())  # a square may overflow: then look at each
+
+
+def values_of(x: Any) -> Any:
+    """The array under a tensor (or an array itself) that can be looked at, else None."""
+    while hasattr(x, "level"):
+        x = x.value
+    a = getattr(x, "_a", x)
+    return a if isinstance(a, (np.ndarray, np.generic)) else None
+
+
+# forward
+
+
+def watch(prim: Primitive, arrays: Any, static: Any) -> Any:
+    """A primitive called while the mode is on: run, and remembered where it is the first to leave the finite numbers."""
+    if book.inside:
+        return NotImplemented
+    book.inside = True
+    try:
+        out = dispatch.apply(prim, arrays, static)
+    finally:
+        book.inside = False
+    token = quiet(IGNORE)
+    try:
+        for t in out if prim.several else (out,):
+            a = t._a
+            if not finite(a):
+                notice(prim, arrays, t)
+                break
+    finally:
+        restore(token)
+    return out
+
+
+def notice(prim: Primitive, arrays: Any, made: Any) -> None:
+    """Remember what made something that is not finite, unless it was given something of the kind."""
+    given = [v for v in map(values_of, arrays) if v is not None]
+    if not all(map(finite, given)):
+        return
+    place = made._node
+    node = getattr(place, "node", place)
+    recorded = bool(getattr(node, "_seq", 0))
+    if recorded:
+        code, lasti, seq = node.code, node.lasti, node._seq
+    else:
+        f = dispatch.user_frame(3)
+        code, lasti, seq = f.f_code, f.f_lasti, tick()
+    book.records.append(
+        Record(seq, recorded, bool(np.isnan(made._a.astype(np.float32) if made._a.dtype.kind == "V" else made._a).any()), prim.name, code, lasti, listed(given), summary(made._a))
+    )
+
+
+# backward
+
+
+def begin() -> None:
+    """A backward begins."""
+    book.before, book.begun, book.infinite = book.begun, tick(), ""
 
 
 def check(node: Any, g: Any, grads: Any, kept: Any) -> None:
-    """Raise if the node gave a NaN."""
-    from .complaints import at
+    """Raise if the node gave a NaN; remember the first infinity."""
+    infinite = None
     for i, r in enumerate(grads):
-        a = getattr(r, "_a", r)
-        if a is None or not isinstance(a, (np.ndarray, np.generic)) or a.dtype.kind not in "fc" or not np.isnan(a).any():
+        a = values_of(r)
+        if a is None or finite(a):
             continue
-        given = ", ".join(summary(x) for x in (g if g.__class__ is list else [g]))
-        saved = "; ".join(summary(v) for values in kept for v in values if isinstance(v, np.ndarray))
-        where = np.argwhere(np.isnan(a))
-        raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.\n"
-                           f"The operation was made at {at(node.code, node.lasti)}\n"
-                           f"The gradient that came in: {given}\n" + (f"The values it saved: {saved}\n" if saved else "")
-                           + f"The first NaN is at {tuple(int(n) for n in where[0]) if where.size else ()} of {list(a.shape)}.")
+        if np.isnan(a.astype(np.float32) if a.dtype.kind == "V" else a).any():
+            raise found(node, i, a, g, kept)
+        infinite = a
+    if infinite is not None and not book.infinite:
+        gradients = g if g.__class__ is list else [g]
+        if all(finite(v) for v in map(values_of, gradients) if v is not None):
+            from .complaints import at
+
+            book.infinite = (
+                f"The first infinity of this backward came out of {node.name()}, made at {at(node.code, node.lasti)}: {summary(infinite)}, "
+                f"from a gradient of {listed(gradients)}" + saved_in_words(kept)
+            )
+
+
+def found(node: Any, i: int, a: Any, g: Any, kept: Any) -> RuntimeError:
+    """The error of a node whose gradient for input ``i`` has a NaN."""
+    from .complaints import at
+
+    where = np.argwhere(np.isnan(a.astype(np.float32) if a.dtype.kind == "V" else a))
+    lines = [
+        f"Function '{node.name()}' returned nan values in its {i}th output.",
+        f"The operation was made at {at(node.code, node.lasti)}",
+        f"The gradient that came in: {listed(g if g.__class__ is list else [g])}" + saved_in_words(kept),
+        f"The first NaN is at {tuple(int(n) for n in where[0]) if where.size else ()} of {list(a.shape)}.",
+    ]
+    first = origin(node)
+    if first is not None:
+        lines.append(
+            f"Before that, the first {'NaN' if first.nan else 'infinity'} of the forward pass came out of {first.name}(), called at "
+            f"{at(first.code, first.lasti)}: {first.made}, from {first.given or 'no tensors'}"
+        )
+    if book.infinite:
+        lines.append(book.infinite)
+    return RuntimeError("\n".join(lines))
+
+
+def origin(node: Any) -> Record | None:
+    """The first operation noticed that the node's values come from; of those outside the graph, the first NaN since the last backward."""
+    seen: set[int] = set()
+    stack = [node]
+    while stack:
+        n = stack.pop()
+        n = getattr(n, "node", n)
+        if n is None or not n._seq or n._seq in seen:
+            continue
+        seen.add(n._seq)
+        stack.extend(n.next)
+    inside = [r for r in book.records if r.recorded and r.seq in seen]
+    outside = [r for r in book.records if not r.recorded and r.nan and r.seq > book.before]
+    return min(inside + outside, key=lambda r: r.seq, default=None)
+
+
+# words
+
+
+def saved_in_words(kept: Any) -> str:
+    arrays = [a for values in kept for v in values for a in (v if v.__class__ is tuple else (v,)) if isinstance(a, np.ndarray)] if isinstance(kept, tuple) else []
+    seen: list[Any] = []
+    for a in arrays:
+        if not any(a is b for b in seen):
+            seen.append(a)
+    return "\nThe values it saved: " + listed(seen, "; ") if seen else ""
+
+
+def listed(values: Iterable[Any], between: str = ", ") -> str:
+    return between.join(summary(v) for v in values)
 
 
 def summary(x: Any) -> str:
     """Shape and range of an array in a few words."""
-    a = getattr(x, "_a", x)
+    a = values_of(x)
     if a is None:
         return "none"
     a = np.asarray(a)
@@ -86,4 +277,6 @@ def summary(x: Any) -> str:
     return f"shape {list(a.shape)}, from {low:.6g} to {high:.6g}" + (f", {bad[0]} NaN" if bad[0] else "") + (f", {bad[1]} infinite" if bad[1] else "")
 
 
-__all__ = ["check", "detect_anomaly", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_detect_anomaly"]
+dispatch.watch = watch
+
+__all__ = ["begin", "check", "detect_anomaly", "finite", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_detect_anomaly", "watch"]

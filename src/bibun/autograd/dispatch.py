@@ -58,6 +58,9 @@ captured_write: Callable[..., Any] = lambda x, values, write: write(x, *values)
 created_sized: Callable[..., Any] = lambda like, shape, make: wrap(make(shape))
 #: How many levels of forward mode the program has opened by hand, in all threads.
 forward_levels = [0]
+#: The state of anomaly detection (`bibun.autograd.anomaly`), which at 2 looks at what primitives give.
+anomaly = [0]
+watch: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
 #: What an operator gives for an operand that is no tensor and has a ``__torch_function__``.
 foreign: Callable[..., Any] = lambda operator, operands: NotImplemented
 #: The same for functions that users wrote (`bibun.autograd.Function`).
@@ -148,6 +151,8 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
     """Call a primitive on tensors (or numbers, or None) and record it; a tuple of tensors where it has several outputs."""
     if busy[0]:
         done = intercept(prim, arrays, static)
+        if done is NotImplemented and anomaly[0] == 2:
+            done = watch(prim, arrays, static)
         if done is not NotImplemented:
             return done
     fix: Any = None

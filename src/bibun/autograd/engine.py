@@ -157,6 +157,8 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
         freed = Freed(f.f_code, f.f_lasti)
     strict = strict_users[0] and state.strict
     checking = anomaly.mode[0] == 2
+    if checking:
+        anomaly.begin()
     unpacked_nodes: list[tuple[Any, Any]] = []
     token = quiet(IGNORE)
     try:

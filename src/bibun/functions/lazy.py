@@ -27,6 +27,8 @@ HOMES: dict[str, str] = {
     "is_warn_always_enabled": "errors",
     "compile": "compiler",
     "primitive": "extending",
+    "is_anomaly_enabled": "autograd.anomaly",
+    "is_anomaly_check_nan_enabled": "autograd.anomaly",
     **dict.fromkeys(
         (
             "UntypedStorage",
