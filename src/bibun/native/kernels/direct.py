@@ -153,7 +153,7 @@ def _convolve(
                     to = made + at // qx // qy * step_z + y * step_y + x * step_x
                     many = minimum(run, ox - x)
                     source = held + (at - first)
-                    for i in range(some):
+                    for _ in range(some):
                         if step_x == 1:
                             for k in range(0, many, W):
                                 if k + W <= many:
