@@ -124,3 +124,26 @@ def test_ranges(call):
 def test_solving_nothing():
     solved = bibun.linalg.ldl_solve(bibun.zeros(0, 0), bibun.zeros(0, dtype=bibun.int32), bibun.zeros(0, 5))
     assert tuple(solved.shape) == (0, 5)
+
+
+NUMBERS = {
+    "none": "atan2 hypot maximum minimum fmax fmin logaddexp logaddexp2 logical_and logical_or logical_xor gcd lcm igamma igammac ldexp "
+    "heaviside nextafter isclose complex polar",
+    "second": "eq ne ge gt le lt fmod copysign rsub clamp_max clamp_min",
+    "one": "bitwise_and bitwise_left_shift remainder xlogy pow special.xlog1py special.zeta special.hermite_polynomial_h",
+    "both": "add sub mul div floor_divide true_divide",
+}
+
+
+@pytest.mark.parametrize("name", " ".join(NUMBERS.values()).split())
+def test_numbers_where_pytorch_takes_them(name):
+    """Operands that are Python numbers are taken, or refused, as PyTorch does."""
+    for operands in ("f, 2", "2, f", "2, 2", "i, 2", "2, i", "2.5, i"):
+        found = []
+        for module in (torch, bibun):
+            names = {"torch": module, "f": module.tensor([1.0, 2.0]), "i": module.tensor([1, 2])}
+            try:
+                found.append(eval(f"torch.{name}({operands})", names).tolist())
+            except Exception as error:
+                found.append((type(error).__name__, str(error).split(" - ")[0].split("\n")[0]))
+        assert found[0] == found[1] or found[0][0] == found[1][0] == "NotImplementedError", f"{name}({operands})"

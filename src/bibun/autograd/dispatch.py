@@ -516,10 +516,13 @@ def _code_of(takes: tuple[tuple[str, int], ...]) -> int:
     return {(): 0, (("i", 0),): 1, (("i", 1),): 2, (("i", 0), ("i", 1)): 3}.get(takes, -1)
 
 
-def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: bool = False) -> Callable[[Any, Any], Any]:
-    """The call of an elementwise primitive of two operands; the second may be a Python number.
+def make_binary(
+    prim: Primitive, array_function: Any, noisy: bool, operator: bool = False, refuse: Any = None, numbers: bool = True
+) -> Callable[[Any, Any], Any]:
+    """The call of an elementwise primitive of two operands; the second may be a Python number if ``numbers`` says so.
 
-    An ``operator`` gives NotImplemented for an operand that is neither tensor, number nor array.
+    An ``operator`` gives NotImplemented for an operand that is neither tensor, number nor array. ``refuse(input, other)``
+    raises where PyTorch takes no number.
     """
     cls = make_node_class(prim)
     names = prim.arrays
@@ -543,6 +546,8 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
     def general(input: Any, other: Any) -> Any:
         if operator and not isinstance(other, OPERANDS):
             return foreign(call, (input, other)) if hasattr(other.__class__, "__torch_function__") else NotImplemented
+        if refuse is not None:
+            refuse(input, other)
         return apply(prim, (input, other))
 
     def call(input: Any, other: Any) -> Any:
@@ -561,7 +566,7 @@ def make_binary(prim: Primitive, array_function: Any, noisy: bool, operator: boo
             if other._view is not None:
                 refresh(other)
             nb = other._node
-        elif kind is float or kind is int:
+        elif (kind is float or kind is int) and numbers:
             y = CONSTANTS[d][other] if other else np.array(other, d)
             nb = None
         else:

@@ -167,8 +167,8 @@ _LEGACY = {
 }
 
 
-@method
-def type(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
+@method(name="type")
+def type_(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of the tensor's type, or the tensor in the dtype named."""
     if dtype is None:
         return f"torch.{self.dtype.scalar_name}Tensor"

@@ -18,7 +18,18 @@ from ..backends import cpu
 from ..errors import combination_error
 from ..ops import elementwise, exponential, rounding, selection, special, trigonometric
 from .core import converted, tensor_argument
-from .register import FUNCTIONS, METHODS, array_function_of, binary, function, inplace_of, say, unary, write_out
+from .register import (
+    FUNCTIONS,
+    METHODS,
+    array_function_of,
+    binary,
+    function,
+    inplace_of,
+    number_check,
+    say,
+    unary,
+    write_out,
+)
 
 Number = (int, float, complex)
 
@@ -73,18 +84,18 @@ i0 = unary(special.i0)
 
 # Of two operands
 
-atan2 = binary(trigonometric.atan2, aliases="arctan2")
-hypot = binary(elementwise.hypot)
-maximum = binary(selection.maximum, inplace=False)
-minimum = binary(selection.minimum, inplace=False)
-fmax = binary(selection.fmax, inplace=False)
-fmin = binary(selection.fmin, inplace=False)
-logaddexp = binary(exponential.logaddexp, inplace=False)
-logaddexp2 = binary(exponential.logaddexp2, inplace=False)
-ldexp = binary(elementwise.ldexp)
-copysign = binary(rounding.copysign)
-igamma = binary(special.igamma)
-igammac = binary(special.igammac)
+atan2 = binary(trigonometric.atan2, aliases="arctan2", numbers="none")
+hypot = binary(elementwise.hypot, numbers="none")
+maximum = binary(selection.maximum, inplace=False, numbers="none")
+minimum = binary(selection.minimum, inplace=False, numbers="none")
+fmax = binary(selection.fmax, inplace=False, numbers="none")
+fmin = binary(selection.fmin, inplace=False, numbers="none")
+logaddexp = binary(exponential.logaddexp, inplace=False, numbers="none")
+logaddexp2 = binary(exponential.logaddexp2, inplace=False, numbers="none")
+ldexp = binary(elementwise.ldexp, numbers="none")
+copysign = binary(rounding.copysign, numbers="second")
+igamma = binary(special.igamma, numbers="none")
+igammac = binary(special.igammac, numbers="none")
 mul = binary(elementwise.multiply, name="mul", aliases="multiply")
 floor_divide = binary(elementwise.floor_divide, name="floor_divide")
 
@@ -180,9 +191,14 @@ entered("add", _add_method, add)
 entered("sub", _sub_method, sub, aliases="subtract")
 
 
+_refuse_rsub: Any = number_check("rsub", "second")
+
+
 @function(inplace=False)
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """``other - alpha input``."""
+    if not is_tensor(input):
+        _refuse_rsub(input, other)
     if alpha == 1:
         return apply(elementwise.rsub, (input, other))
     return apply(subtract_scaled, (other, input), (-checked_alpha("rsub", input, other, alpha),))
@@ -225,12 +241,16 @@ def true_divide(input: Any, other: Any) -> Any:
     return _div(input, other)
 
 
-def _remainders(name: str, prim: Any) -> Any:
+def _remainders(name: str, prim: Any, numbers: str) -> Any:
+    refuse = number_check(name, numbers)
+    assert refuse is not None
     by_tensor = make_binary(prim, array_function_of(prim), True)
     number = prim.named(prim.grad_name[:-1] + "0")
     by_number = make_binary(number, array_function_of(number), True)
 
     def call(input: Any, other: Any) -> Any:
+        if not is_tensor(input):
+            refuse(input, other)
         return by_tensor(input, other) if is_tensor(other) else by_number(input, other)
 
     call.__name__ = call.__qualname__ = name
@@ -238,8 +258,8 @@ def _remainders(name: str, prim: Any) -> Any:
     return function(call, inplace=True)
 
 
-remainder = _remainders("remainder", elementwise.remainder)
-fmod = _remainders("fmod", elementwise.fmod)
+remainder = _remainders("remainder", elementwise.remainder, "one")
+fmod = _remainders("fmod", elementwise.fmod, "second")
 
 
 # Powers
@@ -319,10 +339,15 @@ def float_power(input: Any, exponent: Any) -> Any:
     return _pow(widened(input), widened(exponent))
 
 
-def _xlogs(prim: Any, of_number: Any, by_number: Any) -> Any:
+def _xlogs(prim: Any, of_number: Any, by_number: Any, name: str = "") -> Any:
     calls = [make_binary(p, array_function_of(p), True) for p in (prim, of_number, by_number)]
 
+    refuse = number_check(name or prim.name, "one")
+    assert refuse is not None
+
     def call(input: Any, other: Any) -> Any:
+        if not is_tensor(input):
+            refuse(input, other)
         return calls[0 if is_tensor(input) and is_tensor(other) else 2 if is_tensor(input) else 1](input, other)
 
     call.__doc__ = prim.doc
@@ -331,7 +356,7 @@ def _xlogs(prim: Any, of_number: Any, by_number: Any) -> Any:
 
 
 xlogy = function(_xlogs(exponential.xlogy, exponential.xlogy_of_number, exponential.xlogy_by_number), inplace=True)
-xlog1py = _xlogs(exponential.xlog1py, exponential.xlog1py_of_number, exponential.xlog1py_by_number)
+xlog1py = _xlogs(exponential.xlog1py, exponential.xlog1py_of_number, exponential.xlog1py_by_number, "special_xlog1py")
 
 
 @function(inplace=True)
@@ -467,9 +492,15 @@ def _clamped(call: Any, input: Any, low: Any, high: Any) -> Any:
     return call(input, low, high)
 
 
+_refuse_low: Any = number_check("clamp_min", "second")
+_refuse_high: Any = number_check("clamp_max", "second")
+
+
 @function(inplace=True)
 def clamp_min(input: Any, min: Any) -> Any:
     """``input`` brought to ``min`` or above."""
+    if not is_tensor(input):
+        _refuse_low(input, min)
     if is_tensor(min):
         return apply(selection.clamp_min_tensor, (input, min))
     return _clamped(_clamp_min, tensor_argument(input, "clamp_min"), min, None)
@@ -478,6 +509,8 @@ def clamp_min(input: Any, min: Any) -> Any:
 @function(inplace=True)
 def clamp_max(input: Any, max: Any) -> Any:
     """``input`` brought to ``max`` or below."""
+    if not is_tensor(input):
+        _refuse_high(input, max)
     if is_tensor(max):
         return apply(selection.clamp_max_tensor, (input, max))
     return _clamped(_clamp_max, tensor_argument(input, "clamp_max"), None, max)

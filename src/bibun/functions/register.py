@@ -19,6 +19,7 @@ from ..autograd.dispatch import apply, make_binary, make_unary
 from ..autograd.inplace import assign, check_writable, stand_in
 from ..autograd.modes import state
 from ..backends import cpu
+from ..errors import argument_error, combination_error
 from ..ops.primitive import Primitive
 
 __all__ = ["FUNCTIONS", "METHODS", "apply", "binary", "function", "inplace_of", "method", "prop", "unary", "write_out"]
@@ -259,6 +260,36 @@ def unary(
     return _enter(call, public, aliases, method, inplace, space)
 
 
+#: Python's numbers.
+NUMBERS = frozenset((int, float, complex, bool))
+#: What two operands may be, by the name of the rule: signatures as PyTorch's error lists them.
+OVERLOADS = {
+    "second": ("Tensor input, Tensor other, *, Tensor out = None", "Tensor input, Number other, *, Tensor out = None"),
+    "one": (
+        "Tensor input, Tensor other, *, Tensor out = None",
+        "Number self, Tensor other",
+        "Tensor input, Number other, *, Tensor out = None",
+    ),
+}
+
+
+def number_check(name: str, numbers: str) -> Callable[[Any, Any], None] | None:
+    """What raises where PyTorch takes no Python number: ``both`` operands may be one (None), ``one`` of them, the
+    ``second`` alone, or ``none``."""
+    if numbers == "both":
+        return None
+
+    def refuse(input: Any, other: Any) -> None:
+        first, last = input.__class__ in NUMBERS, other.__class__ in NUMBERS
+        if numbers == "none":
+            if first or last:
+                raise argument_error(name, *(("input", 1) if first else ("other", 2)), "Tensor", input if first else other)
+        elif first and (last or numbers == "second"):
+            raise combination_error(name, (input, other), {}, OVERLOADS[numbers])
+
+    return refuse
+
+
 def binary(
     prim: Primitive,
     *,
@@ -267,9 +298,20 @@ def binary(
     method: bool = True,
     inplace: bool = True,
     space: str = "",
+    numbers: str = "both",
 ) -> Any:
-    """The public function of an elementwise primitive of two operands: ``torch.mul(input, other, *, out=None)``."""
-    call = make_binary(prim, array_function_of(prim), prim.name not in QUIET)
+    """The public function of an elementwise primitive of two operands: ``torch.mul(input, other, *, out=None)``.
+
+    ``numbers`` says which of them may be Python numbers: see `number_check`.
+    """
+    said = f"{space}_{name or prim.name}" if space else name or prim.name
+    call = make_binary(
+        prim,
+        array_function_of(prim),
+        prim.name not in QUIET,
+        refuse=number_check(said, numbers),
+        numbers=numbers != "none",
+    )
     call.__name__ = call.__qualname__ = name or prim.name
     call.__doc__ = prim.doc
 

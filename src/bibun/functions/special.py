@@ -13,7 +13,7 @@ from ..ops import exponential
 from ..ops import special as ops
 from .core import tensor_argument
 from .pointwise import is_tensor, xlog1py
-from .register import FUNCTIONS, array_function_of, binary, function, unary
+from .register import FUNCTIONS, array_function_of, binary, function, number_check, unary
 
 #: torch.special name -> the package's function of another or the same name.
 SHARED = {
@@ -60,15 +60,20 @@ for _prim in (
 unary(ops.i0, name="modified_bessel_i0", method=False, space="special")
 unary(ops.i1, name="modified_bessel_i1", method=False, space="special")
 for _prim in ops.POLYNOMIALS.values():
-    binary(_prim, method=False, space="special")
+    binary(_prim, method=False, space="special", numbers="one")
 function(xlog1py, method=False, space="special")
 
 _zeta = [make_binary(p, array_function_of(p), True) for p in (ops.zeta, ops.zeta_of_number, ops.zeta_at_number)]
 
 
+_refuse_zeta: Any = number_check("special_zeta", "one")
+
+
 @function(method=False, space="special")
 def zeta(input: Any, other: Any) -> Any:
     """Hurwitz's zeta function, the sum of ``(other + k)**-input`` over k."""
+    if not is_tensor(input):
+        _refuse_zeta(input, other)
     return _zeta[0 if is_tensor(input) and is_tensor(other) else 2 if is_tensor(input) else 1](input, other)
 
 
