@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -161,6 +162,8 @@ class saved_tensors_hooks:
         dispatch.busy[0] += 1
 
     def __exit__(self, *_: object) -> None:
+        if not _stack.pairs:
+            return  # a hook has left a context that it did not enter
         _stack.pairs.pop()
         dispatch.saved_hooks[0] -= 1
         dispatch.busy[0] -= 1
@@ -188,8 +191,20 @@ class disable_saved_tensors_hooks:
         _stack.disabled = self.before
 
 
+class _Kept:
+    """A copy of a tensor that nodes have saved, and the memory that it is a copy of."""
+
+    __slots__ = ("__weakref__", "copy", "memory", "version")
+
+    def __init__(self, t: Any):
+        self.copy, self.memory, self.version = t.detach().clone(), t._a, versions.version_of(t._a)
+
+
 class allow_mutation_on_saved_tensors(saved_tensors_hooks):
     """Have in-place writes to tensors that backward needs leave it right: what is saved inside is a copy.
+
+    Backward must run inside, too. What ``as`` gives tells of the saved tensors that are alive: ``cloned`` are those that were
+    overwritten since.
 
     >>> import bibun as torch
     >>> x = torch.tensor(3.0, requires_grad=True)
@@ -206,21 +221,41 @@ class allow_mutation_on_saved_tensors(saved_tensors_hooks):
     _open = threading.local()
 
     def __init__(self) -> None:
-        super().__init__(lambda t: t.detach().clone(), lambda t: t)
+        super().__init__(self._keep, self._give)
+        #: (memory, address, version) -> the copy of a saved tensor, as long as a node has it.
+        self.tid_to_weakhandle: Any = weakref.WeakValueDictionary()
+
+    def _keep(self, t: Any) -> _Kept:
+        key = id(versions.root_of(t._a)), t._a.__array_interface__["data"][0], t._a.shape, t._a.strides, versions.version_of(t._a)
+        kept = self.tid_to_weakhandle.get(key)
+        if kept is None:
+            kept = self.tid_to_weakhandle[key] = _Kept(t)
+        return kept
+
+    def _give(self, kept: _Kept) -> Any:
+        if getattr(self._open, "held", None) is not self:
+            raise AssertionError("Trying to backward outside of the 'allow_mutation_on_saved_tensors' context in which the graph was originally recorded.")
+        return kept.copy
+
+    @property
+    def cloned(self) -> dict[Any, Any]:
+        """The saved tensors alive whose memory was overwritten since, with their copies."""
+        return {k: v.copy for k, v in self.tid_to_weakhandle.items() if versions.version_of(v.memory) != v.version}
 
     def __enter__(self) -> Any:
-        if getattr(self._open, "held", False):
+        if getattr(self._open, "held", None) is not None:
             raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
         super().__enter__()
-        self._open.held = True
+        self._open.held = self
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._open.held = False
+        self._open.held = None
         super().__exit__(*exception)
 
     def clear(self) -> None:
-        """Nothing is kept here; for programs that call it."""
+        """Forget the copies, which nodes keep."""
+        self.tid_to_weakhandle.clear()
 
 
 class _MultiHandle(RemovableHandle):

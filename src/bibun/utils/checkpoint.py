@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd import api, dispatch, graph
+from ..autograd import api, dispatch, graph, running
 from ..autograd.function import Function
 from ..autograd.modes import enable_grad, state
 
@@ -19,7 +20,8 @@ class CheckpointError(RuntimeError):
     """The second run of a checkpointed function did not do what the first did."""
 
 
-_early_stop = [True]
+#: What `set_checkpoint_early_stop` says; None where it says nothing.
+_early_stop: list[bool | None] = [None]
 
 
 @contextlib.contextmanager
@@ -73,6 +75,7 @@ class CheckpointFunction(Function):
     @staticmethod
     def forward(ctx: Any, run_function: Callable[..., Any], preserve_rng_state: bool, *args: Any) -> Any:
         ctx.run_function = run_function
+        ctx.precision = _mixed_precision()
         ctx.random_state = _random_state() if preserve_rng_state else None
         ctx.inputs = [None if isinstance(a, dispatch.Tensor) else a for a in args]
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, dispatch.Tensor)]
@@ -81,13 +84,16 @@ class CheckpointFunction(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        if not running.ExecutionEngine.is_checkpoint_valid():
+            raise RuntimeError("When use_reentrant=True, torch.utils.checkpoint is incompatible with .grad() or passing an `inputs` parameter to .backward(). To "
+                               "resolve this error, you can either set use_reentrant=False, or call .backward() without passing the `inputs` argument.")
         inputs = list(ctx.inputs)
         for i, t in zip(ctx.places, ctx.saved_tensors):
             x = t.detach()
             if t.requires_grad:
                 x.requires_grad_()
             inputs[i] = x
-        with _replayed(ctx.random_state), enable_grad():
+        with _replayed(ctx.random_state), ctx.precision(), enable_grad():
             outputs = ctx.run_function(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         live = [(o, g) for o, g in zip(outputs, grads) if isinstance(o, dispatch.Tensor) and o.requires_grad]
@@ -98,48 +104,71 @@ class CheckpointFunction(Function):
 
 
 class _Piece:
-    """One call of the form that is not reentrant: what it saved, by number, and how to compute it again."""
+    """One call of the form that is not reentrant: what it saved, by number, and how to compute it again.
 
-    def __init__(self, run: Callable[[], Any], random_state: Any, recompute_context: Any):
+    What was computed again is kept for the backward that needs it (each by the number of its run), each tensor until it is
+    asked for.
+    """
+
+    def __init__(self, run: Callable[[], Any], random_state: Any, recompute_context: Any, early_stop: bool, check: bool):
         self.run, self.random_state, self.recompute_context = run, random_state, recompute_context
+        self.early_stop, self.check = early_stop, check
         self.shapes: list[Any] = []
-        self.found: list[Any] | None = None
-        self.left = 0
+        self.found: dict[int, dict[int, Any]] = {}
+        self.precision = _mixed_precision()
+        self.complete = False  # whether the first run has ended: a backward inside it finds that more is saved the second time
 
     def pack(self, t: Any) -> int:
         self.shapes.append((tuple(t._a.shape), t._a.dtype))
-        self.left += 1
         return len(self.shapes) - 1
 
     def unpack(self, i: int) -> Any:
-        if self.found is None:
-            self.recompute()
-        assert self.found is not None
-        t = self.found[i]
-        self.left -= 1
-        if not self.left:
-            self.found, self.left = None, len(self.shapes)
-        return t
+        number = running.run_number()
+        found = self.found.get(number)
+        if found is None:
+            found = self.recompute()
+            if number >= 0:
+                self.found[number] = found
+                running.queue_callback(lambda: self.found.pop(number, None))
+        if i not in found:
+            raise CheckpointError("torch.utils.checkpoint: Unpack is being triggered for a tensor that was already unpacked once. If you are calling "
+                                  "ctx.saved_tensors in backward, make sure to do so only once. Otherwise please open an issue with details on your use case.")
+        return found.pop(i)
 
-    def recompute(self) -> None:
-        found: list[Any] = []
+    def recompute(self) -> dict[int, Any]:
+        found: dict[int, Any] = {}
+        count = 0
 
         def keep(t: Any) -> Any:
-            i = len(found)
-            if i < len(self.shapes) and self.shapes[i] != (tuple(t._a.shape), t._a.dtype):
+            nonlocal count
+            i = count
+            count += 1
+            if self.check and i < len(self.shapes) and self.shapes[i] != (tuple(t._a.shape), t._a.dtype):
                 raise CheckpointError("torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than during the forward "
                                       f"pass.\ntensor at position {i}:\nsaved metadata: {self.shapes[i]}\nrecomputed metadata: {(tuple(t._a.shape), t._a.dtype)}")
-            found.append(t.detach())
-            if len(found) == len(self.shapes) and _early_stop[0]:
+            found[i] = t.detach() if t.requires_grad else t
+            if self.early_stop and count == len(self.shapes):
                 raise _Stop
             return t.detach()
-        with _replayed(self.random_state), self.recompute_context, enable_grad(), graph.saved_tensors_hooks(keep, lambda x: x):
+
+        def give(t: Any) -> Any:
+            return t
+        with _replayed(self.random_state), self.recompute_context, self.precision(), enable_grad(), graph.saved_tensors_hooks(keep, give):
             with contextlib.suppress(_Stop):
                 self.run()
-        if len(found) != len(self.shapes):
+        if count != len(self.shapes) and (self.complete or count < len(self.shapes)):
             raise CheckpointError("torch.utils.checkpoint: A different number of tensors was saved during the original forward and recomputation.\n"
-                                  f"Number of tensors saved during forward: {len(self.shapes)}\nNumber of tensors saved during recomputation: {len(found)}")
-        self.found = found
+                                  f"Number of tensors saved during forward: {len(self.shapes)}\nNumber of tensors saved during recomputation: {count}")
+        return found
+
+
+def _mixed_precision() -> Callable[[], Any]:
+    """What gives a context of mixed precision as it is now: programs that never load it pay nothing."""
+    amp: Any = sys.modules.get("bibun.amp.autocast_mode")
+    if amp is None:
+        return contextlib.nullcontext
+    enabled, dtype, cache = amp.is_autocast_enabled("cpu"), amp.get_autocast_dtype("cpu"), amp.is_autocast_cache_enabled()
+    return lambda: amp.autocast("cpu", dtype=dtype, enabled=enabled, cache_enabled=cache)
 
 
 def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None, context_fn: Callable[[], Any] = noop_context_fn,
@@ -168,9 +197,12 @@ def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | N
     forward_context, recompute_context = context_fn()
     if not state.grad:
         return function(*args, **kwargs)
-    piece = _Piece(lambda: function(*args, **kwargs), _random_state() if preserve else None, recompute_context)
+    stop = early_stop if _early_stop[0] is None else _early_stop[0]
+    piece = _Piece(lambda: function(*args, **kwargs), _random_state() if preserve else None, recompute_context, stop, determinism_check != "none")
     with graph.saved_tensors_hooks(piece.pack, piece.unpack), forward_context:
-        return function(*args, **kwargs)
+        made = function(*args, **kwargs)
+    piece.complete = True
+    return made
 
 
 def checkpoint_sequential(functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
