@@ -168,3 +168,56 @@ def test_products_with_the_batch_anywhere(a, b):
             y = torch.randn(*b) if j is None else torch.randn(*b[:j], 5, *b[j:])
             each = [(x if i is None else x.select(i, k)) @ (y if j is None else y.select(j, k)) for k in range(5)]
             torch.testing.assert_close(vmap(torch.matmul, in_dims=(i, j))(x, y), torch.stack(each))
+
+
+def each(f, *args):
+    return torch.stack([f(*[a[i] for a in args]) for i in range(len(args[0]))])
+
+
+F = torch.nn.functional
+LABELS = torch.tensor([[1, 2, 3, 0], [3, 3, 0, 1], [0, 2, 2, 2]])
+SCORES = torch.rand(3, 4, 5)
+SQUARES = torch.rand(3, 4, 4) + 2 * torch.eye(4)
+LOOKING = {
+    "histc": (lambda a: torch.histc(a, 4, 0, 1), torch.rand(3, 9)),
+    "histogram": (lambda a: torch.histogram(a, 4, range=(0.0, 1.0)).hist, torch.rand(3, 9)),
+    "bincount": (lambda a: torch.bincount(a, minlength=6), LABELS),
+    "matrix_rank": (torch.linalg.matrix_rank, SQUARES),
+    "eigvals": (lambda a: torch.linalg.eigvals(a).abs().sort().values, SQUARES),
+    "logdet": (torch.logdet, SQUARES),
+    "lstsq": (lambda a, b: torch.linalg.lstsq(a, b).solution, SQUARES, SQUARES.mT),
+    "ldl_factor": (lambda a: torch.linalg.ldl_factor(a + a.mT).LD, SQUARES),
+    "unravel_index": (lambda i: torch.stack(torch.unravel_index(i, (2, 2))), LABELS),
+    "linspace": (lambda a: torch.linspace(a, 2.0, 4), torch.rand(3)),
+    "embedding_bag": (lambda w, i: F.embedding_bag(i, w, torch.tensor([0, 3])), SCORES, LABELS),
+    "embedding_bag with padding": (lambda w, i: F.embedding_bag(i, w, torch.tensor([0, 1]), padding_idx=2, mode="sum"), SCORES, LABELS),
+    "multi_margin_loss": (lambda x, t: F.multi_margin_loss(x, t), SCORES, LABELS),
+    "multilabel_margin_loss": (lambda x, t: F.multilabel_margin_loss(x, t), SCORES[..., :4], LABELS[:, None].expand(3, 4, 4)),
+    "nll_loss": (lambda x, t, w: F.nll_loss(x, t, weight=w, ignore_index=2), SCORES, LABELS, torch.rand(3, 5)),
+    "nll_loss summed": (lambda x, t, w: F.nll_loss(x, t, weight=w, reduction="sum"), SCORES, LABELS, torch.rand(3, 5)),
+    "ctc_loss": (lambda x, t: F.ctc_loss(x, t, torch.tensor([4, 3]), torch.tensor([2, 1])), SCORES.view(3, 2, 2, 5).repeat(1, 2, 1, 1), LABELS.view(3, 2, 2) + 1),
+    "gather at a 0-d place": (lambda x, i: torch.gather(x, 0, i), SCORES[:, 0], LABELS[:, 0]),
+    "gather from a 0-d tensor": (lambda x, i: torch.gather(x, 0, i * 0), SCORES[:, 0, 0], LABELS),
+    "unfold of a 0-d tensor": (lambda x: x.unfold(0, 1, 1), torch.rand(3)),
+    "searchsorted of nothing": (torch.searchsorted, torch.rand(3, 0), torch.rand(3, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOKING)
+def test_functions_that_look_at_values_run_on_each_example(name):
+    f, *args = LOOKING[name]
+    torch.testing.assert_close(vmap(f)(*args), each(f, *args))
+    if args[0].is_floating_point() and name not in ("histc", "histogram", "linspace", "matrix_rank", "ldl_factor", "searchsorted of nothing"):
+        g = torch.func.grad(lambda *a: f(*a).sin().sum())
+        torch.testing.assert_close(vmap(g)(*args), each(g, *args), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_strides_of_memory(dim):
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 5)
+    places = x.movedim(dim, 0)
+    own = [torch.as_strided(x, (2, 2), (1, 2), p.storage_offset()) for p in places]
+    torch.testing.assert_close(vmap(lambda t: t.as_strided((2, 2), (1, 2)), in_dims=dim)(x), torch.stack(own))
+    grads = vmap(torch.func.grad(lambda t: t.unfold(0, 2, 1).sin().sum()), in_dims=dim)(x)
+    torch.testing.assert_close(grads, torch.stack([torch.func.grad(lambda t: t.unfold(0, 2, 1).sin().sum())(p) for p in places]))

@@ -55,6 +55,8 @@ intercept: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
 created: Callable[..., Any] = lambda t, like=None: t
 #: ``write(x, *values)`` on a tensor that a layer keeps, at the level it belongs to; set with `intercept`.
 captured_write: Callable[..., Any] = lambda x, values, write: write(x, *values)
+#: A function of tensors that gives nothing differentiable, run example by example; NotImplemented outside of transforms.
+example_by_example: Callable[..., Any] = lambda function, args, kwargs: NotImplemented
 created_sized: Callable[..., Any] = lambda like, shape, make: wrap(make(shape))
 #: How many levels of forward mode the program has opened by hand, in all threads.
 forward_levels = [0]

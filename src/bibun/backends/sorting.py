@@ -6,6 +6,7 @@ their order, ascending and descending.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,8 @@ def searchsorted_rows(ordered: Any, values: Any, right: bool) -> Any:
     side = "right" if right else "left"
     if ordered.ndim <= 1:
         return np.searchsorted(ordered.reshape(-1), values, side)
-    rows = ordered.reshape(-1, ordered.shape[-1])
-    asked = values.reshape(rows.shape[0], -1) if values.size else values.reshape(rows.shape[0], values.shape[-1])
+    rows = ordered.reshape(math.prod(ordered.shape[:-1]), ordered.shape[-1])
+    asked = values.reshape(rows.shape[0], values.shape[-1])
     out = np.empty(asked.shape, np.int64)
     for i in range(rows.shape[0]):
         out[i] = np.searchsorted(rows[i], asked[i], side)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import inplace
+from ..autograd import dispatch, inplace
 from ..autograd.dispatch import apply
 from ..autograd.namespace import xp
 from ..functions.random import get_rng_state, set_rng_state
@@ -22,7 +22,7 @@ from ..ops.primitive import Primitive
 from ..tensor import Tensor
 from . import levels
 from .levels import Batched, Level, batched, below, bottom, highest, stack, unwrapped, wrapped_fresh
-from .pytree import broadcast_prefix, structure, tree_flatten, tree_leaves
+from .pytree import broadcast_prefix, structure, tree_flatten, tree_leaves, tree_map
 
 #: Batching rules stated here because they concern the in-place mechanism; others stand in the entries.
 RULES: dict[str, Callable[..., Any]] = {}
@@ -56,6 +56,7 @@ def batch(level: Level, prim: Primitive, values: list[Any], dims: list[int | Non
             positional = args[n:]
             given = tuple(positional[i] if i < len(positional) else changed.get(name, s) for i, (name, s) in enumerate(zip(prim.static, static)))
             return apply(prim, args[0] if prim.variadic else args[:n], given)
+        call.primitive = prim.name  # type: ignore[attr-defined]
         return prim.batch_rule(call, level.size, values, dims, *static)
     if prim.family == "elementwise":
         return batch_elementwise(prim, values, dims, static)
@@ -146,6 +147,27 @@ def batch_by_loop(level: Level, prim: Primitive, values: list[Any], dims: list[i
     if prim.several:
         return tuple(xp.stack(tuple(o), axis=0) for o in zip(*outs)), 0
     return xp.stack(tuple(outs), axis=0), 0
+
+
+def example_by_example(function: Any, args: Any, kwargs: Any) -> Any:
+    """``function(*args, **kwargs)``, which looks at values and gives nothing differentiable, below all levels; at a vmap's, on each example."""
+    leaves, rebuild = tree_flatten((args, kwargs))
+    level = highest([x for x in leaves if isinstance(x, Tensor)])
+    if level is None or level not in stack.levels:
+        return NotImplemented
+    with below(level):
+        if level.kind != "vmap":
+            args, kwargs = rebuild([unwrapped(level, x) for x in leaves])
+            return tree_map(lambda o: wrapped_fresh(level, o) if isinstance(o, Tensor) else o, function(*args, **kwargs))
+        made = []
+        for i in range(level.size):
+            args, kwargs = rebuild([x.value.select(x.bdim, i) if isinstance(x, Batched) and x.level is level else x for x in leaves])
+            made.append(tree_flatten(function(*args, **kwargs)))
+        outs = [xp.stack(tuple(each), axis=0) for each in zip(*[flat for flat, _ in made])]
+    return made[0][1]([batched(level, o, 0) for o in outs])
+
+
+dispatch.example_by_example = example_by_example
 
 
 def shifted_steps(level: Level, steps: Any) -> Any:

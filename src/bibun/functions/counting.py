@@ -13,13 +13,14 @@ from .. import dtypes, return_types
 from ..autograd import dispatch
 from ..autograd.dispatch import wrap
 from ..errors import normalize_dim, normalize_dims, unsupported_dtype
-from .register import function
+from .register import by_example, function
 from .shape import only_tensor
 
 I64 = np.dtype(np.int64)
 
 
 @function(out=False)
+@by_example
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each of 0, 1, 2, … occurs in a vector, or the sum of the weights of its occurrences.
 
@@ -74,6 +75,7 @@ def _even(a: Any, low: float, high: float, bins: int) -> Any:
 
 
 @function()
+@by_example
 def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:
     """How many elements fall into each of ``bins`` intervals between ``min`` and ``max`` (those of the data where equal).
 
@@ -103,6 +105,7 @@ def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:
 
 
 @function(out=True)
+@by_example
 def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     """A histogram of all elements and the edges of its bins: so many of one width, or those between given edges."""
     a = only_tensor(input, "histogram")._a

@@ -16,7 +16,7 @@ from .. import dtypes
 from ..autograd import dispatch
 from ..autograd.dispatch import wrap
 from ..dtypes import BY_NUMPY, check_device, check_dtype
-from .register import function, method, write_out
+from .register import by_example, function, method, write_out
 
 ndarray = np.ndarray
 _plain: Any = {"method": False, "out": False}
@@ -797,6 +797,7 @@ def _space_dtype(start: Any, end: Any, dtype: Any, device: Any, layout: Any, out
 
 
 @function(**_plain)
+@by_example
 def linspace(
     start: Any,
     end: Any,
@@ -817,6 +818,7 @@ def linspace(
 
 
 @function(**_plain)
+@by_example
 def logspace(
     start: Any,
     end: Any,

@@ -11,6 +11,7 @@ from ..autograd.dispatch import apply, wrap
 from ..ops import ctc as ops
 from .loss import not_implemented, reduction_code
 from .register import FUNCTIONS
+from .shape import values_of
 
 
 def _lengths(given: Any, name: str, size: int) -> Any:
@@ -103,10 +104,15 @@ def _ctc(
             "arguments for "
             "ctc_loss_allocate_outputs)"
         )
-    numbers = _padded(targets._a, short)
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= classes):
-        raise RuntimeError("ctc_loss: the targets must be class numbers")
-    loss, _ = apply(ops.ctc_loss, (log_probs, wrap(numbers), wrap(long), wrap(short)), (blank, bool(zero_infinity)))
+    if values_of(targets) is None and targets._a.ndim == 2:  # inside vmap
+        longest = int(short.max()) if short.size else 0
+        labels = targets[:, :longest] * wrap((np.arange(longest) < short[:, None]).astype(np.int64))
+    else:
+        numbers = _padded(targets._a, short)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= classes):
+            raise RuntimeError("ctc_loss: the targets must be class numbers")
+        labels = wrap(numbers)
+    loss, _ = apply(ops.ctc_loss, (log_probs, labels, wrap(long), wrap(short)), (blank, bool(zero_infinity)))
     if zero_infinity:
         loss = loss.where(loss != float("inf"), loss.new_zeros(()))
     if code == 1:

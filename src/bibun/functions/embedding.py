@@ -18,6 +18,7 @@ from ..backends import cpu
 from ..backends.embedding import counts as embedding_counts
 from ..ops import embedding as ops
 from .register import FUNCTIONS
+from .shape import values_of
 
 _embedding = make_many(ops.embedding, cpu.embedding)
 
@@ -186,7 +187,8 @@ def _bags(
         raise RuntimeError(
             f"offsets[-1] can not be greater than input's length {index.size} but got offsets[-1] of {starts[-1]}"
         )
-    if index.size and (index.min() < 0 or index.max() >= n):
+    known = values_of(input) is not None
+    if index.size and known and (index.min() < 0 or index.max() >= n):
         raise RuntimeError(
             "Expected i < index_size to be true, but got false.  (Could this error message be improved?  If so, "
             "please report an "
@@ -201,6 +203,8 @@ def _bags(
         padding = padding_idx % n
     sizes = np.diff(starts, append=index.size)
     bag = np.repeat(np.arange(starts.size), sizes)
+    if not known:
+        return _bags_of_batch(weight, input[: bag.size], wrap(bag), starts.size, padding, scale, mode, samples)
     index = index[: bag.size]
     keep = index != padding
     counts = np.bincount(bag[keep], minlength=starts.size)
@@ -223,6 +227,24 @@ def _bags(
         raise RuntimeError(f"expected scalar type {weight.dtype.scalar_name} but found {samples.dtype.scalar_name}")
     out = apply(ops.embedding_bag, (weight, samples, input, wrap(bag), factor, scaling), (starts.size,))
     return out, bag, counts, wrap(np.empty(0, np.int64))
+
+
+def _bags_of_batch(
+    weight: Any, index: Any, bag: Any, bags: int, padding: int, scale: bool, mode: str, samples: Any
+) -> Any:
+    """`_bags` inside vmap, where row numbers cannot be looked at."""
+    if scale:
+        raise NotImplementedError("embedding_bag: scale_grad_by_freq is not available for batched row numbers inside vmap")
+    if mode == "max":
+        out, where = apply(ops.embedding_bag_max, (weight, index, bag), (bags, padding))
+        return out, bag, None, where
+    factor = (index != padding).to(weight.dtype)
+    counts = wrap(np.zeros(bags, weight._a.dtype)).index_add(0, bag, factor)
+    if mode == "mean":
+        factor = factor / counts.clamp(min=1).index_select(0, bag)
+    samples = None if samples is None else samples[: bag._a.size]
+    out = apply(ops.embedding_bag, (weight, samples, index, bag, factor.unsqueeze(1), None), (bags,))
+    return out, bag, counts.long(), wrap(np.empty(0, np.int64))
 
 
 def _public_embedding_bag(

@@ -14,7 +14,7 @@ from .. import return_types
 from ..autograd.dispatch import apply, wrap
 from ..ops import linalg as ops
 from .linalg import _is_vector, _plain, _raise_info, matrices, mh, mt, square
-from .register import FUNCTIONS, METHODS, function
+from .register import FUNCTIONS, METHODS, by_example, function
 from .shape import only_tensor, values_of
 
 # Cholesky
@@ -202,7 +202,8 @@ def eigvalsh(A: Any, UPLO: str = "L") -> Any:
 def eig(A: Any) -> Any:
     """(eigenvalues, eigenvectors as columns) of square matrices: complex."""
     square(A, "linalg.eig")
-    if not np.isfinite(A._a).all():
+    a = values_of(A)
+    if a is not None and not np.isfinite(a).all():
         raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
     return return_types.linalg_eig(apply(ops.eig, (A,)))
 
@@ -211,7 +212,8 @@ def eig(A: Any) -> Any:
 def eigvals(A: Any) -> Any:
     """The eigenvalues of square matrices: complex."""
     square(A, "linalg.eigvals")
-    if not np.isfinite(A._a).all():
+    a = values_of(A)
+    if a is not None and not np.isfinite(a).all():
         raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
     return apply(ops.eig, (A,))[0]
 
@@ -381,10 +383,11 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> An
     m, n = a.shape[-2:]
     cut = np.finfo(a.dtype).eps * max(m, n) if rcond is None else float(rcond)
     solution = FUNCTIONS["linalg.pinv"](A, rtol=cut) @ columns
-    s = np.linalg.svd(a, compute_uv=False) if a.size else np.zeros((*a.shape[:-2], 0), a.real.dtype)
-    rank = np.asarray((s > cut * s.max(-1, keepdims=True, initial=0)).sum(-1), np.int64)
+    s = FUNCTIONS["linalg.svdvals"](A.detach())
+    rank = (s > cut * s.amax(-1, keepdim=True)).sum(-1) if min(m, n) else s.sum(-1).long()
     residuals = A.new_zeros((0,)).real if a.dtype.kind == "c" else A.new_zeros((0,))
-    if m > n and driver != "gelsy" and (rank == n).all():
+    ranks = values_of(rank)  # (inside vmap they cannot be looked at)
+    if m > n and driver != "gelsy" and (ranks is None or (ranks == n).all()):
         away = METHODS["matmul"](A, solution) - columns
         residuals = METHODS["sum"](METHODS["abs"](away) ** 2, -2)
     empty = wrap(np.zeros(0, np.int64))
@@ -392,8 +395,8 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> An
         (
             (solution.squeeze(-1) if vector else solution),
             residuals,
-            empty if driver == "gels" else wrap(rank),
-            wrap(s) if driver in ("gelsd", "gelss") else wrap(np.zeros(0, a.real.dtype)),
+            empty if driver == "gels" else rank,
+            s if driver in ("gelsd", "gelss") else wrap(np.zeros(0, a.real.dtype)),
         )
     )
 
@@ -408,6 +411,7 @@ def _scipy(name: str) -> Any:
 
 
 @_plain("ldl_factor_ex")
+@by_example
 def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False) -> Any:
     """(packed L and D, pivots, info) of A = L D Lᵀ (or Lᴴ), for symmetric or Hermitian matrices, definite or not."""
     square(A, "torch.linalg.ldl_factor_ex")
@@ -431,6 +435,7 @@ def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False
 
 
 @_plain("ldl_factor")
+@by_example
 def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:
     """(packed L and D, pivots) of A = L D Lᵀ (or Lᴴ)."""
     made = FUNCTIONS["linalg.ldl_factor_ex"](A, hermitian=hermitian)
@@ -442,6 +447,7 @@ def ldl_factor(A: Any, *, hermitian: bool = False) -> Any:
 
 
 @_plain("ldl_solve")
+@by_example
 def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False) -> Any:
     """The solution of ``A @ X = B`` from the factors of `torch.linalg.ldl_factor`."""
     square(LD, "torch.linalg.ldl_solve")

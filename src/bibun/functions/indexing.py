@@ -612,9 +612,9 @@ def unravel_index(indices: Any, shape: Any) -> Any:
     for n in shape:
         if n < 0:
             raise ValueError(f"'shape' cannot have negative values, but got {shape}")
-    rest, out = indices._a, []
+    rest, out = indices, []
     for n in reversed(shape):
-        out.append(wrap(np.asarray(rest % n)))
+        out.append(rest % n)
         rest = rest // n
     return tuple(out[::-1])
 

@@ -18,7 +18,7 @@ from ..errors import LinAlgError, normalize_dim, normalize_dims
 from ..ops import linalg as ops
 from ..ops.primitive import REGISTRY
 from .reduction import as_dtype, vector_norm
-from .register import FUNCTIONS, METHODS, function
+from .register import FUNCTIONS, METHODS, by_example, function
 from .shape import _last_two, only_tensor, sizes_of, values_of
 
 # Arguments
@@ -158,7 +158,7 @@ def logdet(input: Any) -> Any:
     if sign._a.dtype.kind == "c":
         return METHODS["log"](sign) + log
     nan = wrap(np.full((), math.nan, log._a.dtype))
-    return apply(REGISTRY["where"], (wrap(sign._a == -1), nan, log))
+    return apply(REGISTRY["where"], (sign.detach() == -1, nan, log))
 
 
 # Solutions
@@ -295,6 +295,7 @@ def _tolerance(x: Any, d: Any, atol: Any, rtol: Any, name: str) -> tuple[Any, An
 
 
 @_plain("matrix_rank")
+@by_example
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:
     """How many singular values (or, of Hermitian matrices, eigenvalues) exceed max(atol, rtol · the largest)."""
     name = "matrix_rank"

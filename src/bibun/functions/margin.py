@@ -9,6 +9,7 @@ import numpy as np
 from ..autograd.dispatch import apply
 from ..ops import margin as ops
 from .loss import chosen, not_implemented, reduced, reduction_code
+from .shape import values_of
 
 
 def hinge_embedding_loss(
@@ -114,7 +115,7 @@ def multi_margin_loss(
         raise not_implemented("multi_margin_loss", input)
     if t.dtype.char != "l":
         raise RuntimeError(f"expected scalar type Long but found {target.dtype.scalar_name}")
-    if t.size and ((t < 0) | (t >= classes)).any():
+    if t.size and values_of(target) is not None and ((t < 0) | (t >= classes)).any():
         raise RuntimeError("target out of range")
     if not x.ndim:
         input = input.reshape((1,))
@@ -143,7 +144,7 @@ def multilabel_margin_loss(
     if t.dtype.char != "l":
         raise RuntimeError(f"expected scalar type Long but found {target.dtype.scalar_name}")
     classes = x.shape[-1] if x.ndim else 1
-    if t.size and np.max(t) >= classes or t.size and np.min(t) < -1:
+    if t.size and values_of(target) is not None and (np.max(t) >= classes or np.min(t) < -1):
         raise RuntimeError("argument #2 'target' is out of range")
     if not x.ndim:
         return apply(ops.multilabel_margin_loss, (input.reshape((1,)), target.reshape((1,))), (code,)).reshape(())

@@ -6,7 +6,6 @@ In go tensors and PyTorch's arguments; out come views of the same memory (or, fo
 from __future__ import annotations
 
 import operator
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -137,9 +136,12 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
         raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
     if any(n < 0 for n in size):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
-    if input._a.__class__ is not ndarray:  # an example of a batch: as if in memory of its own, row by row
-        own_strides = tuple([prod(input._a.shape[i + 1 :]) for i in range(input._a.ndim)])
-        return apply(ops.as_strided, (input,), (size, stride, storage_offset or 0, own_strides))
+    if input._a.__class__ is not ndarray:  # an example of a batch, in the memory of all
+        below = input
+        while isinstance(below, inplace.Wrapper):
+            below = below.value
+        offset = 0 if storage_offset is None else storage_offset - below.storage_offset()
+        return apply(ops.as_strided, (input,), (size, stride, offset, tuple(input.stride())))
     own = input.storage_offset()
     if storage_offset is None:
         storage_offset = own

@@ -22,7 +22,7 @@ from ..backends import cpu
 from ..errors import argument_error, combination_error
 from ..ops.primitive import Primitive
 
-__all__ = ["FUNCTIONS", "METHODS", "apply", "binary", "function", "inplace_of", "method", "prop", "unary", "write_out"]
+__all__ = ["FUNCTIONS", "METHODS", "apply", "binary", "by_example", "function", "inplace_of", "method", "prop", "unary", "write_out"]
 
 #: ``torch.<name>``; a dotted name belongs to a submodule (``special.erf``).
 FUNCTIONS: dict[str, Any] = {}
@@ -58,6 +58,20 @@ def inplace_of(plain: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"In-place version of `{plain.__name__}`."
+    return call
+
+
+def by_example(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function that looks at values and gives nothing differentiable: under `vmap` it runs on each example."""
+
+    @functools.wraps(plain)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if dispatch.busy[0]:
+            done = dispatch.example_by_example(plain, args, kwargs)
+            if done is not NotImplemented:
+                return done
+        return plain(*args, **kwargs)
+
     return call
 
 

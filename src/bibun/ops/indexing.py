@@ -223,8 +223,13 @@ def _moved(a: Any, d: Any, size: int) -> Any:
 def _rowwise(apply: Any, size: int, arrays: Any, dims: Any, axis: int, *rest: Any) -> Any:
     """The batching rule of gathers and scatters: everything batched, the axis one further."""
     arrays = [_moved(a, d, size) for a, d in zip(arrays, dims)]
+    if arrays[0].ndim == 1 and arrays[1].ndim == 2:  # a 0-d example read or written at several places
+        return apply(arrays[0].reshape((size, 1)), *arrays[1:], 1, *rest), 0
     if arrays[0].ndim == 1:  # 0-d examples
         return apply(*[a.reshape((size, 1)) for a in arrays], 1, *rest).reshape((size,)), 0
+    if arrays[1].ndim == 1:  # a 0-d index
+        out = apply(arrays[0], *[a.reshape((size, 1)) for a in arrays[1:]], 1, *rest)
+        return out.reshape((size,)) if apply.primitive == "take_along_axis" else out, 0
     return apply(*arrays, axis + 1, *rest), 0
 
 

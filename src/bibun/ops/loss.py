@@ -151,10 +151,23 @@ def _total_weight(target: Any, weight: Any, ignore_index: int) -> Any:
     return chosen.sum(axes) if axes else chosen
 
 
-@nll_loss.batching
+def _weights_of_targets(size: int, arrays: Any, dims: Any, ignore_index: int) -> Any:
+    """The weight of each target, of examples that have weights of their own; 0 for what is left out."""
+    target = arrays[1].movedim(dims[1], 0) if dims[1] is not None else arrays[1].expand((size, *arrays[1].shape))
+    left_out = target == ignore_index
+    at = target.masked_fill(left_out, 0).reshape((size, -1))
+    return arrays[2].movedim(dims[2], 0).gather(1, at).reshape(target.shape).masked_fill(left_out, 0)
+
+
 def _nll_batched(apply, size, arrays, dims, ignore_index, reduction):
     if dims[2] is not None:
-        raise NotImplementedError("vmap of nll_loss over its weight")
+        chosen = _weights_of_targets(size, arrays, dims, ignore_index)
+        each, _ = _nll_batched(apply, size, (*arrays[:2], None), (*dims[:2], None), ignore_index, 0)
+        each = each * chosen
+        axes = tuple(range(1, each.ndim))
+        if reduction:
+            each, chosen = (each.sum(axes), chosen.sum(axes)) if axes else (each, chosen)
+        return each / chosen if reduction == 1 else each, 0
     x, target = [a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(arrays, dims[:2])]
     lead = x.shape[1:2] if x.ndim > 2 else ()
     each = apply(
@@ -169,10 +182,18 @@ def _nll_batched(apply, size, arrays, dims, ignore_index, reduction):
     return each / _total_weight(target, arrays[2], ignore_index) if reduction == 1 else each, 0
 
 
-@nll_loss_gradient.batching
+nll_loss.batching(_nll_batched)
+
+
 def _nll_gradient_batched(apply, size, arrays, dims, shape, ignore_index, reduction):
     if dims[2] is not None:
-        raise NotImplementedError("vmap of nll_loss over its weight")
+        chosen = _weights_of_targets(size, arrays, dims, ignore_index)
+        axes = tuple(range(1, chosen.ndim))
+        g = arrays[0].movedim(dims[0], 0) if dims[0] is not None else arrays[0].expand((size, *arrays[0].shape))
+        if reduction:
+            total = chosen.sum(axes) if axes else chosen
+            g = (g / total if reduction == 1 else g).reshape((size, *(1,) * len(axes)))
+        return _nll_gradient_batched(apply, size, (g * chosen, arrays[1], None), (0, dims[1], None), shape, ignore_index, 0)
     g, target = [a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(arrays, dims[:2])]
     if reduction == 1:
         g = g / _total_weight(target, arrays[2], ignore_index)
@@ -183,6 +204,7 @@ def _nll_gradient_batched(apply, size, arrays, dims, shape, ignore_index, reduct
     return apply(g.reshape(target.shape), target, arrays[2], shape=flat, reduction=0).reshape((size, *shape)), 0
 
 
+nll_loss_gradient.batching(_nll_gradient_batched)
 nll_loss2d = nll_loss.named("NllLoss2DBackward0")
 
 

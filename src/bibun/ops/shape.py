@@ -202,19 +202,31 @@ def diagonal_backward(xp, g, /, shape, offset, axis1, axis2):
 diagonal_backward.derivative(g=lambda xp, g, offset, axis1, axis2: xp.diagonal(g, offset, axis1, axis2))
 
 
-@view(axes="axis")
+@view
 def unfold(xp, x, /, axis, size, step):
     """Windows along ``axis``; the place in the window is a new last dimension."""
     return xp.unfold(x, axis, size, step)
 
 
+@unfold.batching
+def _unfold_batched(apply, size, arrays, dims, axis, window, step):
+    x = arrays[0].movedim(dims[0], 0)
+    return (x.unsqueeze(1).narrow(1, 0, window) if x.ndim == 1 else apply(x, axis + 1, window, step)), 0
+
+
 unfold.derivative(x=lambda xp, g, x_shape, axis, size, step: xp.unfold_backward(g, x_shape, axis, size, step))
 
 
-@linear(shapes="shape", axes="axis")
+@linear
 def unfold_backward(xp, g, /, shape, axis, size, step):
     """Windows added back to where `unfold` took them from."""
     return xp.unfold_backward(g, shape, axis, size, step)
+
+
+@unfold_backward.batching
+def _unfold_back_batched(apply, size, arrays, dims, shape, axis, window, step):
+    g = arrays[0].movedim(dims[0], 0)
+    return (apply(g, (size, *shape), axis + 1, window, step) if shape else g.sum(1)), 0
 
 
 unfold_backward.derivative(g=lambda xp, g, axis, size, step: xp.unfold(g, axis, size, step))
@@ -236,6 +248,9 @@ as_strided.derivative(
 
 @as_strided.batching
 def _as_strided_batched(apply, size, arrays, dims, shape, strides, offset, own_strides):
+    own = tuple(arrays[0].stride())
+    if own[: dims[0]] + own[dims[0] + 1 :] == own_strides:  # the batch stands in memory where it stands
+        return apply(arrays[0], (size, *shape), (own[dims[0]], *strides), offset, own), 0
     x = arrays[0].movedim(dims[0], 0).clone().contiguous()  # each example in memory of its own, row by row
     n = product(x.shape[1:])
     return apply(x, (size, *shape), (n, *strides), offset, (n, *own_strides)), 0
