@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from .large import LARGE, native
-
 
 class _Zeros(dict[Any, Any]):
     """0 of each dtype as a 0-d array, which NumPy's functions take faster than a Python number."""
@@ -23,23 +21,11 @@ ZEROS = _Zeros()
 
 def relu(x: Any) -> Any:
     """max(x, 0)."""
-    if x.size >= LARGE and native():
-        from ..native.kernels import rectify
-
-        made = rectify.rectified(x)
-        if made is not NotImplemented:
-            return made
     return np.maximum(x, ZEROS[x.dtype], out=...)
 
 
 def rectified_gradient(grad: Any, result: Any) -> Any:
     """``grad`` where ``result`` is not ``<= 0``, else 0."""
-    if grad.size >= LARGE and native():
-        from ..native.kernels import rectify
-
-        made = rectify.rectified_gradient(grad, result)
-        if made is not NotImplemented:
-            return made
     zero = ZEROS[grad.dtype]
     return np.where(np.less_equal(result, zero), zero, grad)
 

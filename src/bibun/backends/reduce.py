@@ -69,7 +69,7 @@ def _itself(xp: Any, x: Any) -> Any:
 
 
 def _native_sum(x: Any, axis: Any, keepdims: bool) -> Any:
-    """`sum` of a large array where the dimensions summed are all, the first or the last ones; else NotImplemented."""
+    """`sum` of a large array where the dimensions kept are none, the first, the last or some in between; else NotImplemented."""
     if not native():
         return NotImplemented
     from ..native import fuse
@@ -83,7 +83,16 @@ def _native_sum(x: Any, axis: Any, keepdims: bool) -> Any:
     elif axes == tuple(range(n - len(axes), n)):
         how, cut, kept = "trailing", n - len(axes), x.shape[: n - len(axes)]
     else:
-        return NotImplemented
+        first = next((i for i, a in enumerate(axes) if i != a), 0)
+        if axes[first:] != tuple(range(n - len(axes) + first, n)):
+            return NotImplemented
+        from ..native.kernels import sums
+
+        kept = x.shape[first : n - len(axes) + first]
+        made = sums.channel_sums(x, math.prod(x.shape[:first]), math.prod(kept), math.prod(x.shape[first + len(kept) :]))
+        if made is NotImplemented:
+            return made
+        return made.reshape([1 if i in axes else m for i, m in enumerate(x.shape)] if keepdims else kept)
     made = fuse.evaluate("sum", _itself, (x,), x.shape, how, None, cut)
     if made is NotImplemented:
         return made

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from .pooling import positions
+from .large import LARGE, native
+from .pooling import positions, regular
 from .reduce import NARROW
 
 __all__ = ["average_windows", "resample"]
@@ -233,6 +234,12 @@ def average_windows(x: Any, rules: tuple[Any, ...], count_padding: bool, overrid
     if d in NARROW:
         return average_windows(x.astype(F32), rules, count_padding, override, transposed).astype(d)
     by = divisor(rules, count_padding, override, d)
+    if x.size >= (LARGE // 4 if transposed else LARGE) and native():
+        from ..native.kernels import pooling
+
+        made = pooling.mean_pool(x, tuple([regular(r) for r in rules]), by, transposed)
+        if made is not NotImplemented:
+            return made
     if transposed:
         return resample(x / by, rules, True)
     if d.kind in "iu":
