@@ -57,7 +57,7 @@ def quotient_up(a: i64, b: i64) -> i64:
 
 
 @device
-def inside(at: i64, n: i64, W) -> Vec[boolean, W]:  # type: ignore  # noqa: F821
+def inside(at: i64, n: i64, W) -> Vec[boolean, W]:  # type: ignore[no-untyped-def, name-defined]  # noqa: F821
     """Which of the places from ``at`` on are from 0 to n."""
     return first_lanes(n - at, W) & ~first_lanes(-at, W)
 
