@@ -137,24 +137,23 @@ def _plain(x, shape, axes, centered):
 
 
 def _given_statistics(f, shape, axes, centered):
-    """The kernels as functions of (grad, x) alone, of which what was normalised and the statistics follow."""
+    """The kernels as functions of (grad, x) alone, of which the statistics follow."""
     from bibun.autograd.dispatch import apply
 
-    def call(grad, x, made, stats):
-        _, made, stats = apply(REGISTRY["normalize"], (x, None, None), (shape, axes, (1,), EPS, centered))
-        return f(grad, x, made, stats)
+    def call(grad, x, stats):
+        _, stats = apply(REGISTRY["normalize"], (x, None, None), (shape, axes, (1,), EPS, centered))
+        return f(grad, x, stats)
 
     return call
 
 
 def _normalize_gradient(d, centered, x, shape, axes, affine, weight):
     a = d(*x)
-    _, made, stats = _plain(a, shape, axes, centered)
+    _, stats = _plain(a, shape, axes, centered)
     around = lambda f: _given_statistics(f, shape, axes, centered)
     return S(
         d(*x),
         a,
-        made,
         stats,
         shape=shape,
         axes=axes,
@@ -162,16 +161,16 @@ def _normalize_gradient(d, centered, x, shape, axes, affine, weight):
         centered=centered,
         real=True,
         around=around,
-        fixed="made stats",
+        fixed="stats",
     )
 
 
 def _affine_gradient(d, centered, x, shape, axes, affine, weight):
     a = d(*x)
-    _, made, stats = _plain(a, shape, axes, centered)
+    _, stats = _plain(a, shape, axes, centered)
     around = lambda f: _given_statistics(f, shape, axes, centered)
     given = dict(shape=shape, axes=axes, affine=affine, size=weight, eps=EPS, centered=centered, dtype=a.dtype)
-    return S(d(*x), a, made, stats, **given, real=True, around=around, fixed="made stats")
+    return S(d(*x), a, stats, **given, real=True, around=around, fixed="stats")
 
 
 def margins(gradient):

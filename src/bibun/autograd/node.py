@@ -139,6 +139,11 @@ class Node:
             g, saved = widened(g), widened(saved)
         elif plan.large and xp is cpu and not state.strict:
             return plan.apply(g, saved, fix, len(self.next))
+        elif plan.joint is not None and xp is cpu and not create and not state.strict:
+            call, chosen, places = plan.joint
+            made = call(xp, plan.wanted, *[g[k] for k in chosen] or (g,), *[saved[r][c] for r, c in places])
+            if made is not NotImplemented:
+                return made
         out: Any = [None] * len(self.next)
         for (i, rule, chosen), values in zip(plan.rules, saved):
             r = rule(xp, g, *values) if chosen is None else rule(xp, *[g[k] for k in chosen], *values)
@@ -238,12 +243,13 @@ class Plan:
 
     ``rules``: (input number, rule, indices of the output gradients it takes or None) for each wanted input; ``direct``:
     the same as (input number, rule, does it take xp?) where one gradient goes in and one comes out of each, else None;
+    ``joint``: see `Primitive.jointly`;
     ``takes``: for each of them, (category, index) of every value it takes besides gradients. Categories: ``i`` an input,
     ``o`` an output, ``h`` an input's shape, ``d`` its dtype, ``s`` a static argument. ``needed``: the outputs whose gradients the
     rules take, None for all.
     """
 
-    __slots__ = ("direct", "keeps", "needed", "rules", "takes", "wanted")
+    __slots__ = ("direct", "joint", "keeps", "needed", "rules", "takes", "wanted")
     #: Whether the rules run as native loops; see `bibun.autograd.large`.
     large = False
 
@@ -263,9 +269,22 @@ class Plan:
             direct.append((i, rule.plain, rule.takes_xp))
             takes.append(tuple(self._locate(prim, n) for n in rule.needs if n not in grads))
         self.rules, self.takes = tuple(rules), tuple(takes)
-        self.direct = None if prim.variadic or prim.several else tuple(direct)
+        self.joint = self._joint(prim) if prim.joint_rule is not None and len(rules) > 1 else None
+        self.direct = None if prim.variadic or prim.several or self.joint is not None else tuple(direct)
         self.needed = None if any(r[2] is None for r in rules) else frozenset(k for r in rules for k in r[2])
         self.keeps = any(category in "io" for values in takes for category, _ in values)
+
+    def _joint(self, prim: Primitive) -> Any:
+        """(rule, indices of the output gradients, where in `takes` its values are) of a rule for all inputs; None where they are not."""
+        assert prim.joint_rule is not None
+        needs = prim.joint_rule.needs
+        grads = [n for n in needs if n == "g" or n.startswith("g_")]
+        where = {what: (r, c) for r, row in enumerate(self.takes) for c, what in enumerate(row)}
+        places = [where.get(self._locate(prim, n)) for n in needs if n not in grads]
+        if None in places:
+            return None
+        chosen = () if grads == ["g"] else tuple([prim.outputs.index(n[2:]) for n in grads])
+        return prim.joint_rule.call, chosen, tuple(places)
 
     @staticmethod
     def _locate(prim: Primitive, name: str) -> tuple[str, int]:

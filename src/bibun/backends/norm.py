@@ -1,7 +1,9 @@
 """Array kernels of normalisation.
 
 ``axes`` are those over which mean and variance are taken: the trailing ones (layer and group normalisation), (0,) or
-(0, 2) (batch normalisation of vectors and of channels). Narrow floats are worked on in float32.
+(0, 2) (batch normalisation of vectors and of channels). Narrow floats are worked on in float32. Of the forward only the
+input and the statistics are kept: what was normalised is cheaper made again than read again. Large arrays go to native
+kernels.
 """
 
 from __future__ import annotations
@@ -10,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from .large import native
 from .reduce import NARROW
+from .reduce import sum as total
 
 F32 = np.dtype(np.float32)
 _BLOCK = 1024
+#: Elements from which native kernels take over.
+_LARGE = 1 << 12
 _add: Any = np.add.reduce
 _vecdot: Any = np.vecdot
 
@@ -41,71 +47,125 @@ def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     return n
 
 
+def _work(a: Any, shape: Any, dtype: Any) -> Any:
+    """``a`` in the dtype and shape that is worked on."""
+    if a.dtype != dtype:
+        a = a.astype(dtype)
+    return a if shape is None else a.reshape(shape)
+
+
+def _normalized(x: Any, stats: Any, centered: bool) -> Any:
+    if not centered:
+        return np.multiply(x, stats[2], out=...)
+    made = np.subtract(x, stats[0], out=...)
+    made *= stats[2]
+    return made
+
+
 def normalize(
     x: Any, weight: Any, bias: Any, shape: Any, axes: tuple[int, ...], affine: Any, eps: float, centered: bool
 ) -> Any:
-    """(out, normalised, [mean, variance, 1/√(variance + eps)]); without ``centered`` the variance is the mean square,
-    the mean not set.
+    """(out, [mean, variance, 1/√(variance + eps)]); without ``centered`` the variance is the mean square, the mean not
+    set.
 
     ``x`` is worked on in ``shape``, weight and bias in the shape ``affine``; the statistics keep their dimensions.
     """
     d = x.dtype
-    work = x.astype(F32) if d in NARROW else x
-    if shape is not None:
-        work = work.reshape(shape)
+    work = _work(x, shape, F32 if d in NARROW else d)
+    if x.size >= _LARGE and native():
+        from ..native.kernels import norm as kernels
+
+        wide = work.dtype
+        if weight is not None and weight.dtype != wide:
+            weight = weight.astype(wide)
+        if bias is not None and bias.dtype != wide:
+            bias = bias.astype(wide)
+        made = kernels.forward(work, weight, bias, axes, affine, eps, centered)
+        if made is not NotImplemented:
+            out, stats = made
+            if shape is not None:
+                out = out.reshape(x.shape)
+            return out if d == wide else out.astype(d), stats
     n = work.dtype.type(max(_count(work.shape, axes), 1))
     stats = np.empty((3, *[1 if i in axes else size for i, size in enumerate(work.shape)]), work.dtype)
     variance, scale = stats[1], stats[2]
     if centered:
         mean = stats[0]
         np.divide(_sum(work, axes), n, out=mean)
-        made = np.subtract(work, mean)
-        np.divide(_dot(made, made, axes), n, out=variance)
+        out = np.subtract(work, mean)
+        np.divide(_dot(out, out, axes), n, out=variance)
     else:
-        made = work
         np.divide(_dot(work, work, axes), n, out=variance)
     np.add(variance, eps, out=scale)
     np.sqrt(scale, out=scale)
     np.reciprocal(scale, out=scale)
     if centered:
-        made *= scale
+        out *= scale
     else:
-        made = np.multiply(made, scale, out=...)
+        out = np.multiply(work, scale, out=...)
     if weight is not None:
-        out = np.multiply(made, weight if weight.shape == affine else weight.reshape(affine), out=...)
-        if bias is not None:
-            out += bias if bias.shape == affine else bias.reshape(affine)
-    elif bias is not None:
-        out = np.add(made, bias.reshape(affine), out=...)
-    else:
-        out = made.copy()  # the program may write into the output, and the backward still needs what was normalised
+        out *= weight if weight.shape == affine else weight.reshape(affine)
+    if bias is not None:
+        out += bias if bias.shape == affine else bias.reshape(affine)
     if shape is not None:
         out = out.reshape(x.shape)
-    return out if out.dtype == d else out.astype(d), made, stats
+    return out if out.dtype == d else out.astype(d), stats
+
+
+def _pulled_back(g: Any, made: Any, stats: Any, axes: tuple[int, ...], centered: bool) -> Any:
+    """r·(g - mean(g) - made·mean(g·made))."""
+    n = made.dtype.type(max(_count(made.shape, axes), 1))
+    out = np.multiply(made, _dot(g, made, axes) / -n, out=...)
+    if centered:
+        out -= _sum(g, axes) / n
+    out += g
+    out *= stats[2]
+    return out
 
 
 def normalize_gradient(
-    g: Any, x: Any, made: Any, stats: Any, shape: Any, axes: tuple[int, ...], eps: float, centered: bool
+    grad: Any, x: Any, stats: Any, shape: Any, axes: tuple[int, ...], eps: float, centered: bool
 ) -> Any:
-    """r·(g - mean(g) - made·mean(g·made)), the vector-Jacobian product of normalisation."""
-    work = g.astype(made.dtype) if g.dtype != made.dtype else g
-    if shape is not None:
-        work = work.reshape(shape)
-    n = made.dtype.type(max(_count(made.shape, axes), 1))
-    out = np.multiply(made, _dot(work, made, axes) / -n, out=...)
-    if centered:
-        out -= _sum(work, axes) / n
-    out += work
-    out *= stats[2]
+    """The vector-Jacobian product of normalisation without weight and bias."""
+    d = stats.dtype
+    g, work = _work(grad, shape, d), _work(x, shape, d)
+    out = NotImplemented
+    if x.size >= _LARGE and native():
+        from ..native.kernels import norm as kernels
+
+        found = kernels.backward(g, work, None, stats, axes, None, centered, False)
+        out = found if found is NotImplemented else found[0]
+    if out is NotImplemented:
+        out = _pulled_back(g, _normalized(work, stats, centered), stats, axes, centered)
     if shape is not None:
         out = out.reshape(x.shape)
     return out if out.dtype == x.dtype else out.astype(x.dtype)
 
 
+def _shared(shape: tuple[int, ...], affine: Any) -> tuple[int, ...]:
+    """The axes of ``shape`` along which the shape ``affine`` broadcasts."""
+    extra = len(shape) - len(affine)
+    return tuple([i for i, n in enumerate(shape) if i < extra or affine[i - extra] == 1 and n != 1])
+
+
+def _products(g: Any, made: Any, shared: tuple[int, ...]) -> Any:
+    """The sum of ``g * made`` over the axes ``shared``."""
+    if shared == (0,) and made.ndim == 2:
+        # One pass without a temporary, in blocks so that rounding errors do not grow with the number of rows.
+        whole = len(g) - len(g) % _BLOCK
+        out = np.einsum("ij,ij->j", g[whole:], made[whole:])
+        if whole:
+            blocks = (-1, _BLOCK, made.shape[1])
+            out += _add(np.einsum("bij,bij->bj", g[:whole].reshape(blocks), made[:whole].reshape(blocks)), 0)
+        return out
+    if shared == (0, 2) and made.ndim == 3:
+        return _dot(g, made, shared)
+    return _add(g * made, shared) if shared else g * made
+
+
 def affine_gradient(
-    g: Any,
+    grad: Any,
     x: Any,
-    made: Any,
     stats: Any,
     shape: Any,
     axes: tuple[int, ...],
@@ -115,22 +175,44 @@ def affine_gradient(
     centered: bool,
     dtype: Any,
 ) -> Any:
-    """The sum of g·made over all that shares a weight: the weight's gradient, of shape ``size``."""
-    work = g.astype(made.dtype) if g.dtype != made.dtype else g
-    if shape is not None:
-        work = work.reshape(shape)
-    extra = made.ndim - len(affine)
-    shared = tuple([i for i in range(made.ndim) if i < extra or affine[i - extra] == 1 and made.shape[i] != 1])
-    if shared == (0,) and made.ndim == 2:
-        # One pass without a temporary, in blocks so that rounding errors do not grow with the number of rows.
-        whole = len(work) - len(work) % _BLOCK
-        out = np.einsum("ij,ij->j", work[whole:], made[whole:])
-        if whole:
-            blocks = (-1, _BLOCK, made.shape[1])
-            out += _add(np.einsum("bij,bij->bj", work[:whole].reshape(blocks), made[:whole].reshape(blocks)), 0)
-    elif shared == (0, 2) and made.ndim == 3:
-        out = _dot(work, made, shared)
-    else:
-        out = _add(work * made, shared) if shared else work * made
-    out = out.reshape(size)
+    """The sum of grad·normalised x over all that shares a weight: the weight's gradient, of shape ``size``."""
+    d = stats.dtype
+    made = _normalized(_work(x, shape, d), stats, centered)
+    out = _products(_work(grad, shape, d), made, _shared(made.shape, affine)).reshape(size)
     return out if out.dtype == dtype else out.astype(dtype)
+
+
+def normalize_backward(
+    grad: Any,
+    x: Any,
+    weight: Any,
+    stats: Any,
+    shape: Any,
+    axes: tuple[int, ...],
+    affine: Any,
+    centered: bool,
+) -> Any:
+    """(the gradients of x, weight and bias) in one go."""
+    d = stats.dtype
+    g, work = _work(grad, shape, d), _work(x, shape, d)
+    wide = weight if weight.dtype == d else weight.astype(d)
+    found = NotImplemented
+    if x.size >= _LARGE and native():
+        from ..native.kernels import norm as kernels
+
+        found = kernels.backward(g, work, wide, stats, axes, affine, centered, True)
+    if found is NotImplemented:
+        made = _normalized(work, stats, centered)
+        shared = _shared(made.shape, affine)
+        in_weight = _products(g, made, shared)
+        in_bias = total(g, shared) if shared else g
+        g = g * (wide if wide.shape == affine else wide.reshape(affine))
+        found = _pulled_back(g, made, stats, axes, centered), in_weight, in_bias
+    own = weight.dtype
+    out, in_weight, in_bias = found
+    if shape is not None:
+        out = out.reshape(x.shape)
+    in_weight, in_bias = in_weight.reshape(weight.shape), in_bias.reshape(weight.shape)
+    if own != d:
+        in_weight, in_bias = in_weight.astype(own), in_bias.astype(own)
+    return out if out.dtype == x.dtype else out.astype(x.dtype), in_weight, in_bias

@@ -113,7 +113,7 @@ def native_layer_norm(input: Any, normalized_shape: Any, weight: Any, bias: Any,
     _check_trailing(input._a, shape, weight, bias, ", ")
     _floating(input, "LayerNormKernelImpl")
     _check_dtypes(input, weight, bias)
-    out, _, stats = _trailing(_layer, input, shape, weight, bias, eps, True)
+    out, stats = _trailing(_layer, input, shape, weight, bias, eps, True)
     size = (*input._a.shape[: input._a.ndim - len(shape)], *(1,) * len(shape))
     wide = weight.dtype if weight is not None else input.dtype
     return out, stats[0].reshape(size).to(wide), stats[2].reshape(size).to(wide)
@@ -239,7 +239,7 @@ def _batch(
             (0, 2),
             (channels, 1),
         )
-    out, _, stats = _batch_call((input, weight, bias), (work, axes, affine, eps, True))
+    out, stats = _batch_call((input, weight, bias), (work, axes, affine, eps, True))
     if running_mean is not None and count:
         _update(running_mean, stats[0] if busy[0] else stats._a[0], momentum, 1.0)
     if running_var is not None and count:

@@ -179,12 +179,13 @@ def _sources() -> str:
     return made.hexdigest()[:20]
 
 
-def kernel(python: Any = None, *, fast: str = "contract", explicit: bool = False) -> Any:
+def kernel(python: Any = None, *, fast: str = "contract", explicit: bool = False, distinct: bool = False) -> Any:
     """Make a Python function of the subset a `Kernel`; ``fast`` as for `device`. ``explicit``: the loops that matter are written in
-    vectors, so that LLVM need not look for them, which takes a quarter of the time."""
+    vectors, so that LLVM need not look for them, which takes a quarter of the time. ``distinct``: what is written overlaps with no
+    other argument, so that LLVM need not look whether it does."""
     if python is None:
-        return lambda p: kernel(p, fast=fast, explicit=explicit)
-    return Kernel(Device(python, fast, True), explicit)
+        return lambda p: kernel(p, fast=fast, explicit=explicit, distinct=distinct)
+    return Kernel(Device(python, fast, True, distinct), explicit)
 
 
 __all__ += ["Ptr"]

@@ -321,8 +321,8 @@ class external:
 class Device:
     """A function of the subset that others call; made anew for each set of types it is called with."""
 
-    def __init__(self, python: Callable[..., Any], fast: str, inline: bool):
-        self.python, self.fast, self.inline = python, fast, inline
+    def __init__(self, python: Callable[..., Any], fast: str, inline: bool, distinct: bool = False):
+        self.python, self.fast, self.inline, self.distinct = python, fast, inline, distinct
         self.__name__, self.__doc__ = python.__name__, python.__doc__
         self._tree: Any = None
 
@@ -365,7 +365,7 @@ class Device:
         returns = self.annotation(tree.returns, env) if tree.returns is not None else void
         inside = not name
         words = "nounwind " + ("alwaysinline" if self.inline and inside else "")
-        f = Function(module, quoted, returns.word, params, fast=self.fast, attributes=words, linkage="internal" if inside else "", distinct=not inside)
+        f = Function(module, quoted, returns.word, params, fast=self.fast, attributes=words, linkage="internal" if inside else "", distinct=not inside or self.distinct)
         f.result = returns  # type: ignore[attr-defined]
         for value, (_, t) in zip(f.args, typed):
             value.of, value.signed = (t.of.word if t.of else None), t.signed if not t.of else t.of.signed

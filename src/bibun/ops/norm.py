@@ -3,8 +3,8 @@ backward.
 
 In: x, a weight and a bias or None. The array is worked on in ``shape`` (None: its own), where ``axes`` are those over
 which mean and variance are taken and ``affine`` is the shape of weight and bias; ``centered=False`` divides by the
-root of the mean square alone. Out: the result, and for the backward what was normalised and the statistics: mean,
-variance and 1/√(variance + eps).
+root of the mean square alone. Out: the result, and for the backward the statistics: mean, variance and
+1/√(variance + eps). From these and x the backward makes what was normalised anew.
 
 With ŷ the normalised array, r that last factor and Pg = r(g - mean(g) - ŷ·mean(ŷg)), the vector-Jacobian product of
 normalisation is P, which is symmetric; its own derivative in x, for a second vector v, is
@@ -35,26 +35,26 @@ def standard(xp: Any, x: Any, axes: Any, eps: float, centered: bool) -> Any:
     return x * scale, scale
 
 
-@primitive(grad="NativeLayerNorm", outputs="out made stats", nondiff="made stats")
+@primitive(grad="NativeLayerNorm", outputs="out stats", nondiff="stats")
 def normalize(xp, x, weight, bias, /, shape, axes, affine, eps, centered=True):
     """(x - mean)/√(variance + eps)·weight + bias."""
     return xp.normalize(x, weight, bias, shape, axes, affine, eps, centered)
 
 
-def _in_x(xp, g_out, x, weight, made, stats, shape, axes, affine, eps, centered):
+def _in_x(xp, g_out, x, weight, stats, shape, axes, affine, eps, centered):
     if weight is not None:
-        d = held(made.dtype)  # float32 where x is narrow: its mean is about to be subtracted
+        d = held(stats.dtype)  # float32 where x is narrow: its mean is about to be subtracted
         if held(g_out.dtype) != d:
             g_out = xp.astype(g_out, d)
         if held(weight.dtype) != d:
             weight = xp.astype(weight, d)
         g_out = working(xp, g_out, shape) * xp.reshape(weight, affine)
-    return xp.normalize_gradient(g_out, x, made, stats, shape, axes, eps, centered)
+    return xp.normalize_gradient(g_out, x, stats, shape, axes, eps, centered)
 
 
-def _in_weight(xp, g_out, x, made, stats, weight_shape, weight_dtype, shape, axes, affine, eps, centered):
+def _in_weight(xp, g_out, x, stats, weight_shape, weight_dtype, shape, axes, affine, eps, centered):
     return xp.affine_gradient(
-        g_out, x, made, stats, shape, axes, affine, weight_shape, eps, centered, held(weight_dtype)
+        g_out, x, stats, shape, axes, affine, weight_shape, eps, centered, held(weight_dtype)
     )
 
 
@@ -74,14 +74,22 @@ def _shared_sum(xp, g, affine):
 normalize.derivative(x=_in_x, weight=_in_weight, bias=_in_bias)
 
 
-@primitive(grad="NativeLayerNormBackward", nondiff="made stats")
-def normalize_gradient(xp, grad, x, made, stats, /, shape, axes, eps, centered):
+@normalize.jointly
+def _in_all(xp, wanted, g_out, x, weight, stats, shape, axes, affine, eps, centered):
+    if weight is None:
+        return NotImplemented
+    made = xp.normalize_backward(g_out, x, weight, stats, shape, axes, affine, centered)
+    return [r if w else None for r, w in zip(made, wanted)]
+
+
+@primitive(grad="NativeLayerNormBackward", nondiff="stats")
+def normalize_gradient(xp, grad, x, stats, /, shape, axes, eps, centered):
     """The gradient of normalisation without weight and bias, P·grad."""
-    return xp.normalize_gradient(grad, x, made, stats, shape, axes, eps, centered)
+    return xp.normalize_gradient(grad, x, stats, shape, axes, eps, centered)
 
 
-def _again_in_grad(xp, g, x, made, stats, shape, axes, eps, centered, grad_shape):
-    return xp.reshape(xp.normalize_gradient(g, x, made, stats, shape, axes, eps, centered), grad_shape)
+def _again_in_grad(xp, g, x, stats, shape, axes, eps, centered, grad_shape):
+    return xp.reshape(xp.normalize_gradient(g, x, stats, shape, axes, eps, centered), grad_shape)
 
 
 def _again_in_x(xp, g, grad, x, x_shape, shape, axes, eps, centered):
@@ -105,10 +113,10 @@ def _again_in_x(xp, g, grad, x, x_shape, shape, axes, eps, centered):
 normalize_gradient.derivative(grad=_again_in_grad, x=_again_in_x)
 
 
-@primitive(grad="NativeLayerNormBackward", nondiff="made stats")
-def affine_gradient(xp, grad, x, made, stats, /, shape, axes, affine, size, eps, centered, dtype):
+@primitive(grad="NativeLayerNormBackward", nondiff="stats")
+def affine_gradient(xp, grad, x, stats, /, shape, axes, affine, size, eps, centered, dtype):
     """The sum of grad·normalised x over what shares a weight."""
-    return xp.affine_gradient(grad, x, made, stats, shape, axes, affine, size, eps, centered, dtype)
+    return xp.affine_gradient(grad, x, stats, shape, axes, affine, size, eps, centered, dtype)
 
 
 def _affine_in_grad(xp, g, x, grad_shape, shape, axes, affine, eps, centered):
@@ -116,9 +124,9 @@ def _affine_in_grad(xp, g, x, grad_shape, shape, axes, affine, eps, centered):
     return xp.reshape(made * xp.reshape(g, affine), grad_shape)
 
 
-def _affine_in_x(xp, g, grad, x, made, stats, shape, axes, affine, eps, centered):
+def _affine_in_x(xp, g, grad, x, stats, shape, axes, affine, eps, centered):
     spread = working(xp, grad, shape) * xp.reshape(g, affine)
-    return xp.normalize_gradient(spread, x, made, stats, shape, axes, eps, centered)
+    return xp.normalize_gradient(spread, x, stats, shape, axes, eps, centered)
 
 
 affine_gradient.derivative(grad=_affine_in_grad, x=_affine_in_x)
@@ -148,21 +156,21 @@ def _normalize_batched(apply, size, arrays, dims, shape, axes, affine, eps, cent
             for a, d in zip(lined[1:], dims[1:])
         ]
         padded = (size, *padded)
-    return apply(*lined, shape=shape, axes=axes, affine=padded), (0, 0, 1)
+    return apply(*lined, shape=shape, axes=axes, affine=padded), (0, 1)
 
 
 @normalize_gradient.batching
 def _gradient_batched(apply, size, arrays, dims, shape, axes, eps, centered):
-    lined, shape, axes = _batched_parts(size, arrays, dims, 3, shape, axes)
-    lined[3] = arrays[3].movedim(dims[3], 1) if dims[3] is not None else arrays[3].unsqueeze(1)
+    lined, shape, axes = _batched_parts(size, arrays, dims, 2, shape, axes)
+    lined[2] = arrays[2].movedim(dims[2], 1) if dims[2] is not None else arrays[2].unsqueeze(1)
     return apply(*lined, shape=shape, axes=axes), 0
 
 
 @affine_gradient.batching
 def _affine_batched(apply, size, arrays, dims, shape, axes, affine, weight_size, eps, centered, dtype):
-    lined, shape, axes = _batched_parts(size, arrays, dims, 3, shape, axes)
-    lined[3] = arrays[3].movedim(dims[3], 1) if dims[3] is not None else arrays[3].unsqueeze(1)
-    rank = lined[2].ndim
+    lined, shape, axes = _batched_parts(size, arrays, dims, 2, shape, axes)
+    lined[2] = arrays[2].movedim(dims[2], 1) if dims[2] is not None else arrays[2].unsqueeze(1)
+    rank = lined[2].ndim - 1  # the statistics have the dimensions that are worked on, and one of their own
     return apply(
         *lined,
         shape=shape,

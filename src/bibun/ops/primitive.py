@@ -85,7 +85,7 @@ class Primitive:
             booleans are refused), ``choose`` (promote all but the first, a condition).
         refuses: kinds of dtypes (NumPy's letters: ``b`` bool, ``i`` and ``u`` integers, ``f``, ``c`` complex) that an
             elementwise primitive has no meaning for.
-        derivatives: input name -> `Rule`.
+        derivatives: input name -> `Rule`; joint_rule: see `jointly`.
         nondiff: names of the outputs that have no derivative, and of the inputs that would have one but do not, because
             they are not differentiated in PyTorch or because another rule accounts for them. What is of a dtype without
             derivatives (indices, masks) need not be named.
@@ -131,6 +131,7 @@ class Primitive:
         values = run.__defaults__ or ()
         self.defaults = dict(zip(names[len(names) - len(values) :], values))
         self.derivatives: dict[str, Rule] = {}
+        self.joint_rule: Rule | None = None
         self.tangent_kind = tangent
         self.tangent_rule: Rule | None = None
         self.batch_rule: Callable[..., Any] | None = None
@@ -153,6 +154,17 @@ class Primitive:
             if unknown:
                 raise TypeError(f"the derivative of {self.name} in {name} names {unknown}; known are {sorted(known)}")
             self.derivatives[name] = made
+        return self
+
+    def jointly(self, rule: Callable[..., Any]) -> Primitive:
+        """Give a rule for all inputs' gradients in one go, ``rule(xp, wanted, g, ...)``, that gives a list of them.
+
+        It is used beside the rules of the inputs, in ordinary backwards that want several gradients, and takes nothing that
+        these do not take. ``wanted`` says for each input whether its gradient is wanted; NotImplemented sends to the rules.
+        """
+        made = Rule(rule)
+        made.needs = tuple([n for n in made.needs if n != "wanted"])
+        self.joint_rule = made
         return self
 
     def tangent(self, rule: Callable[..., Any]) -> Primitive:
