@@ -129,7 +129,7 @@ def normalize_gradient(
     """The vector-Jacobian product of normalisation without weight and bias."""
     d = stats.dtype
     g, work = _work(grad, shape, d), _work(x, shape, d)
-    out = NotImplemented
+    out: Any = NotImplemented
     if x.size >= _LARGE and native():
         from ..native.kernels import norm as kernels
 
@@ -196,7 +196,7 @@ def normalize_backward(
     d = stats.dtype
     g, work = _work(grad, shape, d), _work(x, shape, d)
     wide = weight if weight.dtype == d else weight.astype(d)
-    found = NotImplemented
+    found: Any = NotImplemented
     if x.size >= _LARGE and native():
         from ..native.kernels import norm as kernels
 
