@@ -44,8 +44,9 @@ def _both(name: str, input: Any, other: Any, rtol: float, atol: float) -> None:
     tensor_argument(other, name, "other", 2)
     if input._a.dtype != other._a.dtype:
         raise RuntimeError(f"{input.dtype.scalar_name} did not match {other.dtype.scalar_name}")
-    if rtol < 0 or atol < 0:
-        raise RuntimeError(f"rtol and atol must be greater than or equal to zero, but got rtol {rtol} and atol {atol}")
+    for what, tolerance in (("rtol", rtol), ("atol", atol)):
+        if tolerance < 0:
+            raise RuntimeError(f"{what} must be greater than or equal to zero, but got {tolerance}")
 
 
 @function(out=False)

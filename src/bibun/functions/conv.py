@@ -155,6 +155,8 @@ def _convolve(
             f"{list(x.shape)}"
         )
     spatial = w.ndim - 2
+    if spatial < 1:
+        raise RuntimeError("weight should have at least three dimensions")
     single = x.ndim == rank + 1
     if single:
         input = input.unsqueeze(0)

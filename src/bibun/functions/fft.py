@@ -102,7 +102,7 @@ def _several(input: Any, s: Any, dim: Any, name: str) -> tuple[tuple[int, ...], 
                 raise RuntimeError(f"Got shape with {len(s)} values but input tensor only has {ndim} dimensions.")
             axes = tuple(range(ndim - len(s), ndim))
     else:
-        axes = tuple([normalize_dim(d, ndim) for d in sizes_of((dim,), name, "dim")])
+        axes = tuple([normalize_one(d, ndim) for d in sizes_of((dim,), name, "dim")])
         if len(set(axes)) != len(axes):
             raise RuntimeError("FFT dims must be unique")
         if s is not None:

@@ -261,7 +261,9 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
         raise RuntimeError("`shifts` required")
     if len(shifts) != len(dims) and not (not dims and len(shifts) == 1):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
-    if not dims or not input._a.ndim:
+    if dims and not input._a.ndim:
+        raise IndexError(f"Dimension specified as {dims[0]} but tensor has no dimensions")
+    if not dims:
         return apply(ops.roll, (input,), (shifts, None))
     return apply(ops.roll, (input,), (shifts, tuple([normalize_dim(d, input._a.ndim) for d in dims])))
 

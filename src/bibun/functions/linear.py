@@ -161,13 +161,29 @@ def linear_cross_entropy(
 ) -> Any:
     """`cross_entropy` of `linear`; weights of more than two dimensions give logits (N, C, *).
 
-    Shape: input (N, n) or (n,), linear_weight (C, n) or (C, *, n), linear_bias (C,) or (C, *).
+    Shape: input (N, n) or (n,), linear_weight (C, n) or (C, *, n), linear_bias (C,) or (C, *) as the weight.
     """
     from .loss import cross_entropy
 
-    w = linear_weight._a
-    if linear_bias is not None and linear_bias._a.ndim == 1 and w.ndim > 2:
-        linear_bias = linear_bias.reshape((-1, *(1,) * (w.ndim - 2))).expand(w.shape[:-1])
+    x, w = input._a, linear_weight._a
+    if x.ndim not in (1, 2):
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {x.ndim}")
+    if w.ndim < 2:
+        raise RuntimeError(f"expected linear_weight with dimensionality at least 2, got {w.ndim}")
+    if x.shape[-1] != w.shape[-1]:
+        raise RuntimeError(
+            f"expected equal input and linear_weight last dimensions (in_features), got {x.shape[-1]} and {w.shape[-1]}, "
+            "respectively"
+        )
+    if w.ndim > 2 and x.ndim == 1:
+        raise RuntimeError(
+            f"K-dimensional loss defined by linear_weight shape {w.shape} requires batched input, (N, {x.shape[0]}), got "
+            f"unbatched input with shape {x.shape}"
+        )
+    if linear_bias is not None and linear_bias._a.shape != w.shape[:-1]:
+        raise RuntimeError(f"expected linear_bias shape {w.shape[:-1]}, got {linear_bias._a.shape}")
+    if ignore_index is not None and target._a.dtype.kind not in "iu":
+        raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
     logits = linear(
         input, linear_weight.reshape((-1, w.shape[-1])), None if linear_bias is None else linear_bias.reshape(-1)
     )

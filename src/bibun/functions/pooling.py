@@ -104,8 +104,7 @@ def _windows(
     pads = _tuple(padding, rank, name, "padding")
     dilations = _tuple(dilation, rank, name, "dilation")
     shape = x.shape
-    maximum = name.startswith("max")
-    if rank == 1 and maximum:
+    if name == "max_pool1d":
         for what, (value,) in (("kernel_size", kernel), ("stride", strides), ("dilation", dilations)):
             if value < 1:
                 raise RuntimeError(f"max_pool1d() {what} must be greater than zero, but got {value}")
@@ -137,12 +136,18 @@ def _windows(
                 raise RuntimeError(f"{what} should be greater than zero, but got {said}")
     out = _outputs(name, shape, rank, kernel, strides, pads, dilations, ceil_mode)
     if not all(shape[-rank:]) or len(shape) >= rank + 1 and not shape[-rank - 1]:
+        if name.startswith("max_pool3d"):
+            empty = next(d for d in range(len(shape) - rank - 1, len(shape)) if not shape[d])
+            raise RuntimeError(
+                "max_pool3d_with_indices_out_cpu_template(): Expected input's non-batch dimensions to have positive length, "
+                f"but input has a shape of {list(shape)} and non-batch dimension {empty} has length zero!"
+            )
         raise RuntimeError(
             f"Expected {rank + 1}D or {rank + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:"
             f"{list(shape)}"
         )
     if min(out) < 1:
-        if rank == 1 and maximum:
+        if name == "max_pool1d":
             raise RuntimeError(f"max_pool1d() Invalid computed output size: {out[0]}")
         channels = shape[-rank - 1]
         before = "x".join(map(str, (channels, *((1,) if rank == 1 else ()), *shape[-rank:])))
@@ -211,7 +216,8 @@ def _max_pool(
     indices: bool,
 ) -> Any:
     x = _tensor(input, name, rank)
-    rules = _windows(name, rank, x, kernel_size, stride, padding, dilation, ceil_mode)
+    told = f"{name}_with_indices" if indices else name
+    rules = _windows(told, rank, x, kernel_size, stride, padding, dilation, ceil_mode)
     if x.dtype.kind in "bc":
         _refuse(input, name, "bc")
     return _largest(_max, rank, input, rules, indices)
@@ -317,7 +323,7 @@ def _avg_pool(
     count_include_pad: bool,
     divisor_override: Any,
 ) -> Any:
-    if rank > 1 and isinstance(input, dispatch.Tensor) and input._a.ndim < rank + 1:
+    if rank == 2 and isinstance(input, dispatch.Tensor) and input._a.ndim < rank + 1:
         n = max(input._a.ndim, 1)
         raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {-rank - 1})")
     x = _tensor(input, name, rank)
@@ -386,20 +392,28 @@ def avg_pool3d(
 
 
 def _adaptive_rules(name: str, rank: int, input: Any, output_size: Any) -> tuple[Any, ...]:
-    x = _tensor(input, name, rank)
     if output_size is None or output_size.__class__ is int:
         wanted: tuple[Any, ...] = (output_size,) * rank
     else:
         wanted = tuple(output_size)
-        wanted = wanted * rank if len(wanted) == 1 else wanted
+        if rank > 1 and isinstance(input, dispatch.Tensor) and input._a.ndim <= len(wanted):
+            raise ValueError(f"Input dimension should be at least {len(wanted) + 1}")
+    x = _tensor(input, name, rank)
     if len(wanted) != rank:
-        raise RuntimeError(f"{name}: output_size must be {rank}")
+        if rank == 1:
+            raise RuntimeError(f"{name}() argument 'output_size' should contain one int (got {len(wanted)})")
+        said = f"{name}: output_size" if "avg" in name else f"{name}(): internal error: output_size.size()"
+        raise RuntimeError(f"{said} must be {rank}")
     size = tuple([n if w is None else int(w) for n, w in zip(x.shape[-rank:], wanted)])
     if min(size) < 0:
-        shown = ", ".join(map(str, (1, *size) if rank == 1 else size))
+        two = (1, *size) if rank == 1 else size
+        if "max" in name:
+            shape = [*x.shape[:-rank], *two]
+            raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {shape}")
+        shown = ", ".join(map(str, two))
         raise RuntimeError(
-            f"adaptive_{'max' if 'max' in name else 'avg'}_pool{max(rank, 2)}d: elements of output_size must be greater "
-            f"than or equal to 0 but received {{{shown}}}"
+            f"adaptive_avg_pool{max(rank, 2)}d: elements of output_size must be greater than or equal to 0 but received "
+            f"{{{shown}}}"
         )
     if not all(x.shape[x.ndim - rank - (x.ndim > rank + 1) :]):
         raise RuntimeError(
