@@ -24,6 +24,7 @@ from ..functions.register import array_function_of
 from ..tensor import Tensor
 from .groups import find_groups
 from .recorder import Recorder, Refused, Slot, Step
+from .segments import find_segments
 
 __all__ = ["Program"]
 
@@ -80,6 +81,7 @@ class Program:
         self.groups = {} if self.on_tensors else find_groups(recorder, self.steps, wanted)
         self.sources = {n: s for n, s in recorder.sources.items() if any(n in _reads(step) for step in self.steps) or n in wanted}
         self.arrays = {n: recorder.arrays[n] for n in self.sources}
+        self.segments = {} if self.on_tensors else find_segments(recorder, self.steps, self.groups, wanted)
         self.function, self.text = self._write(recorder, arguments)
 
     # what comes out
@@ -144,10 +146,22 @@ class Program:
             else:
                 name = text.object(source[1], "c")
                 lines.append(f"v{n} = {name}.copy()" if n in escaping else f"v{n} = {name}")
-        lines.append("token = quiet(IGNORE)")
-        lines.append("try:")
+        covered = {j for k, g in self.segments.items() for j in range(k, g.stop)}
+        loud = any(step.kind in ("run", "cast") and k not in covered and k not in self.groups for k, step in enumerate(self.steps))
+        self.outside = ("restore(token)", "token = quiet(IGNORE)") if loud else ()
+        if loud:
+            lines.append("token = quiet(IGNORE)")
+            lines.append("try:")
         body: list[str] = []
+        stop = 0
         for k, step in enumerate(self.steps):
+            if k < stop:
+                continue
+            segment = self.segments.get(k)
+            if segment is not None:
+                body += segment.source(self, text)
+                stop = segment.stop
+                continue
             if k in self.on_tensors:
                 body += self._on_tensors(step, text)
             elif k in self.groups:
@@ -161,9 +175,12 @@ class Program:
             dead = [n for n in (*(group.leaves if group is not None else _reads(step)), *step.gives) if last.get(n) == k and n not in escaping and n not in self.sources and recorder.arrays[n].size >= LARGE]
             if dead:
                 body.append(" = ".join(f"v{n}" for n in dict.fromkeys(dead)) + " = None")
-        lines += ["    " + b for b in body or ["pass"]]
-        lines.append("finally:")
-        lines.append("    restore(token)")
+        if loud:
+            lines += ["    " + b for b in body or ["pass"]]
+            lines.append("finally:")
+            lines.append("    restore(token)")
+        else:
+            lines += body
         made = ", ".join(f"v{i}" if kind == "value" else f"t{i}" for kind, i, _ in self.outputs if kind != "constant")
         lines.append(f"return ({made}{',' if made else ''})")
         source_text = "def program(arguments):\n" + "\n".join("    " + x for x in lines) + "\n"
@@ -244,8 +261,8 @@ class Program:
         args, kwargs = step.static
         given = ", ".join([*(self._static(a, text) for a in args), *(f"{k}={self._static(v, text)}" for k, v in kwargs.items())])
         call = f"{text.object(step.what, 'f')}({given})"
-        outside = ["restore(token)", f"v{step.gives[0]} = {call}._a" if step.gives else call, "token = quiet(IGNORE)"]
-        return outside
+        made = f"v{step.gives[0]} = {call}._a" if step.gives else call
+        return [self.outside[0], made, self.outside[1]] if self.outside else [made]
 
     # running
 

@@ -210,6 +210,15 @@ class Lanes:
     def stepwise(self, made: Any, x: Any) -> Any:
         return made
 
+    def tanh_gradient(self, grad: Any, result: Any) -> Any:
+        return self.value(grad) * (1 - self.value(result) * result)
+
+    def sigmoid_gradient(self, grad: Any, result: Any) -> Any:
+        return self.value(grad) * ((1 - self.value(result)) * result)
+
+    def rectified_gradient(self, grad: Any, result: Any) -> Any:
+        return self.f.select(self.value(result) <= 0, self.f.const(0, self.word), self.value(grad))
+
     # elementary functions
 
     def exp(self, x: Any) -> Any:
