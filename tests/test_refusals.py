@@ -47,6 +47,7 @@ ARRAYS = {"a": D((3,)), "i": D((2, 3)), "w": D((4, 3)), "y": D((1, 2, 4, 4)), "z
         "F.linear_cross_entropy(i, w[:, :2], t)",
         "F.linear_cross_entropy(i, w, t, linear_bias=a)",
         "F.linear_cross_entropy(i[0], w.reshape(2, 2, 3), t)",
+        "F.linear_cross_entropy(i, w, i @ w.T, ignore_index=1)",
         "F.linear_cross_entropy(i, w, w[:2], ignore_index=1)",
         "torch.roll(s, 0, 0)",
         "torch.isclose(y, y, -1, -1)",

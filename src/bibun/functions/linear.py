@@ -182,7 +182,7 @@ def linear_cross_entropy(
         )
     if linear_bias is not None and linear_bias._a.shape != w.shape[:-1]:
         raise RuntimeError(f"expected linear_bias shape {w.shape[:-1]}, got {linear_bias._a.shape}")
-    if ignore_index is not None and target._a.dtype.kind not in "iu":
+    if ignore_index is not None and target._a.shape == (*x.shape[:-1], *w.shape[:-1]):
         raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
     logits = linear(
         input, linear_weight.reshape((-1, w.shape[-1])), None if linear_bias is None else linear_bias.reshape(-1)

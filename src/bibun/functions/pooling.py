@@ -137,7 +137,7 @@ def _windows(
     out = _outputs(name, shape, rank, kernel, strides, pads, dilations, ceil_mode)
     if not all(shape[-rank:]) or len(shape) >= rank + 1 and not shape[-rank - 1]:
         if name.startswith("max_pool3d"):
-            empty = next(d for d in range(len(shape) - rank - 1, len(shape)) if not shape[d])
+            empty = shape[-rank - 1 :].index(0)
             raise RuntimeError(
                 "max_pool3d_with_indices_out_cpu_template(): Expected input's non-batch dimensions to have positive length, "
                 f"but input has a shape of {list(shape)} and non-batch dimension {empty} has length zero!"
