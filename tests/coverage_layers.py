@@ -384,6 +384,10 @@ LAYERS = {
         attention(lambda d: d(3, 4)),
         attention(lambda d: d(2, 1, 4)),
     ],
+    "flash_attention": [
+        lambda d: S(d(2, 1, 3, 2), d(2, 1, 4, 2), d(2, 1, 4, 2), None, scale=0.6, causal=True, real=True),
+        lambda d: S(d(1, 2, 3, 2), d(1, 2, 4, 2), d(1, 2, 4, 2), d.mask(3, 4) | np.eye(3, 4, dtype=bool), scale=1.0, causal=False, real=True),
+    ],
     "attention_weights_gradient": [lambda d: S(d(2, 3, 4), d(2, 3, 4), scale=0.6, real=True)],
     "convolution": [
         lambda d: S(d(2, 4, 6), d(2, 2, 3), d(2), **convolving((2,), (1,), (1,), groups=2)),

@@ -65,7 +65,7 @@ def both(make, calls=8):
 ])  # fmt: skip
 def test_a_training_step(make, options):
     compiled = both(lambda: step_of(*training(0, make, **options)))
-    assert is_compiled(compiled)
+    assert is_compiled(compiled), state_of(compiled)
 
 
 def test_parameters_and_gradients_are_those_of_the_plain_step():
@@ -77,7 +77,7 @@ def test_parameters_and_gradients_are_those_of_the_plain_step():
         compiled()
         for p, q in zip(model.parameters(), other.parameters()):
             assert torch.allclose(p, q, atol=1e-6) and torch.allclose(p.grad, q.grad, atol=1e-6) and q.grad.grad_fn is None
-    assert is_compiled(compiled)
+    assert is_compiled(compiled), state_of(compiled)
 
 
 def test_schedules_and_learning_rates():
@@ -101,7 +101,7 @@ def test_schedules_and_learning_rates():
         for o in (optimizer, other_optimizer):
             o.param_groups[0]["lr"] = 0.1 / (k + 1)
         assert torch.allclose(plain(), compiled())
-    assert is_compiled(compiled)
+    assert is_compiled(compiled), state_of(compiled)
 
 
 def test_clipping():
@@ -364,7 +364,7 @@ def test_views_and_writes():
         return step
 
     compiled = both(make)
-    assert is_compiled(compiled)
+    assert is_compiled(compiled), state_of(compiled)
 
 
 def test_a_view_that_is_returned_looks_at_the_same_memory():
@@ -413,7 +413,8 @@ def test_a_spent_graph_says_so():
     compiled = torch.compile(step)
     for _ in range(4):
         loss = compiled()
-    assert is_compiled(compiled) and loss.requires_grad and "SumBackward0" in repr(loss)
+    assert is_compiled(compiled), state_of(compiled)
+    assert loss.requires_grad and "SumBackward0" in repr(loss)
     with pytest.raises(RuntimeError, match="second time"):
         loss.backward()
 
@@ -485,7 +486,7 @@ def test_large_arrays_in_one_pass():
     wanted = plain()
     for _ in range(4):
         assert torch.allclose(compiled(), wanted, rtol=1e-4, atol=1e-5)
-    assert is_compiled(compiled)
+    assert is_compiled(compiled), state_of(compiled)
 
 
 def test_verify():

@@ -325,7 +325,10 @@ def cases_of(name):
             sample = recipe(Draw(seed, complex))
             if complex and (sample.real or all(a is None or a.dtype.kind != "c" for a in map(asarray, sample.arrays))):
                 continue
-            made.append((recipe, complex, Case(prim, sample)))
+            try:
+                made.append((recipe, complex, Case(prim, sample)))
+            except ModuleNotFoundError as missing:
+                pytest.skip(str(missing))
     return made
 
 
@@ -338,7 +341,11 @@ def test_every_entry_is_declared():
     wrong = []
     for name, prim in ENTRIES.items():
         tested, floating = set(), set()
-        for _, _, case in cases_of(name):
+        try:
+            cases = cases_of(name)
+        except pytest.skip.Exception:  # it needs a package that is not here
+            continue
+        for _, _, case in cases:
             tested |= {case.names[i] for i in case.inputs}
             floating |= {n for n, a in zip(case.names, case.arrays) if a.dtype.kind in "fc"}
         refusing = {n for n, rule in prim.derivatives.items() if rule.refuses}

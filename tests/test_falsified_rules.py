@@ -288,6 +288,8 @@ def terms():
 TERMS = terms()
 #: (function, sum) -> why nothing changes without the term.
 EQUIVALENT = {
+    ("_as_strided_batched", "own[:dims[0]] + own[dims[0] + 1:]"): "the way through a copy gives the same",
+    ("_as_strided_batched", "dims[0] + 1"): "the way through a copy gives the same",
     ("_put_n_batched", "len(lined) + 1"): "the primitive for one index array more was made before",
     ("_masked_scatter_batched", "source.shape[1] - 1"): "a bound that valid calls do not reach",
     ("_restride_batched", "n - 1"): "more memory than is used",

@@ -205,6 +205,8 @@ LOOKING = {
 
 @pytest.mark.parametrize("name", LOOKING)
 def test_functions_that_look_at_values_run_on_each_example(name):
+    if name == "ldl_factor":
+        pytest.importorskip("scipy")
     f, *args = LOOKING[name]
     torch.testing.assert_close(vmap(f)(*args), each(f, *args))
     if args[0].is_floating_point() and name not in ("histc", "histogram", "linspace", "matrix_rank", "ldl_factor", "searchsorted of nothing"):

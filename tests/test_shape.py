@@ -134,7 +134,6 @@ def test_chains_of_views_are_pytorchs(case):
         lambda x: x.t().unsqueeze(2),
         lambda x: x[::2, ::2].expand(3, 2, 2),
         lambda x: bibun.view_as_complex(x.view(3, 2, 2)).real,
-        lambda x: x.view(bibun.int32),
     ],
 )
 def test_views_share_memory(make):

@@ -1,4 +1,6 @@
-"""Array kernels of scaled dot-product attention: the products of queries and keys, and their softmax under a mask."""
+"""Array kernels of scaled dot-product attention: the products of queries and keys, and their softmax under a mask; or all of it in
+one step, which natively never holds the matrix of all weights.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["attention_scores", "attention_weights", "attention_weights_gradient"]
+from .large import native
+
+__all__ = [
+    "attention_scores",
+    "attention_weights",
+    "attention_weights_gradient",
+    "flash_attention",
+    "flash_attention_gradients",
+]
 
 _maximum: Any = np.maximum.reduce
 _add: Any = np.add.reduce
@@ -60,3 +70,37 @@ def attention_weights_gradient(g: Any, weights: Any, scale: float) -> Any:
     if scale != 1:
         made *= made.dtype.type(scale)
     return made
+
+
+def flash_attention(q: Any, k: Any, v: Any, mask: Any, scale: float, causal: bool) -> tuple[Any, Any]:
+    """(softmax(q @ k.mT · scale + mask) @ v, the logarithm of each row's sum of exponentials)."""
+    if native():
+        from ..native.kernels import attention
+
+        if attention.suits(q, k, v):
+            return attention.attention(q, k, v, mask, scale, causal)
+    scores = attention_scores(q, k)
+    weights = attention_weights(scores, mask, scale, causal)
+    # A weight is exp(score - sum): the largest tells the sum best.
+    place = weights.argmax(-1)[..., None]
+    largest = np.take_along_axis(scores, place, -1) * scores.dtype.type(scale)
+    if mask is not None and mask.dtype.kind != "b":
+        largest += np.take_along_axis(np.broadcast_to(mask, scores.shape), place, -1)
+    top = np.take_along_axis(weights, place, -1)
+    sums = np.where(top == 0, np.inf, largest - np.log(top))[..., 0]
+    return np.matmul(weights, v), sums.astype(scores.dtype, copy=False)
+
+
+def flash_attention_gradients(
+    g: Any, q: Any, k: Any, v: Any, mask: Any, out: Any, sums: Any, scale: float, causal: bool
+) -> list[Any]:
+    """The gradients of queries, keys and values."""
+    if native():
+        from ..native.kernels import attention
+
+        if attention.suits(q, k, v):
+            return attention.attention_gradient(g, q, k, v, mask, out, sums, scale, causal)
+    weights = attention_weights(attention_scores(q, k), mask, scale, causal)
+    d_scores = attention_weights_gradient(np.matmul(g, v.swapaxes(-1, -2)), weights, scale)
+    turned = d_scores.swapaxes(-1, -2)
+    return [np.matmul(d_scores, k), np.matmul(turned, q), np.matmul(weights.swapaxes(-1, -2), g)]

@@ -119,8 +119,8 @@ class Writer:
 
     def pointer(self, f: Function, cell: Cell, indices: list[tuple[Value, int]]) -> Value:
         """The address of an element: (index, stride in bytes) of each loop around it."""
-        block, at = self.moved.get(cell.block, (cell.block, 0))
-        at += cell.offset
+        block, base = self.moved.get(cell.block, (cell.block, 0))
+        at: Any = base + cell.offset
         for i, stride in indices:
             if stride:
                 step = i * stride

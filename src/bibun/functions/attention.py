@@ -15,6 +15,7 @@ from ..autograd import dispatch
 from ..autograd.direct import make_many, make_two
 from ..backends import attention as kernels
 from ..backends import cpu
+from ..backends.large import native
 from ..errors import argument_error
 from ..ops import attention as ops
 from ..ops import products
@@ -27,9 +28,13 @@ for _name in kernels.__all__:  # they join the array functions with this subject
 
 _scores = make_two(ops.attention_scores, kernels.attention_scores)
 _weights = make_many(ops.attention_weights, kernels.attention_weights)
+_flash = make_many(ops.flash_attention, kernels.flash_attention)
 _fused = make_two(products.matmul.named("ScaledDotProductFlashAttentionForCpuBackward0"), cpu.matmul)
 _product = make_two(products.matmul.named("UnsafeViewBackward0"), cpu.matmul)
 _matrix = make_two(products.matmul.named("MmBackward0"), cpu.matmul)
+
+#: From so many weights on, there is one native kernel for all of it.
+FLASH = 1 << 12
 
 _SCALARS = {"Float": "float", "Double": "double", "BFloat16": "c10::BFloat16", "Half": "c10::Half", "Int": "int"}
 _SCALARS["Long"] = "long int"
@@ -150,6 +155,14 @@ def scaled_dot_product_attention(
             attn_mask = attn_mask.to(query.dtype)
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
+    if usual and not dropout_p and (attn_mask is None or attn_mask._node is None):
+        a = query._a
+        if a.dtype == np.float32 and a.size // max(a.shape[-1], 1) * key._a.shape[-2] >= FLASH and native():
+            from ..native.kernels.attention import suits
+
+            if suits(a, key._a, value._a) and not dispatch.transformed():
+                made = _flash((query, key, value, attn_mask), (float(scale), bool(is_causal)))[0]
+                return made.to(kept) if narrow else made
     weights = _weights((_scores(query, key), attn_mask), (float(scale), bool(is_causal)))
     if dropout_p:
         usual = False

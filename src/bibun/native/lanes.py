@@ -216,9 +216,6 @@ class Lanes:
     def sigmoid_gradient(self, grad: Any, result: Any) -> Any:
         return self.value(grad) * ((1 - self.value(result)) * result)
 
-    def rectified_gradient(self, grad: Any, result: Any) -> Any:
-        return self.f.select(self.value(result) <= 0, self.f.const(0, self.word), self.value(grad))
-
     # elementary functions
 
     def exp(self, x: Any) -> Any:

@@ -1,7 +1,8 @@
-"""Scaled dot-product attention, in two steps before the last product: scores, and weights.
+"""Scaled dot-product attention, in two steps before the last product: scores, and weights; and in one.
 
 In: queries (..., L, E) and keys (..., S, E) with the same dimensions before; a mask that broadcasts to (..., L, S), of
-booleans or numbers to add, or None. Out: scores (..., L, S), and from them weights whose rows sum to 1.
+booleans or numbers to add, or None. Out: scores (..., L, S), and from them weights whose rows sum to 1. Or all in one step,
+`flash_attention`, from (N, H, L, E), (N, H, S, E) and values (N, H, S, E) to (N, H, L, E).
 """
 
 from __future__ import annotations
@@ -52,6 +53,62 @@ attention_weights_gradient.derivative(
         * scale
     ),
 )
+
+
+@primitive(grad="ScaledDotProductFlashAttentionForCpu", outputs="out sums", nondiff="sums mask")
+def flash_attention(xp, query, key, value, mask, /, scale, causal):
+    """softmax(query @ key.mT · scale + mask) @ value, and the logarithm of each row's sum of exponentials."""
+    return xp.flash_attention(query, key, value, mask, scale, causal)
+
+
+def _weights(xp, query, key, mask, scale, causal):
+    return xp.attention_weights(xp.attention_scores(query, key), mask, scale, causal)
+
+
+def _score_gradient(xp, g, query, key, value, mask, scale, causal):
+    weights = _weights(xp, query, key, mask, scale, causal)
+    return xp.attention_weights_gradient(xp.matmul(g, transposed(xp, value)), weights, scale)
+
+
+def _in_query(xp, g_out, query, key, value, mask, out, sums, scale, causal):
+    """On arrays in one step; on tensors in differentiable ones."""
+    if hasattr(xp, "flash_attention_gradients"):
+        return xp.flash_attention_gradients(g_out, query, key, value, mask, out, sums, scale, causal)[0]
+    return xp.matmul(_score_gradient(xp, g_out, query, key, value, mask, scale, causal), key)
+
+
+def _in_key(xp, g_out, query, key, value, mask, out, sums, scale, causal):
+    if hasattr(xp, "flash_attention_gradients"):
+        return xp.flash_attention_gradients(g_out, query, key, value, mask, out, sums, scale, causal)[1]
+    return xp.matmul(transposed(xp, _score_gradient(xp, g_out, query, key, value, mask, scale, causal)), query)
+
+
+def _in_value(xp, g_out, query, key, value, mask, out, sums, scale, causal):
+    if hasattr(xp, "flash_attention_gradients"):
+        return xp.flash_attention_gradients(g_out, query, key, value, mask, out, sums, scale, causal)[2]
+    return xp.matmul(transposed(xp, _weights(xp, query, key, mask, scale, causal)), g_out)
+
+
+flash_attention.derivative(query=_in_query, key=_in_key, value=_in_value)
+
+
+@flash_attention.jointly
+def _in_all(xp, wanted, g_out, query, key, value, mask, out, sums, scale, causal):
+    made = xp.flash_attention_gradients(g_out, query, key, value, mask, out, sums, scale, causal)
+    return [*[r if w else None for r, w in zip(made, wanted)], None]
+
+
+@flash_attention.batching
+def _flash_batched(apply, size, arrays, dims, scale, causal):
+    """The new dimension joins the first one."""
+    made = []
+    for a, d in zip(arrays, dims):
+        if a is not None:
+            a = a.movedim(d, 0) if d is not None else a.expand((size, *a.shape))
+            a = a.reshape((size, *(1,) * (5 - a.ndim), *a.shape[1:]))
+            a = a.expand((size, arrays[0].shape[0 if dims[0] != 0 else 1], *a.shape[2:])).flatten(0, 1)
+        made.append(a)
+    return tuple([o.unflatten(0, (size, -1)) for o in apply(*made)]), (0, 0)
 
 
 def _lined(size, arrays, dims):
