@@ -10,8 +10,7 @@ import math
 from functools import partial
 from typing import Any
 
-from ..ops.primitive import REGISTRY
-from . import maths
+from . import formulas, maths
 from .ir import Function, Value, element, is_float, vector
 from .ir import lanes as lanes_of
 
@@ -41,8 +40,8 @@ class Lanes:
         self.open: set[str] = set()  # the entries whose formulas are being written
 
     def __getattr__(self, name: str) -> Any:
-        prim = REGISTRY.get(name)
-        if prim is None or prim.family != "elementwise":
+        prim = formulas.get(name)
+        if prim is None:
             raise NotNative(name)
         return partial(self._by_entry, prim)
 

@@ -35,6 +35,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..native import formulas
+
 __all__ = ["REGISTRY", "Primitive", "Rule", "elementwise", "linear", "primitive", "refusal", "view"]
 
 #: Every primitive by name, in the order of declaration.
@@ -238,6 +240,8 @@ def declare(**options: Any) -> Callable[[Callable[..., Any]], Primitive]:
         if made.name in REGISTRY:
             raise TypeError(f"a primitive named {made.name} is declared twice")
         REGISTRY[made.name] = made
+        if made.family == "elementwise":
+            formulas[made.name] = made
         return made
 
     return make

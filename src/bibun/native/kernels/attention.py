@@ -36,7 +36,6 @@ from ..lang import (
     store_where,
     total,
     u8,
-    unrolled,
     void,
 )
 from .tiles import Room, fill, give_back, lanes, multiply, register_rows, take, turn_in
