@@ -126,8 +126,12 @@ class Node:
         saved = self.saved
         fix = self.fix
         if create:
-            from .saved import as_tensors
+            from .saved import as_tensors, recorded_jointly
 
+            if plan.joint is not None:
+                made = recorded_jointly(self, g)
+                if made is not NotImplemented:
+                    return made
             saved = as_tensors(self)
         if g.__class__ is list:
             outs, needed = self.outs, plan.needed

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import cpu
 from ..ops.primitive import REGISTRY
 from . import dispatch
-from .node import LEAF, Freed, Output
+from .modes import state
+from .node import LEAF, Freed, NarrowFix, Output
 
 
 def _tensor(value: Any, target: Any, packed: bool = False) -> Any:
@@ -74,6 +76,25 @@ def as_tensors(node: Any) -> tuple[tuple[Any, ...], ...]:
                 row.append(value)
         result.append(tuple(row))
     return tuple(result)
+
+
+def recorded_jointly(node: Any, g: Any) -> Any:
+    """The gradients by the rule for all inputs, as one step of the recording in progress; NotImplemented where there is none."""
+    r = dispatch.recorder[0]
+    held = node.saved
+    if r is None or r.paused or state.grad or state.strict or dispatch.transformed() or held.__class__ is not tuple or isinstance(node.fix, NarrowFix):
+        return NotImplemented
+    plan = node.plan
+    call, chosen, places = plan.joint
+    grads = [g[k] for k in chosen] or [g]
+    if any(x is None for x in grads):
+        return NotImplemented
+    args = (plan.wanted, *[x._a for x in grads], *[held[i][j] for i, j in places])
+    made = call(cpu, *args)
+    if made is NotImplemented:
+        return made
+    r.note_rule(call, args, made)
+    return [None if x is None else dispatch.wrap(x) for x in made]
 
 
 def saved_names(node: Any) -> dict[str, Any]:

@@ -247,6 +247,11 @@ class Program:
             if prim.family == "view":
                 return [f"{gives} = {call}"]
             return [f"{gives} = {call}", f"if {gives}.__class__ is not ndarray: {gives} = as_array({gives})"]
+        if kind == "rule":
+            args, there = step.static
+            numbers = iter(step.gives)
+            made = ", ".join(f"v{next(numbers)}" if t else "_" for t in there)
+            return [f"{made}{',' if len(there) == 1 else ''} = {text.object(step.what, 'f')}(cpu, {', '.join(self._static(a, text) for a in args)})"]
         if kind == "cast":
             return [f"v{step.gives[0]} = v{step.takes[0]}.astype({text.object(step.what, 'd')})"]
         if kind == "own":

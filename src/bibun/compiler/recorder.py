@@ -36,7 +36,7 @@ class Step:
     """One step of a recording.
 
     Attributes:
-        kind: ``run`` (a primitive), ``cast`` (another dtype), ``own`` (a copy that nobody else holds), ``write`` (into memory), ``grad``
+        kind: ``run`` (a primitive), ``rule`` (for the gradients of all inputs of one), ``cast`` (another dtype), ``own`` (a copy that nobody else holds), ``write`` (into memory), ``grad``
             (a leaf's gradient is set), ``call`` (of the library, as it is).
         what: the primitive, dtype, leaf or function.
         takes: numbers of the values it reads, None where there is none; for variadic primitives the sequence.
@@ -200,6 +200,13 @@ class Recorder:
         n = outs[0]._node
         step.node = 0 if n is None or n is LEAF else n._seq
         self.steps.append(step)
+
+    @noting
+    def note_rule(self, rule: Any, args: Any, made: Any) -> None:
+        """A rule for the gradients of all inputs of a node has run on arrays."""
+        frozen = self.freeze(args)
+        gives = tuple([self.add(x) for x in made if x is not None])
+        self.steps.append(Step("rule", rule, (), (frozen, tuple([x is not None for x in made])), gives))
 
     @noting
     def note_write(self, a: Any, source: Any) -> None:

@@ -1,7 +1,7 @@
 """Products of matrices by a BLAS of our own choosing, its work shared out among the pool's threads.
 
 The library is OpenBLAS from the ``scipy-openblas64`` wheel, apart from the one that NumPy has loaded: with the kernels that fit the
-processor (on AVX-512 processors that OpenBLAS does not know it would choose those for AVX2, at half the speed), and without threads of
+processor (on AVX-512 processors that OpenBLAS does not know it would choose those for AVX2, at half the speed where vectors are 512 bits wide), and without threads of
 its own, which would fight with the pool's. A product is cut into tiles, always the same for its shape, and the pool walks them, so the
 result does not depend on the number of threads. Matrices whose rows or columns are contiguous go in as they are.
 """
@@ -22,8 +22,11 @@ from .lang import Ptr, T, external, f32, f64, i32, i64, minimum, void
 __all__ = ["addmm", "available", "matmul", "processor"]
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-#: Multiplications that a tile should hold at least, and the most tiles.
-_TILE, _MOST = 1 << 22, 16
+#: Multiplications that a tile should hold at least, and the most tiles: two for each core, so that one that is held up is waited for
+#: less; more cost more than that, as each packs its matrices anew. (The number of threads in use has no say: results would depend on it.)
+_TILE, _MOST = 1 << 22, 2 * (os.cpu_count() or 1)
+#: Processors that do 512 bits in two halves, where the kernels for AVX2 are a tenth faster than those for AVX-512.
+_HALVES = {"znver4": "Zen"}
 
 
 @cache
@@ -37,8 +40,9 @@ def _library() -> Any:
     folder = scipy_openblas64.get_lib_dir()
     names = [n for n in os.listdir(folder) if "openblas" in n and n.rpartition(".")[2] in ("so", "dylib", "dll")]
     wanted = {"OPENBLAS_NUM_THREADS": "1"}
-    if "avx512f" in build.features()[2] and "OPENBLAS_CORETYPE" not in os.environ:
-        wanted["OPENBLAS_CORETYPE"] = "SkylakeX"
+    name, _, on = build.features()
+    if "avx512f" in on and "OPENBLAS_CORETYPE" not in os.environ:
+        wanted["OPENBLAS_CORETYPE"] = _HALVES.get(name, "SkylakeX")
     before = {k: os.environ.get(k) for k in wanted}
     os.environ.update(wanted)
     try:

@@ -138,6 +138,8 @@ class Kernel:
         return found
 
     def _make(self, known: dict[str, Any]) -> Any:
+        if not usable():
+            raise RuntimeError(f"the kernel {self.__name__} needs llvmlite, and native code not turned off (BIBUN_NATIVE=0)")
         known = {k: _WORDS[v] if isinstance(v, np.dtype) else v for k, v in known.items()}
         tree = self.device.tree()
         given: list[Any] = []
