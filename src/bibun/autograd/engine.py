@@ -201,6 +201,10 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             if not retain and keeps:
                 node.saved = freed
             direct = plan.direct
+            only = None
+            if wanted is not None and node.primitive is not None and len(plan.rules) > 1 and not node.primitive.variadic and hooks is None and not checking:
+                only = tuple([t is not None and (t._seq in wanted.reach if t._seq else t in wanted.leaves) for t in node.next])
+                direct = None
             if (
                 saved.__class__ is not tuple
                 and hasattr(saved, "unpack")
@@ -241,7 +245,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 else:
                     if not retain and keeps:
                         node.saved = saved
-                    grads = node.apply(g, xp, create)
+                    grads = node.apply(g, xp, create) if only is None else node.apply(g, xp, create, only)
                     if not retain and keeps:
                         node.saved = freed
             except Exception as error:

@@ -106,10 +106,12 @@ class LargePlan(Plan):
         assert self.direct is not None
         self.direct = tuple([(i, _direct(fused, rule), True) for (i, rule, _), fused in zip(self.rules, self.fused)])
 
-    def apply(self, g: Any, saved: Any, fix: Any, count: int) -> list[Any]:
+    def apply(self, g: Any, saved: Any, fix: Any, count: int, only: Any = None) -> list[Any]:
         """The gradients of all inputs, brought to their shapes, on arrays."""
         out: list[Any] = [None] * count
         for (i, rule, _), fused, values in zip(self.rules, self.fused, saved):
+            if only is not None and not only[i]:
+                continue
             shape, dtype = fix[i] if fix is not None else (None, None)
             r = fused(g, values, shape)
             if r is NotImplemented:

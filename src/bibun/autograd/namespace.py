@@ -35,17 +35,56 @@ def caller(prim: Primitive) -> Callable[..., Any]:
 
     place = prim.static.index("dtype") if "dtype" in prim.static else -1
     axes = prim.batch_axes
+    count = len(prim.arrays)
+    full = count + len(prim.static)
+    kinds = {dispatch.Tensor, dispatch.Parameter, type(None)}
+    quick = quick_call(prim)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        arrays, static = prim.bind(args, kwargs)
+        if kwargs or len(args) != full or prim.variadic:
+            arrays, static = prim.bind(args, kwargs)
+        else:
+            arrays, static = args[:count], args[count:]
         if place >= 0:  # entries know NumPy's dtypes
             static = (*static[:place], _numpy_dtype(static[place]), *static[place + 1 :])
         if axes:
             static = from_front(prim, arrays, static)
+        if quick is not None and not dispatch.busy[0] and arrays[0] is not None:
+            for a in arrays:
+                if a.__class__ not in kinds:
+                    break
+            else:
+                return quick(*arrays, *static)
         return dispatch.apply(prim, arrays[0] if prim.variadic else arrays, static)
 
     call.__name__ = prim.name
     return call
+
+
+def quick_call(prim: Primitive) -> Any:
+    """What does the same as `dispatch.apply`, sooner, for tensors and None outside of transforms; None where nothing does."""
+    from .direct import direct, make_view
+
+    if prim.variadic or not prim.derivatives:
+        return None
+    if prim.family == "view":
+        try:
+            return make_view(prim, functools.partial(prim.run, cpu))
+        except TypeError:
+            return None
+    if prim.family == "elementwise":
+        if prim.static or len(prim.arrays) > 2 or prim.several or prim.kind not in ("same", "float"):
+            return None
+        run = prim.run
+
+        def on_arrays(*arrays: Any, out: Any = None) -> Any:
+            made = run(cpu, *arrays)
+            return made if made.__class__ is np.ndarray else np.asarray(made)
+
+        return (dispatch.make_unary if len(prim.arrays) == 1 else dispatch.make_binary)(prim, on_arrays, True)
+    if len(prim.arrays) == 1 and prim.arrays[0] not in prim.derivatives:
+        return None
+    return direct(prim)
 
 
 def _numpy_dtype(x: Any) -> Any:

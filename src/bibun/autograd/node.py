@@ -116,10 +116,10 @@ class Node:
 
     primitive: Any = None
 
-    def apply(self, g: Any, xp: Any, create: bool) -> Any:
+    def apply(self, g: Any, xp: Any, create: bool, only: Any = None) -> Any:
         """The gradients of the inputs, given that of the output (a list where there are several outputs).
 
-        ``xp`` is what ``g`` and the saved values belong to; with ``create`` they are tensors and get recorded.
+        With ``only``, a boolean for each input, no others than these are made. ``xp`` is what ``g`` and the saved values belong to; with ``create`` they are tensors and get recorded.
         """
         plan = self.plan
         prim = self.primitive
@@ -128,11 +128,11 @@ class Node:
         if create:
             from .saved import as_tensors, recorded_jointly
 
-            if plan.joint is not None:
+            if plan.joint is not None and only is None:
                 made = recorded_jointly(self, g)
                 if made is not NotImplemented:
                     return made
-            saved = as_tensors(self)
+            saved = as_tensors(self, only)
         if g.__class__ is list:
             outs, needed = self.outs, plan.needed
             g = [
@@ -142,14 +142,16 @@ class Node:
         if fix.__class__ is NarrowFix and not create:
             g, saved = widened(g), widened(saved)
         elif plan.large and xp is cpu and not state.strict:
-            return plan.apply(g, saved, fix, len(self.next))
+            return plan.apply(g, saved, fix, len(self.next), only)
         elif plan.joint is not None and xp is cpu and not create and not state.strict:
             call, chosen, places = plan.joint
-            made = call(xp, plan.wanted, *[g[k] for k in chosen] or (g,), *[saved[r][c] for r, c in places])
+            made = call(xp, plan.wanted if only is None else only, *[g[k] for k in chosen] or (g,), *[saved[r][c] for r, c in places])
             if made is not NotImplemented:
                 return made
         out: Any = [None] * len(self.next)
         for (i, rule, chosen), values in zip(plan.rules, saved):
+            if only is not None and not only[i]:
+                continue
             r = rule(xp, g, *values) if chosen is None else rule(xp, *[g[k] for k in chosen], *values)
             if state.strict:
                 r = zero_kept(g, r, xp, prim.family == "elementwise")

@@ -48,15 +48,18 @@ def _converted(value: Any, target: Any, own: Any) -> Any:
     return made
 
 
-def as_tensors(node: Any) -> tuple[tuple[Any, ...], ...]:
-    """The node's saved values with arrays as tensors that stand where they stood in the graph."""
+def as_tensors(node: Any, only: Any = None) -> tuple[tuple[Any, ...], ...]:
+    """The node's saved values with arrays as tensors that stand where they stood in the graph; of the rules of ``only`` some inputs."""
     plan, prim = node.plan, node.primitive
     fix = node.fix
     result = []
     held = node.saved
     packed = hasattr(held, "packed")
-    for takes, values in zip(plan.takes, held if held.__class__ is tuple or not hasattr(held, "unpack") else held.unpack(node)):
-        row = []
+    for rule, takes, values in zip(plan.rules, plan.takes, held if held.__class__ is tuple or not hasattr(held, "unpack") else held.unpack(node)):
+        row: list[Any] = []
+        if only is not None and not only[rule[0]]:
+            result.append(())
+            continue
         for (category, index), value in zip(takes, values):
             if category == "i" and prim.variadic:
                 row.append(tuple(_tensor(v, t, packed) for v, t in zip(value, node.next)))
