@@ -99,7 +99,7 @@ class FunctionCtx(Node):
             return self._for_forward
         return Node.__getattr__(self, name)
 
-    def apply(self, g: Any, xp: Any, create: bool) -> Any:
+    def apply(self, g: Any, xp: Any, create: bool, only: Any = None) -> Any:
         grads = list(g) if g.__class__ is list else [g]
         outs = self.outs
         grads = [None if x is None else x if isinstance(x, dispatch.Tensor) else wrap(x) for x in grads]
@@ -461,5 +461,5 @@ class _RefusedNode(Node):
 
     __slots__ = ()
 
-    def apply(self, g: Any, xp: Any, create: bool) -> Any:
+    def apply(self, g: Any, xp: Any, create: bool, only: Any = None) -> Any:
         raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
