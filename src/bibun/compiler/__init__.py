@@ -117,7 +117,7 @@ class Compiled:
         program = None
         if failure is None:
             try:
-                program = Program(recorder, leaves, result)
+                program = Program(recorder, leaves, result, known.first is None or bool(known.first.same(recorder)))
             except Refused as why:
                 failure = why
         if failure is not None:

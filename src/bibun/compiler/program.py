@@ -64,10 +64,10 @@ class Program:
     """What `compile` calls instead of the function.
 
     Attributes:
-        steps: the recorded steps that are left; groups: how many native loops chains of them became.
+        steps: the recorded steps that are left (of a ``draft``, that is all there is: it says whether a program can be); groups: how many native loops chains of them became.
     """
 
-    def __init__(self, recorder: Recorder, arguments: list[Any], result: Any):
+    def __init__(self, recorder: Recorder, arguments: list[Any], result: Any, draft: bool = False):
         self.recorder_steps = recorder.steps
         self.line_count = 0
         leaves, self.spec = tree_flatten(result)
@@ -78,6 +78,8 @@ class Program:
         self.steps = _needed(recorder, wanted)
         self.on_tensors = {k for k, step in enumerate(self.steps) if id(step) in on_tensors}
         self.made_on_tensors = {n for k in self.on_tensors for n in self.steps[k].gives}
+        if draft:
+            return
         self.groups = {} if self.on_tensors else find_groups(recorder, self.steps, wanted)
         self.sources = {n: s for n, s in recorder.sources.items() if any(n in _reads(step) for step in self.steps) or n in wanted}
         self.arrays = {n: recorder.arrays[n] for n in self.sources}

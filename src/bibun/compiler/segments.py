@@ -721,6 +721,7 @@ class Segment:
 
         def write(module: Module) -> None:
             module.__dict__.update(writer.module.__dict__)
+            module.unroll = False
             module.text = lambda: text.replace(name, f"{name}_{digest}")  # type: ignore[method-assign]
 
         self.call = builtin("segment", build.load(f"segment {text}", write, [f"{name}_{digest}"])[0])

@@ -97,10 +97,11 @@ def symbol(name: str, address: int) -> None:
 _SHORT = ("always_inliner", "sroa", "simplify_cfg", "instruction_combine", "loop_simplify", "loop_rotate", "instruction_combine", "simplify_cfg")
 
 
-def compile_text(text: str, explicit: bool = False) -> bytes:
+def compile_text(text: str, explicit: bool = False, unroll: bool = True) -> bytes:
     """Object code of a module's text. The text is verified first: what is wrong raises here and never runs.
 
-    ``explicit``: its loops are written in vectors, so only what is left to do then is done."""
+    ``explicit``: its loops are written in vectors, so only what is left to do then is done. Without ``unroll`` loops stay short: for long
+    functions of many loops of few turns each, which so take half the time to compile and no more to run."""
     llvm, machine, _ = _machinery()
     module = llvm.parse_assembly(text)
     module.triple = machine.triple
@@ -108,6 +109,7 @@ def compile_text(text: str, explicit: bool = False) -> bytes:
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = True
+    options.loop_unrolling = unroll
     builder = llvm.create_pass_builder(machine, options)
     if explicit:
         passes = llvm.create_new_module_pass_manager()
@@ -143,7 +145,7 @@ def load(key: str, write: Callable[[Module], None], names: Iterable[str]) -> lis
         text = module.text()
         if os.environ.get("BIBUN_EXPLAIN") == "llvm":
             print(text, file=sys.stderr)
-        made = compile_text(text, module.explicit)
+        made = compile_text(text, module.explicit, module.unroll)
         _write(digest, made)
         return _link(llvm, engine, made, names, digest)
 

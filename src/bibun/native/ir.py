@@ -204,7 +204,7 @@ class Module:
         self.functions: dict[str, Function] = {}
         self.metadata: list[str] = []
         #: Whether its loops are written in vectors already, so that LLVM need not look for what could be vectorised.
-        self.explicit = False
+        self.explicit, self.unroll = False, True
 
     def declare(self, name: str, text: str) -> None:
         if name not in self.functions:
