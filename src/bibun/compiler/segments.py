@@ -29,7 +29,7 @@ __all__ = ["Segment", "find_segments"]
 F32, F64, I64, BOOL = (np.dtype(t) for t in (np.float32, np.float64, np.int64, bool))
 _WORD = {F32: "float", F64: "double", I64: "i64", BOOL: "i8"}
 #: Multiplications from which a product goes to BLAS, and from which it is left to the threads.
-_BLAS, _SHARED = 1 << 12, 1 << 21
+_BLAS, _SHARED = 1 << 12, 1 << 20
 #: The most steps of a run: what LLVM compiles in well under a second.
 _MOST = 400
 

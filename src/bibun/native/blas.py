@@ -24,7 +24,7 @@ __all__ = ["addmm", "available", "matmul", "processor"]
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 #: Multiplications that a tile should hold at least, and the most tiles: two for each core, so that one that is held up is waited for
 #: less; more cost more than that, as each packs its matrices anew. (The number of threads in use has no say: results would depend on it.)
-_TILE, _MOST = 1 << 22, 2 * (os.cpu_count() or 1)
+_TILE, _MOST = 1 << 19, 2 * (os.cpu_count() or 1)
 #: Processors that do 512 bits in two halves, where the kernels for AVX2 are a tenth faster than those for AVX-512.
 _HALVES = {"znver4": "Zen"}
 
