@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 import bibun as torch
 from bibun import nn
+from bibun.backends.large import native
 from bibun.nn import functional as F
 
 SCALE = 2.0
@@ -18,7 +20,8 @@ NOTED = []
 
 
 def state_of(compiled):
-    return torch.compiler.report(compiled).splitlines()[1:]
+    count = len(compiled._compiled.signatures)
+    return torch.compiler.report(compiled).splitlines()[1 : 1 + count]
 
 
 def is_compiled(compiled):
@@ -604,3 +607,52 @@ def test_drawn_programs(program, seed):
     for _ in range(5):
         a, b = plain(), compiled()
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True), (a, b)
+
+
+def test_made_in_the_background():
+    w = torch.ones(4, requires_grad=True)
+
+    @torch.compile(background=True)
+    def step():
+        w.grad = None
+        loss = (w * w).sum()
+        loss.backward()
+        return loss.detach()
+
+    for _ in range(200):
+        assert step().item() == 4
+        if is_compiled(step):
+            break
+        time.sleep(0.02)
+    assert is_compiled(step), state_of(step)
+    assert step().item() == 4 and w.grad.tolist() == [2.0] * 4
+
+
+def test_sizes_that_change_for_ever_are_said_once():
+    @torch.compile
+    def f(x):
+        return (x * 2).sum()
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for n in range(1, 13):
+            for _ in range(3):
+                assert f(torch.ones(n)).item() == 2 * n
+    assert len(said) == 1 and "8 kinds of arguments" in str(said[0].message) and said[0].filename == __file__
+    assert len(state_of(f)) == 8 and all(row.endswith("compiled") for row in state_of(f))
+
+
+def test_the_report_names_the_parts():
+    x, w = torch.randn(300, 200), torch.randn(200, requires_grad=True)
+
+    @torch.compile
+    def step():
+        w.grad = None
+        loss = (x * w).tanh().square().mean()
+        loss.backward()
+        return loss.detach()
+
+    for _ in range(3):
+        step()
+    table = torch.compiler.report(step)
+    assert "bytes" in table and ("loop" in table or not native())

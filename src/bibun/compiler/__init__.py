@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -38,10 +39,11 @@ _stance = ["default"]
 class _Signature:
     """What is known of a function for arguments of one kind."""
 
-    __slots__ = ("calls", "checked", "failures", "first", "guards", "program", "why")
+    __slots__ = ("building", "calls", "checked", "failures", "first", "guards", "program", "why")
 
     def __init__(self) -> None:
         self.program: Any = None
+        self.building = False
         self.guards: Any = None
         self.first: Any = None
         self.checked = 0
@@ -53,8 +55,9 @@ class _Signature:
 class Compiled:
     """A function that becomes a program when it is called."""
 
-    def __init__(self, function: Callable[..., Any], verify: int = 0, explain: bool = False, fullgraph: bool = False):
-        self.function, self.verify, self.explain, self.fullgraph = function, verify, explain, fullgraph
+    def __init__(self, function: Callable[..., Any], verify: int = 0, explain: bool = False, fullgraph: bool = False, background: bool = False):
+        self.function, self.verify, self.explain, self.fullgraph, self.background = function, verify, explain, fullgraph, background
+        self.full = False
         self.signatures: dict[Any, _Signature] = {}
         _all.append(self)
 
@@ -74,7 +77,7 @@ class Compiled:
             known = self.signatures.get(None)
         if known is None:
             if len(self.signatures) >= MOST:
-                self.signatures.pop(next(iter(self.signatures)))
+                return self._one_too_many(args, kwargs)
             known = self.signatures[key] = _Signature()
         known.calls += 1
         program = known.program
@@ -87,9 +90,36 @@ class Compiled:
                 return program(leaves)
             known.program = known.first = None
             self.say(f"recorded anew: {differs} has changed")
-        elif known.failures >= PATIENCE:
+        elif known.failures >= PATIENCE or known.building:
             return self.function(*args, **kwargs)
         return self._record(known, leaves, args, kwargs)
+
+    def _one_too_many(self, args: Any, kwargs: Any) -> Any:
+        """Run a call of yet another kind as it is."""
+        if not self.full:
+            self.full = True
+            name = getattr(self.function, "__qualname__", type(self.function).__name__)
+            warnings.warn(
+                f"compile: {name} has been called with {MOST} kinds of arguments (shapes, dtypes, plain values) and a program made for each. Calls of other "
+                "kinds run as they are from now on. If a size changes from call to call, pad it to a few sizes; torch.compiler.reset() forgets all programs.",
+                stacklevel=4,
+            )
+        return self.function(*args, **kwargs)
+
+    def _build(self, known: _Signature, program: Program, recorder: Recorder, guards: Guards) -> None:
+        try:
+            program.build(recorder)
+        except Refused as why:
+            known.failures, known.why = PATIENCE, str(why)
+            self.say(f"not compiled: {why}")
+        else:
+            known.guards, known.why = guards, ""
+            known.program = program
+            self.say(f"compiled: {len(program.steps)} steps of {len(recorder.steps)}")
+            if self.explaining():
+                print(_table(program), file=sys.stderr)
+        finally:
+            known.building = False
 
     def _record(self, known: _Signature, leaves: list[Any], args: Any, kwargs: Any) -> Any:
         recorder = Recorder()
@@ -117,7 +147,7 @@ class Compiled:
         program = None
         if failure is None:
             try:
-                program = Program(recorder, leaves, result, known.first is None or bool(known.first.same(recorder)))
+                program = Program(recorder, result)
             except Refused as why:
                 failure = why
         if failure is not None:
@@ -132,8 +162,12 @@ class Compiled:
         if known.first is not None:
             differs = known.first.same(recorder)
             if not differs:
-                known.program, known.guards, known.why = program, Guards(recorder, watch, _inner(self.function), program.sources), ""
-                self.say(f"compiled: {len(program.steps)} steps of {len(recorder.steps)}")
+                guards = Guards(recorder, watch, _inner(self.function), program.sources)
+                known.building = True
+                if self.background:
+                    threading.Thread(target=self._build, args=(known, program, recorder, guards), name="bibun.compile").start()
+                else:
+                    self._build(known, program, recorder, guards)
             else:
                 known.failures += 1
                 known.why = "two calls went different ways: " + differs
@@ -147,8 +181,11 @@ class Compiled:
 
         return compare(self, known, leaves, args, kwargs)
 
+    def explaining(self) -> bool:
+        return self.explain or os.environ.get("BIBUN_EXPLAIN") == "compile"
+
     def say(self, text: str) -> None:
-        if self.explain or os.environ.get("BIBUN_EXPLAIN") == "compile":
+        if self.explaining():
             print(f"bibun.compile: {getattr(self.function, '__qualname__', self.function)}: {text}", file=sys.stderr)
 
 
@@ -207,8 +244,9 @@ def compile(
         backend, mode, options, dynamic: PyTorch's choices of compilers; there is one here, and unknown ones are warned of.
         disable: give the function back as it is.
         verify: run so many of the compiled calls a second time as they are, from the same beginning, and raise where results differ.
-        background: accepted; recording is part of the first calls.
-        explain: print what is recorded, and why something is not, or anew.
+        background: make the program in a thread, while calls go on as they are. (The two recordings are part of the first calls.)
+        explain: print what is recorded, and why something is not, or anew; ``BIBUN_EXPLAIN=compile`` in the environment does the same for all
+            functions, ``BIBUN_EXPLAIN=llvm`` prints the code that is given to LLVM.
 
     >>> import bibun as torch
     >>> w = torch.ones(3, requires_grad=True)
@@ -237,10 +275,10 @@ def compile(
     if disable or getattr(model, "_bibun_compiles_not", False):
         return model
     if isinstance(model, Module):
-        return OptimizedModule(model, Compiled(model, verify, explain, fullgraph))
+        return OptimizedModule(model, Compiled(model, verify, explain, fullgraph, background))
     if not callable(model):
         raise RuntimeError(f"compile: a function or a module is needed, not a {type(model).__name__}")
-    made = Compiled(model, verify, explain, fullgraph)
+    made = Compiled(model, verify, explain, fullgraph, background)
 
     @functools.wraps(model)
     def compiled(*args: Any, **kwargs: Any) -> Any:
@@ -252,15 +290,29 @@ def compile(
 
 
 def report(function: Any) -> str:
-    """A table of a compiled function's programs: steps, calls, and why something is not compiled."""
+    """What has become of a compiled function: for each kind of arguments the calls, steps and state, and below it what runs the steps.
+
+    A program's parts are ``native`` (a run of small steps as one function), ``loop`` (a chain of elementwise steps on large arrays in one
+    pass), ``kernel`` (one step, natively or by NumPy) and ``call`` (of the library, as it is); ``bytes`` are those of the arrays that a part
+    reads and makes.
+    """
     made = function if isinstance(function, Compiled) else getattr(function, "_compiled", None)
     if made is None:
         raise TypeError("report: a compiled function or module is needed")
     rows = ["calls  steps  state"]
+    tables = []
     for known in made.signatures.values():
         steps = len(known.program.steps) if known.program is not None else 0
-        state_ = "compiled" if known.program is not None else known.why or "recorded once"
+        state_ = "compiled" if known.program is not None else "being compiled" if known.building else known.why or "recorded once"
         rows.append(f"{known.calls:5d}  {steps:5d}  {state_}")
+        if known.program is not None:
+            tables.append(_table(known.program))
+    return "\n".join(rows + tables)
+
+
+def _table(program: Program) -> str:
+    rows = ["   part        steps         bytes  what"]
+    rows += [f"   {kind:10s}  {steps:5d}  {size:12,d}  {what}" for kind, what, steps, size in program.pieces]
     return "\n".join(rows)
 
 

@@ -28,9 +28,9 @@ class Group:
         leaves: the values it reads; tree: for each step in it, (formula, static, operands), operands being leaves or further trees.
     """
 
-    def __init__(self, leaves: list[int], tree: Any, key: str, shape: tuple[int, ...], reduce: str, cut: int | None, dtype: Any, made: tuple[int, ...], divide: int):
+    def __init__(self, leaves: list[int], tree: Any, key: str, shape: tuple[int, ...], reduce: str, cut: int | None, dtype: Any, made: tuple[int, ...], divide: int, steps: int):
         self.leaves, self.tree, self.key, self.shape = leaves, tree, key, shape
-        self.reduce, self.cut, self.dtype, self.made, self.divide = reduce, cut, dtype, made, divide
+        self.reduce, self.cut, self.dtype, self.made, self.divide, self.steps = reduce, cut, dtype, made, divide, steps
 
     def expression(self, xp: Any, *values: Any) -> Any:
         """The chain on one element of each leaf."""
@@ -166,7 +166,7 @@ def _group(recorder: Recorder, steps: list[Step], k: int, inside: set[int], shap
         return None
     out = recorder.arrays[step.gives[0]]
     how, cut, divide = reduction or ("", None, 0)
-    group = Group(leaves, tree, f"group {said}", shape, how, cut, out.dtype, out.shape, divide)
+    group = Group(leaves, tree, f"group {said}", shape, how, cut, out.dtype, out.shape, divide, len(inside) + bool(reduction))
     try:
         made = group.run(*[recorder.arrays[n] for n in leaves])
     except (TypeError, ValueError, AttributeError):

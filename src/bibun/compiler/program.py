@@ -64,10 +64,10 @@ class Program:
     """What `compile` calls instead of the function.
 
     Attributes:
-        steps: the recorded steps that are left (of a ``draft``, that is all there is: it says whether a program can be); groups: how many native loops chains of them became.
+        steps: the recorded steps that are left; groups: how many native loops chains of them became.
     """
 
-    def __init__(self, recorder: Recorder, arguments: list[Any], result: Any, draft: bool = False):
+    def __init__(self, recorder: Recorder, result: Any):
         self.recorder_steps = recorder.steps
         self.line_count = 0
         leaves, self.spec = tree_flatten(result)
@@ -78,13 +78,20 @@ class Program:
         self.steps = _needed(recorder, wanted)
         self.on_tensors = {k for k, step in enumerate(self.steps) if id(step) in on_tensors}
         self.made_on_tensors = {n for k in self.on_tensors for n in self.steps[k].gives}
-        if draft:
-            return
-        self.groups = {} if self.on_tensors else find_groups(recorder, self.steps, wanted)
-        self.sources = {n: s for n, s in recorder.sources.items() if any(n in _reads(step) for step in self.steps) or n in wanted}
+        self.wanted = wanted
+        read = {n for step in self.steps for n in _reads(step)} | wanted
+        self.sources = {n: s for n, s in recorder.sources.items() if n in read}
+        self.groups: dict[int, Any] = {}
+        self.segments: dict[int, Any] = {}
+
+    def build(self, recorder: Recorder) -> None:
+        """Make what runs; until then this only says that there can be a program, and what it would depend on."""
+        if not self.on_tensors:
+            self.groups = find_groups(recorder, self.steps, self.wanted)
+            self.segments = find_segments(recorder, self.steps, self.groups, self.wanted)
         self.arrays = {n: recorder.arrays[n] for n in self.sources}
-        self.segments = {} if self.on_tensors else find_segments(recorder, self.steps, self.groups, wanted)
-        self.function, self.text = self._write(recorder, arguments)
+        self.pieces = pieces(recorder, self)
+        self.function, self.text = self._write(recorder)
 
     # what comes out
 
@@ -133,7 +140,7 @@ class Program:
 
     # the source
 
-    def _write(self, recorder: Recorder, arguments: list[Any]) -> tuple[Callable[..., Any], str]:
+    def _write(self, recorder: Recorder) -> tuple[Callable[..., Any], str]:
         text = _Text()
         lines = text.lines
         escaping = {i for kind, i, _ in self.outputs if kind != "constant"} | {s.takes[0] for s in self.steps if s.kind in ("grad", "write") and s.takes[0] is not None}
@@ -299,6 +306,37 @@ class Program:
         if len(mine) != len(theirs):
             return f"it took {len(mine)} steps and then {len(theirs)}"
         return ""
+
+
+def pieces(recorder: Recorder, program: Program) -> list[tuple[str, str, int, int]]:
+    """(what runs it, what it does, steps, bytes that it reads and makes) of each part of a program, in order."""
+
+    def name(step: Step) -> str:
+        return str(getattr(step.what, "name", None) or getattr(step.what, "__qualname__", None) or step.kind)
+
+    def size(numbers: Any) -> int:
+        return sum(recorder.arrays[n].nbytes for n in dict.fromkeys(numbers))
+
+    made: list[tuple[str, str, int, int]] = []
+    k = 0
+    while k < len(program.steps):
+        step, segment = program.steps[k], program.segments.get(k)
+        if segment is not None:
+            inside = program.steps[k : segment.stop]
+            names = [name(s) for s in inside if s.kind != "grad"]
+            more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+            own = {n for s in inside for n in s.gives}
+            made.append(("native", ", ".join(names[:6]) + more, len(inside), size([*[n for s in inside for n in _reads(s) if n not in own], *segment.gives])))
+            k = segment.stop
+            continue
+        k += 1
+        if k - 1 in program.groups:
+            group = program.groups[k - 1]
+            if group is not None:
+                made.append(("loop", group.key.removeprefix("group "), group.steps, size([*group.leaves, *step.gives])))
+        elif step.kind != "grad":
+            made.append(("on tensors" if k - 1 in program.on_tensors else "call" if step.kind == "call" else "kernel", name(step), 1, size([*_reads(step), *step.gives])))
+    return made
 
 
 def _has_slot(x: Any) -> bool:
