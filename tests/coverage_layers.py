@@ -388,6 +388,18 @@ LAYERS = {
         lambda d: S(d(2, 1, 3, 2), d(2, 1, 4, 2), d(2, 1, 4, 2), None, scale=0.6, causal=True, real=True),
         lambda d: S(d(1, 2, 3, 2), d(1, 2, 4, 2), d(1, 2, 4, 2), d.mask(3, 4) | np.eye(3, 4, dtype=bool), scale=1.0, causal=False, real=True),
     ],
+    "lstm_layer": [
+        lambda d: S(d(3, 2, 8), d(8, 2), d(8), d(2, 2), d(2, 2), reverse=False, real=True),
+        lambda d: S(d(2, 1, 4), d(4, 1), None, d(1, 1), d(1, 1), reverse=True, real=True),
+    ],
+    "gru_layer": [
+        lambda d: S(d(3, 2, 6), d(6, 2), d(6), d(2, 2), reverse=False, real=True),
+        lambda d: S(d(2, 1, 3), d(3, 1), None, d(1, 1), reverse=True, real=True),
+    ],
+    "rnn_layer": [
+        lambda d: S(d(3, 2, 2), d(2, 2), d(2), d(2, 2), reverse=False, relu=False, real=True),
+        lambda d: S(d(2, 1, 3), d(3, 3), None, d(1, 3), reverse=True, relu=True, real=True),
+    ],
     "attention_weights_gradient": [lambda d: S(d(2, 3, 4), d(2, 3, 4), scale=0.6, real=True)],
     "convolution": [
         lambda d: S(d(2, 4, 6), d(2, 2, 3), d(2), **convolving((2,), (1,), (1,), groups=2)),

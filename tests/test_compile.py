@@ -83,6 +83,27 @@ def test_parameters_and_gradients_are_those_of_the_plain_step():
     assert is_compiled(compiled), state_of(compiled)
 
 
+@pytest.mark.parametrize("make", [lambda: nn.LSTM(6, 5, 2, bidirectional=True), lambda: nn.GRU(6, 5, batch_first=True), lambda: nn.RNN(6, 5)])
+def test_a_training_step_of_a_recurrent_layer(make):
+    def built():
+        torch.manual_seed(3)
+        model = make()
+        optimizer, x = torch.optim.Adam(model.parameters(), lr=0.01), torch.randn(4, 3, 6)
+
+        def step():
+            optimizer.zero_grad()
+            output, last = model(x)
+            loss = output.square().sum() + sum(s.sum() for s in (last if isinstance(last, tuple) else (last,)))
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    compiled = both(built)
+    assert is_compiled(compiled), state_of(compiled)
+
+
 def test_schedules_and_learning_rates():
     def make():
         model, optimizer, x, y = training(lr=0.1)

@@ -317,6 +317,7 @@ def test_recurrent_layers_differentiate_twice(source):
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_whole_run_is_its_steps(mode, reverse, bias):
     """The run on arrays against the plain form, values and gradients, on drawn input."""
+    from bibun.functions.recurrent import LAYERS
     from bibun.nn.modules import recurrence
 
     rng = np.random.default_rng(0)
@@ -329,8 +330,9 @@ def test_a_whole_run_is_its_steps(mode, reverse, bias):
     state = tuple(drawn(2, 4) for _ in range(2 if mode == "LSTM" else 1))
     inputs = [t for t in (x, w, b, *state) if t is not None]
     found = []
+    call, static = LAYERS[mode]
     for run in (
-        lambda: recurrence._Layer.apply(mode, reverse, x, w, b, *state),
+        lambda: call((x, w, b, *state), (reverse, *static))[: 1 + len(state)],
         lambda: recurrence._steps(mode, x, state, w, b, (), reverse),
     ):
         output, *last = tensors_of(run(), bibun.Tensor)

@@ -1,18 +1,24 @@
 """Whole recurrent layers on arrays: a run over all time steps, and its gradient, with nothing in between.
 
-In: the input's part of every step, (T, B, gates · H), the first state, the recurrent weight and bias. Out: the states
-of every step, and what the gradient will want. The steps are those of `bibun.nn.modules.recurrence`, written for speed:
-what does not depend on the state is computed for all steps at once.
+In and out: see `bibun.ops.recurrent`, whose entries these compute; what does not depend on the state is computed for all steps at
+once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-__all__ = ["RUNS", "Run"]
+__all__ = [
+    "gru_layer",
+    "gru_layer_gradients",
+    "lstm_layer",
+    "lstm_layer_gradients",
+    "rnn_layer",
+    "rnn_layer_gradients",
+]
 
 ndarray = np.ndarray
 
@@ -29,210 +35,180 @@ def _sigmoid(x: ndarray) -> None:
     np.reciprocal(x, out=x)
 
 
-def _before(states: ndarray, first: ndarray, reverse: bool) -> ndarray:
-    """For each step, the state it started from."""
-    if reverse:
-        return np.concatenate([states[1:], first[None]])
-    return np.concatenate([first[None], states[:-1]])
+def _room(first: ndarray, steps: int, reverse: bool) -> tuple[ndarray, ndarray, ndarray]:
+    """(the states around all steps, of these those before each step, those after it)."""
+    states = np.empty((steps + 1, *first.shape), first.dtype)
+    states[-1 if reverse else 0] = first
+    return states, *_sides(states, reverse)
 
 
-def _weight_gradients(d: ndarray, h: ndarray) -> tuple[ndarray, ndarray]:
-    """Of the recurrent weight and bias, from the gradients (T, B, rows) and the states before (T, B, H)."""
-    rows = d.shape[-1]
-    flat = d.reshape(-1, rows)
-    return flat.T @ h.reshape(-1, h.shape[-1]), flat.sum(axis=0)
+def _sides(states: ndarray, reverse: bool) -> tuple[ndarray, ndarray]:
+    return (states[1:], states[:-1]) if reverse else (states[:-1], states[1:])
 
 
-def lstm_run(x: ndarray, first: tuple[ndarray, ...], w: ndarray, b: ndarray | None, reverse: bool) -> Any:
-    """((h, c) of all steps, what `lstm_gradient` takes)."""
-    steps, batch, rows = x.shape
-    n = rows // 4
-    h, c = first
-    gates = np.empty_like(x)
-    outputs, cells, squashed = (np.empty((steps, batch, n), x.dtype) for _ in range(3))
-    wt = w.T
-    for t in _order(steps, reverse):
+def _last(states: ndarray, reverse: bool) -> ndarray:
+    return states[0 if reverse else -1].copy()
+
+
+def _row(b: ndarray | None) -> ndarray | None:
+    return None if b is None else b[..., None, :]
+
+
+def _shared(d: ndarray, h: ndarray, w: ndarray) -> tuple[ndarray, ndarray]:
+    """Gradients of the recurrent weight and bias, from the gradients (T, B, rows) and the states before (T, B, H)."""
+    if w.ndim > 2:
+        d, h = (np.moveaxis(a, 0, -3).reshape(*a.shape[1:-2], -1, a.shape[-1]) for a in (d, h))
+        return np.matmul(d.swapaxes(-1, -2), h), d.sum(axis=-2)
+    flat, before = d.reshape(-1, d.shape[-1]), h.reshape(-1, h.shape[-1])
+    return flat.T @ before, flat.sum(axis=0)
+
+
+def lstm_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, c: ndarray, reverse: bool) -> tuple[ndarray, ...]:
+    """(outputs, last state and cell, states and cells around all steps, gates, tanh of the cells)."""
+    n = w.shape[-1]
+    states, _, outputs = _room(h, len(x), reverse)
+    cells, _, after = _room(c, len(x), reverse)
+    gates, squashed = np.empty_like(x, order="C"), np.empty_like(outputs)
+    wt, b = w.swapaxes(-1, -2), _row(b)
+    for t in _order(len(x), reverse):
         z = gates[t]
         np.matmul(h, wt, out=z)
         if b is not None:
             z += b
         z += x[t]
-        _sigmoid(z[:, : 2 * n])
-        np.tanh(z[:, 2 * n : 3 * n], out=z[:, 2 * n : 3 * n])
-        _sigmoid(z[:, 3 * n :])
-        c = np.multiply(z[:, n : 2 * n], c, out=cells[t])
-        c += z[:, :n] * z[:, 2 * n : 3 * n]
-        h = np.multiply(z[:, 3 * n :], np.tanh(c, out=squashed[t]), out=outputs[t])
-    return (outputs, cells), (gates, squashed)
+        _sigmoid(z[..., : 2 * n])
+        np.tanh(z[..., 2 * n : 3 * n], out=z[..., 2 * n : 3 * n])
+        _sigmoid(z[..., 3 * n :])
+        c = np.multiply(z[..., n : 2 * n], c, out=after[t])
+        c += z[..., :n] * z[..., 2 * n : 3 * n]
+        h = np.multiply(z[..., 3 * n :], np.tanh(c, out=squashed[t]), out=outputs[t])
+    return outputs.copy(), _last(states, reverse), _last(cells, reverse), states, cells, gates, squashed
 
 
-def lstm_gradient(
-    kept: Any,
-    states: tuple[ndarray, ...],
-    first: tuple[ndarray, ...],
-    w: ndarray,
-    reverse: bool,
+def lstm_layer_gradients(
     g_outputs: ndarray,
-    g_last: tuple[ndarray | None, ...],
-) -> Any:
-    """Gradients of (x, first states, weight, bias), given those of all outputs and of the last states."""
-    gates, squashed = kept
-    outputs, cells = states
-    steps, batch, n = outputs.shape
-    split = gates.reshape(steps, batch, 4, n)
-    i, f, g, o = (split[:, :, k] for k in range(4))
+    dh: ndarray,
+    dc: ndarray,
+    w: ndarray,
+    states: ndarray,
+    cells: ndarray,
+    gates: ndarray,
+    squashed: ndarray,
+    reverse: bool,
+) -> list[ndarray]:
+    """Gradients of (x, weight, bias, first state, first cell), given those of the outputs, last state and last cell."""
+    n = w.shape[-1]
+    before = _sides(states, reverse)[0]
+    split = gates.reshape(*gates.shape[:-1], 4, n)
+    i, f, g, o = (split[..., k, :] for k in range(4))
     # d(pre-activation) is d(cell), or for the last gate d(output), times these; d(cell) takes d(output) times `into`.
     slopes = np.empty_like(split)
-    slopes[:, :, 0] = g * i * (1 - i)
-    slopes[:, :, 1] = _before(cells, first[1], reverse) * f * (1 - f)
-    slopes[:, :, 2] = i * (1 - g * g)
-    slopes[:, :, 3] = squashed * o * (1 - o)
+    slopes[..., 0, :] = g * i * (1 - i)
+    slopes[..., 1, :] = _sides(cells, reverse)[0] * f * (1 - f)
+    slopes[..., 2, :] = i * (1 - g * g)
+    slopes[..., 3, :] = squashed * o * (1 - o)
     into = o * (1 - squashed * squashed)
     d = np.empty_like(split)
-    dh = np.zeros_like(first[0]) if g_last[0] is None else g_last[0]
-    dc = np.zeros_like(first[1]) if g_last[1] is None else g_last[1]
-    for t in _order(steps, not reverse):
+    dx = d.reshape(gates.shape)
+    for t in _order(len(gates), not reverse):
         dh = dh + g_outputs[t]
         dc = dc + dh * into[t]
-        np.multiply(dc[:, None], slopes[t, :, :3], out=d[t, :, :3])
-        np.multiply(dh, slopes[t, :, 3], out=d[t, :, 3])
+        np.multiply(dc[..., None, :], slopes[t, ..., :3, :], out=d[t, ..., :3, :])
+        np.multiply(dh, slopes[t, ..., 3, :], out=d[t, ..., 3, :])
         dc = dc * f[t]
-        dh = d[t].reshape(batch, -1) @ w
-    dx = d.reshape(gates.shape)
-    return dx, (dh, dc), *_weight_gradients(dx, _before(outputs, first[0], reverse))
+        dh = dx[t] @ w
+    return [dx, *_shared(dx, before, w), dh, dc]
 
 
-def gru_run(x: ndarray, first: tuple[ndarray, ...], w: ndarray, b: ndarray | None, reverse: bool) -> Any:
-    """((h,) of all steps, what `gru_gradient` takes)."""
-    steps, batch, rows = x.shape
-    n = rows // 3
-    (h,) = first
-    gates = np.empty_like(x)
-    outputs, hidden = (np.empty((steps, batch, n), x.dtype) for _ in range(2))
-    wt = w.T
-    for t in _order(steps, reverse):
+def gru_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, reverse: bool) -> tuple[ndarray, ...]:
+    """(outputs, last state, states around all steps, gates, the last gate's recurrent part)."""
+    n = w.shape[-1]
+    states, _, outputs = _room(h, len(x), reverse)
+    gates, hidden = np.empty_like(x, order="C"), np.empty_like(outputs)
+    wt, b = w.swapaxes(-1, -2), _row(b)
+    for t in _order(len(x), reverse):
         y = h @ wt
         if b is not None:
             y += b
         z = gates[t]
-        np.add(x[t, :, : 2 * n], y[:, : 2 * n], out=z[:, : 2 * n])
-        _sigmoid(z[:, : 2 * n])
-        hidden[t] = y[:, 2 * n :]
-        new = z[:, 2 * n :]
-        np.multiply(z[:, :n], hidden[t], out=new)
-        new += x[t, :, 2 * n :]
+        np.add(x[t, ..., : 2 * n], y[..., : 2 * n], out=z[..., : 2 * n])
+        _sigmoid(z[..., : 2 * n])
+        hidden[t] = y[..., 2 * n :]
+        new = z[..., 2 * n :]
+        np.multiply(z[..., :n], hidden[t], out=new)
+        new += x[t, ..., 2 * n :]
         np.tanh(new, out=new)
         out = outputs[t]
         np.subtract(h, new, out=out)
-        out *= z[:, n : 2 * n]
+        out *= z[..., n : 2 * n]
         out += new
         h = out
-    return (outputs,), (gates, hidden)
+    return outputs.copy(), _last(states, reverse), states, gates, hidden
 
 
-def gru_gradient(
-    kept: Any,
-    states: tuple[ndarray, ...],
-    first: tuple[ndarray, ...],
-    w: ndarray,
-    reverse: bool,
+def gru_layer_gradients(
     g_outputs: ndarray,
-    g_last: tuple[ndarray | None, ...],
-) -> Any:
-    """Gradients of (x, first states, weight, bias), given those of all outputs and of the last states."""
-    gates, hidden = kept
-    (outputs,) = states
-    steps, batch, n = outputs.shape
-    split = gates.reshape(steps, batch, 3, n)
-    r, z, new = (split[:, :, k] for k in range(3))
-    before = _before(outputs, first[0], reverse)
+    dh: ndarray,
+    w: ndarray,
+    states: ndarray,
+    gates: ndarray,
+    hidden: ndarray,
+    reverse: bool,
+) -> list[ndarray]:
+    """Gradients of (x, weight, bias, first state), given those of the outputs and the last state."""
+    n = w.shape[-1]
+    split = gates.reshape(*gates.shape[:-1], 3, n)
+    r, z, new = (split[..., k, :] for k in range(3))
+    before = _sides(states, reverse)[0]
     # All three are d(output) times these.
     to_new = (1 - z) * (1 - new * new)
     slopes = np.empty_like(split)
-    slopes[:, :, 0] = to_new * hidden * r * (1 - r)
-    slopes[:, :, 1] = (before - new) * z * (1 - z)
-    slopes[:, :, 2] = to_new * r  # of the recurrent part; the input's part lacks r
+    slopes[..., 0, :] = to_new * hidden * r * (1 - r)
+    slopes[..., 1, :] = (before - new) * z * (1 - z)
+    slopes[..., 2, :] = to_new * r  # of the recurrent part; the input's part lacks r
     d = np.empty_like(split)
-    dx_new = np.empty_like(outputs)
-    dh = np.zeros_like(first[0]) if g_last[0] is None else g_last[0]
-    for t in _order(steps, not reverse):
+    dy = d.reshape(gates.shape)
+    dx_new = np.empty_like(hidden)
+    for t in _order(len(gates), not reverse):
         dh = dh + g_outputs[t]
-        np.multiply(dh[:, None], slopes[t], out=d[t])
+        np.multiply(dh[..., None, :], slopes[t], out=d[t])
         np.multiply(dh, to_new[t], out=dx_new[t])
         dh = dh * z[t]
-        dh += d[t].reshape(batch, -1) @ w
-    dy = d.reshape(gates.shape)
-    dw, db = _weight_gradients(dy, before)
+        dh += dy[t] @ w
+    dw, db = _shared(dy, before, w)
     dx = dy.copy()
-    dx[:, :, 2 * n :] = dx_new
-    return dx, (dh,), dw, db
+    dx[..., 2 * n :] = dx_new
+    return [dx, dw, db, dh]
 
 
-def _plain_run(
-    x: ndarray, first: tuple[ndarray, ...], w: ndarray, b: ndarray | None, reverse: bool, squash: Any
-) -> Any:
-    (h,) = first
-    outputs = np.empty_like(x)
-    wt = w.T
+def _relu(z: ndarray, out: ndarray) -> ndarray:
+    return np.maximum(z, 0, out=out)
+
+
+def rnn_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, reverse: bool, relu: bool) -> tuple[ndarray, ...]:
+    """(outputs, last state, states around all steps)."""
+    states, _, outputs = _room(h, len(x), reverse)
+    wt, b = w.swapaxes(-1, -2), _row(b)
+    squash: Callable[..., Any] = _relu if relu else np.tanh
     for t in _order(len(x), reverse):
         z = outputs[t]
         np.matmul(h, wt, out=z)
         if b is not None:
             z += b
         z += x[t]
-        h = squash(z, z)
-    return (outputs,), None
+        h = squash(z, out=z)
+    return outputs.copy(), _last(states, reverse), states
 
 
-def tanh_run(x: ndarray, first: tuple[ndarray, ...], w: ndarray, b: ndarray | None, reverse: bool) -> Any:
-    """((h,) of all steps, nothing more)."""
-    return _plain_run(x, first, w, b, reverse, np.tanh)
-
-
-def relu_run(x: ndarray, first: tuple[ndarray, ...], w: ndarray, b: ndarray | None, reverse: bool) -> Any:
-    """((h,) of all steps, nothing more)."""
-    return _plain_run(x, first, w, b, reverse, lambda z, out: np.maximum(z, 0, out=out))
-
-
-def _plain_gradient(
-    slopes: ndarray,
-    states: tuple[ndarray, ...],
-    first: tuple[ndarray, ...],
-    w: ndarray,
-    reverse: bool,
-    g_outputs: ndarray,
-    g_last: tuple[ndarray | None, ...],
-) -> Any:
-    (outputs,) = states
+def rnn_layer_gradients(
+    g_outputs: ndarray, dh: ndarray, w: ndarray, states: ndarray, reverse: bool, relu: bool
+) -> list[ndarray]:
+    """Gradients of (x, weight, bias, first state), given those of the outputs and the last state."""
+    before, outputs = _sides(states, reverse)
+    slopes = (outputs > 0).astype(outputs.dtype) if relu else 1 - outputs * outputs
     d = np.empty_like(outputs)
-    dh = np.zeros_like(first[0]) if g_last[0] is None else g_last[0]
     for t in _order(len(outputs), not reverse):
         dh = dh + g_outputs[t]
         np.multiply(dh, slopes[t], out=d[t])
         dh = d[t] @ w
-    return d, (dh,), *_weight_gradients(d, _before(outputs, first[0], reverse))
-
-
-def tanh_gradient(kept: Any, states: tuple[ndarray, ...], *rest: Any) -> Any:
-    """Gradients of (x, first states, weight, bias), given those of all outputs and of the last states."""
-    return _plain_gradient(1 - states[0] * states[0], states, *rest)
-
-
-def relu_gradient(kept: Any, states: tuple[ndarray, ...], *rest: Any) -> Any:
-    """Gradients of (x, first states, weight, bias), given those of all outputs and of the last states."""
-    return _plain_gradient((states[0] > 0).astype(states[0].dtype), states, *rest)
-
-
-class Run(NamedTuple):
-    """A recurrence over a sequence, and its gradient."""
-
-    forward: Callable[..., Any]
-    gradient: Callable[..., Any]
-
-
-RUNS = {
-    "LSTM": Run(lstm_run, lstm_gradient),
-    "GRU": Run(gru_run, gru_gradient),
-    "RNN_TANH": Run(tanh_run, tanh_gradient),
-    "RNN_RELU": Run(relu_run, relu_gradient),
-}
+    return [d, *_shared(d, before, w), dh]

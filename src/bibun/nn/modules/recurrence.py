@@ -9,15 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from ...autograd import dispatch
-from ...autograd import grad as gradients
-from ...autograd.dispatch import wrap
-from ...autograd.fp import IGNORE, quiet, restore
-from ...autograd.function import Function
-from ...autograd.modes import state as mode_state
-from ...backends.recurrent import RUNS
+from ...dtypes import float32, float64
+from ...functions.recurrent import LAYERS
 from .. import functional as F
 from ..tensors import cat, stack
 
@@ -57,6 +50,9 @@ def gru_step(x: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any) -> tuple[Any,
     return (n + z * (h - n),)
 
 
+#: The dtypes in which a layer's run is one node.
+_WHOLE = frozenset((float32, float64))
+
 STEPS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "RNN_TANH": tanh_step,
     "RNN_RELU": relu_step,
@@ -79,16 +75,17 @@ def run_layer(
     """One layer, in one direction, over (T, B, features): the outputs (T, B, H) and the last state."""
     w_ih, w_hh, b_ih, b_hh, more = _weights(flat, has_biases, projected)
     x = F.linear(x, w_ih, b_ih)
-    if not more and not dispatch.transformed() and x._a.dtype in _FUSED and all(s._a.dtype == x._a.dtype for s in state):
-        output, *last = _Layer.apply(mode, reverse, x, w_hh, b_hh, *state)
-        return output, tuple(last)
+    if not more and x.shape[0] and x.dtype in _WHOLE and all(s.dtype == x.dtype for s in state):
+        call, static = LAYERS[mode]
+        outputs = call((x, w_hh, b_hh, *state), (reverse, *static))
+        return outputs[0], outputs[1 : 1 + len(state)]
     return _steps(mode, x, state, w_hh, b_hh, more, reverse)
 
 
 def _steps(
     mode: str, x: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any, more: tuple[Any, ...], reverse: bool
 ) -> tuple[Any, tuple[Any, ...]]:
-    """`run_layer` step by step, given the input's part: the plain form, which any transform goes through."""
+    """`run_layer` step by step, given the input's part."""
     step = STEPS[mode]
     steps = x.unbind(0)
     outputs = []
@@ -171,40 +168,3 @@ def run_layers(
         if dropout and layer < layers - 1:
             input = F.dropout(input, dropout, True)
     return input, tuple(stack(list(parts), 0) for parts in zip(*lasts))
-
-
-_FUSED = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
-
-
-class _Layer(Function):
-    """A layer's whole run as one node: the outputs (T, B, H), and the last state."""
-
-    @staticmethod
-    def forward(ctx: Any, mode: str, reverse: bool, x: Any, w_hh: Any, b_hh: Any, *first: Any) -> Any:
-        bias = None if b_hh is None else b_hh._a
-        firsts = tuple(s._a for s in first)
-        token = quiet(IGNORE)
-        try:
-            states, kept = RUNS[mode].forward(x._a, firsts, w_hh._a, bias, reverse)
-        finally:
-            restore(token)
-        ctx.save_for_backward(x, w_hh, b_hh, *first)
-        ctx.made = mode, reverse, states, kept
-        last = 0 if reverse else -1
-        # The outputs may be written to by the user; backward needs them as they are.
-        return wrap(states[0].copy()), *(wrap(s[last].copy()) for s in states)
-
-    @staticmethod
-    def backward(ctx: Any, g_outputs: Any, *g_last: Any) -> Any:
-        x, w_hh, b_hh, *first = ctx.saved_tensors
-        mode, reverse, states, kept = ctx.made
-        if mode_state.grad:  # to be differentiated again: the plain form's gradient
-            inputs = [t for t in (x, w_hh, b_hh, *first) if t is not None and t.requires_grad]
-            output, last = _steps(mode, x, tuple(first), w_hh, b_hh, (), reverse)
-            found = gradients((output, *last), inputs, (g_outputs, *g_last), create_graph=True, allow_unused=True)
-            by_input = dict(zip(map(id, inputs), found))
-            return None, None, *(by_input.get(id(t)) for t in (x, w_hh, b_hh, *first))
-        arrays = tuple(g._a for g in g_last)
-        firsts = tuple(s._a for s in first)
-        dx, d_first, dw, db = RUNS[mode].gradient(kept, states, firsts, w_hh._a, reverse, g_outputs._a, arrays)
-        return None, None, wrap(dx), wrap(dw), None if b_hh is None else wrap(db), *map(wrap, d_first)
