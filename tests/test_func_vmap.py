@@ -223,3 +223,32 @@ def test_strides_of_memory(dim):
     torch.testing.assert_close(vmap(lambda t: t.as_strided((2, 2), (1, 2)), in_dims=dim)(x), torch.stack(own))
     grads = vmap(torch.func.grad(lambda t: t.unfold(0, 2, 1).sin().sum()), in_dims=dim)(x)
     torch.testing.assert_close(grads, torch.stack([torch.func.grad(lambda t: t.unfold(0, 2, 1).sin().sum())(p) for p in places]))
+
+
+REFUSED = {
+    "mm": (lambda x: torch.mm(x, torch.ones(2, 2)), "Shape mismatch: Got incorrect dims for mm"),
+    "mv": (lambda x: torch.mv(x, x), "Shape mismatch: Got incorrect dims for mv"),
+    "bmm": (lambda x: torch.bmm(x, x), "Shape mismatch: Got incorrect dims for bmm"),
+    "as_strided": (lambda x: x.as_strided((1,), (1, 1)), "size and stride must have the same length"),
+    "clone": (lambda x: x.clone(memory_format=torch.channels_last), "only supported with memory_format torch.preserve_format"),
+    "contiguous": (lambda x: x.contiguous(memory_format=torch.channels_last), "NYI: querying is_contiguous inside of vmap"),
+    "squeeze": (lambda x: x[0].squeeze(1), "Dimension is out of range"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_speak_of_the_batch(name):
+    f, words = REFUSED[name]
+    with pytest.raises(RuntimeError, match=words):
+        vmap(f)(X)
+
+
+def test_views_of_examples_are_views():
+    x = torch.randn(3)
+    assert vmap(lambda t: t.transpose(0, -1))(x) is x
+    pairs = torch.randn(5, 2)
+    seen = vmap(torch.view_as_complex, in_dims=1)(pairs.transpose(0, 1))
+    seen.mul_(2)
+    assert seen._base is not None and torch.equal(torch.view_as_complex(pairs), seen)
+    with pytest.raises(RuntimeError, match="last dimension with stride 1"):
+        vmap(torch.view_as_complex, in_dims=1)(torch.randn(2, 5))

@@ -47,6 +47,8 @@ def _order(x: Any, memory_format: Any) -> Any:
     a = x._a
     n = 4 if memory_format is dtypes.channels_last else 5
     if a.ndim != n:
+        if a.__class__ is not ndarray:
+            x.is_contiguous(memory_format=memory_format)  # refuses, whatever the rank
         raise RuntimeError(f"required rank {n} tensor to use channels_last{'_3d' if n == 5 else ''} format")
     if x.is_contiguous(memory_format=memory_format):
         return x

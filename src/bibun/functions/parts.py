@@ -131,6 +131,11 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     """
     size, stride = sizes_of((size,), "as_strided"), sizes_of((stride,), "as_strided", "stride")
     if len(size) != len(stride):
+        if input._a.__class__ is not ndarray:
+            raise RuntimeError(
+                "Tensor.as_strided(size, stride, ...): size and stride must have the same length! "
+                f"Got size {list(size)} and stride {list(stride)}"
+            )
         raise RuntimeError("mismatch in length of strides and shape")
     if any(s < 0 for s in stride):
         raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")

@@ -684,11 +684,14 @@ def clone(input: Any, *, memory_format: Any = None) -> Any:
     if memory_format is dtypes.contiguous_format and not input._a.flags.c_contiguous:
         return apply(dispatch_rowmajor(), (input,))
     made = _copy(tensor_argument(input, "clone"))
-    return (
-        made
-        if memory_format is None or memory_format is dtypes.preserve_format
-        else made.contiguous(memory_format=memory_format)
-    )
+    if memory_format is None or memory_format is dtypes.preserve_format:
+        return made
+    if input._a.__class__ is not np.ndarray and memory_format is not dtypes.contiguous_format:
+        raise RuntimeError(
+            "NYI: Tensor.clone(memory_format) inside vmap is only supported with memory_format torch.preserve_format or "
+            f"torch.contiguous_format (got {memory_format})"
+        )
+    return made.contiguous(memory_format=memory_format)
 
 
 def dispatch_rowmajor() -> Any:

@@ -59,6 +59,16 @@ def same_dtypes(x: Any, y: Any) -> None:
         raise unsupported_dtype("addmm_impl_cpu_", x.dtype)
 
 
+def _check_examples(x: Any, y: Any, name: str, m: int, n: int) -> None:
+    """The error about ranks where an operand is one example of a batch: what it is outside vmap has a dimension more."""
+    a, b = x._a, y._a
+    if a.__class__ is not np.ndarray or b.__class__ is not np.ndarray:
+        raise RuntimeError(
+            f"Shape mismatch: Got incorrect dims for {name}(a, b). a has dim {a.ndim} and b has dim {b.ndim} "
+            f"but expected them to have dim {m} and dim {n}"
+        )
+
+
 def _times(x: Any, y: Any) -> Any:
     """Matrix times matrix, checked."""
     a, b = x._a, y._a
@@ -80,6 +90,8 @@ def mm(input: Any, mat2: Any, out_dtype: Any = None) -> Any:
     tensor([[11.]])
     """
     _pair(input, mat2, "mm", "mat2")
+    if input._a.ndim != 2 or mat2._a.ndim != 2:
+        _check_examples(input, mat2, "mm", 2, 2)
     if input._a.ndim != 2:
         raise RuntimeError("self must be a matrix")
     if mat2._a.ndim != 2:
@@ -92,6 +104,8 @@ def bmm(input: Any, mat2: Any, out_dtype: Any = None) -> Any:
     """The products of two batches of matrices, pair by pair."""
     _pair(input, mat2, "bmm", "mat2")
     a, b = input._a, mat2._a
+    if a.ndim != 3 or b.ndim != 3:
+        _check_examples(input, mat2, "bmm", 3, 3)
     if a.ndim != 3:
         raise RuntimeError("batch1 must be a 3D tensor")
     if b.ndim != 3:
@@ -122,6 +136,7 @@ def mv(input: Any, vec: Any) -> Any:
     """A matrix times a vector."""
     _pair(input, vec, "mv", "vec")
     if input._a.ndim != 2 or vec._a.ndim != 1:
+        _check_examples(input, vec, "mv", 2, 1)
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input._a.ndim}, {vec._a.ndim}")
     return _matrix_vector(input, vec)
 

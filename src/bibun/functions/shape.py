@@ -306,7 +306,7 @@ def transpose(input: Any, dim0: int, dim1: int) -> Any:
         return _transpose(input, (1, 0))
     dim0, dim1 = normalize_dim(dim0, n), normalize_dim(dim1, n)
     if not n:
-        return _alias(input)
+        return _alias(input) if input._a.__class__ is ndarray else input
     axes = list(range(n))
     axes[dim0], axes[dim1] = dim1, dim0
     return _transpose(input, tuple(axes))
@@ -496,6 +496,8 @@ def squeeze(input: Any, dim: Any = None, *, axis: Any = None) -> Any:
         return _squeeze(input, None)
     if isinstance(dim, (tuple, list)):
         return _squeeze_some(input, normalize_dims(dim, n) if n else _none_of(dim))
+    if not n and input._a.__class__ is not ndarray and dim not in (0, -1):
+        raise RuntimeError(f"Dimension is out of range (expected to be in range of [-1, 0], but got {dim})")
     dim = normalize_dim(dim, n)
     return _squeeze_one(input, dim if n else ())
 

@@ -381,13 +381,20 @@ for _unary in (view_as_real, view_as_complex, complex_from_pairs, real, imag, as
     _unary.batching(lambda apply, size, arrays, dims: (apply(arrays[0]), dims[0]))
 # The pair of reals stays behind a batch dimension wherever that stands, but for the last place.
 complex_from_pairs.batching(lambda apply, size, arrays, dims: (apply(arrays[0].movedim(dims[0], 0)), 0))
-# (Where the batch stood last, the numbers of a pair lie apart: a view of complex numbers needs them side by side.)
-view_as_complex.batching(
-    lambda apply, size, arrays, dims: (
-        apply(arrays[0].movedim(dims[0], 0) if dims[0] < arrays[0].ndim - 1 else arrays[0].movedim(-1, 0).contiguous()),
-        0,
-    )
-)
+
+
+def _complex_examples(apply, size, arrays, dims):
+    """A view has the numbers of a pair side by side; where the batch stands last, the program's memory decides whether they are."""
+    x = arrays[0].movedim(dims[0], 0)
+    *strides, last = x.stride()
+    if last != 1:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    if any(s % 2 for s in strides):
+        raise RuntimeError(f"Tensor must have a stride divisible by 2 for all but last dimension, got {[*strides, last]}")
+    return apply(x), 0
+
+
+view_as_complex.batching(_complex_examples)
 
 
 @view
