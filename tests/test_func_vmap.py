@@ -252,3 +252,10 @@ def test_views_of_examples_are_views():
     assert seen._base is not None and torch.equal(torch.view_as_complex(pairs), seen)
     with pytest.raises(RuntimeError, match="last dimension with stride 1"):
         vmap(torch.view_as_complex, in_dims=1)(torch.randn(2, 5))
+
+
+def test_strides_stay_in_an_example():
+    for size, stride, offset in (((4,), (1,), 1), ((2, 3), (4, 1), None), ((1,), (1,), -1)):
+        with pytest.raises(RuntimeError, match="not supported inside of vmap"):
+            vmap(lambda t, a=(size, stride, offset): t.as_strided(*a))(X)
+    assert torch.equal(vmap(lambda t: t.as_strided((3,), (1,), 1))(X), X[:, 1:])
