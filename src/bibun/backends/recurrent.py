@@ -1,7 +1,7 @@
 """Whole recurrent layers on arrays: a run over all time steps, and its gradient, with nothing in between.
 
 In and out: see `bibun.ops.recurrent`, whose entries these compute; what does not depend on the state is computed for all steps at
-once.
+once, and large layers of long short-term memory go to a native kernel.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from .large import LARGE, native
 
 __all__ = [
     "gru_layer",
@@ -65,6 +67,12 @@ def _shared(d: ndarray, h: ndarray, w: ndarray) -> tuple[ndarray, ndarray]:
 
 def lstm_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, c: ndarray, reverse: bool) -> tuple[ndarray, ...]:
     """(outputs, last state and cell, states and cells around all steps, gates, tanh of the cells)."""
+    if x.size >= LARGE and native():
+        from ..native.kernels import recurrent
+
+        made = recurrent.lstm(x, w, b, h, c, reverse)
+        if made is not NotImplemented:
+            return made
     n = w.shape[-1]
     states, _, outputs = _room(h, len(x), reverse)
     cells, _, after = _room(c, len(x), reverse)
@@ -97,6 +105,12 @@ def lstm_layer_gradients(
     reverse: bool,
 ) -> list[ndarray]:
     """Gradients of (x, weight, bias, first state, first cell), given those of the outputs, last state and last cell."""
+    if gates.size >= LARGE and native():
+        from ..native.kernels import recurrent
+
+        made = recurrent.lstm_gradients(g_outputs, dh, dc, w, states, cells, gates, squashed, reverse)
+        if made is not NotImplemented:
+            return made
     n = w.shape[-1]
     before = _sides(states, reverse)[0]
     split = gates.reshape(*gates.shape[:-1], 4, n)

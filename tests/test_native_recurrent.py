@@ -1,0 +1,82 @@
+"""Whole layers of long short-term memory in native kernels, held to NumPy's in float64, and to any number of threads."""
+
+import numpy as np
+import pytest
+
+from bibun.backends import recurrent as plain
+from bibun.backends.large import native
+
+pytestmark = pytest.mark.skipif(not native(), reason="no native kernels here")
+
+SHAPES = [(35, 32, 128), (1, 1, 1), (3, 1, 40), (4, 2, 7), (2, 5, 16), (3, 9, 33), (2, 70, 20), (5, 17, 64)]
+
+
+def drawn(steps, batch, n, bias, dtype=np.float32):
+    rng = np.random.default_rng(0)
+    shapes = [(steps, batch, 4 * n), (4 * n, n), (4 * n,) if bias else None, (batch, n), (batch, n)]
+    given = [None if s is None else rng.standard_normal(s).astype(dtype) for s in shapes]
+    given[1] *= n**-0.5
+    return given, [rng.standard_normal(s).astype(dtype) for s in [(steps, batch, n), (batch, n), (batch, n)]]
+
+
+def wide(arrays):
+    return [a if a is None else a.astype(np.float64) for a in arrays]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("reverse, bias", [(False, True), (True, True), (True, False)])
+def test_against_numpy(shape, reverse, bias):
+    from bibun.native import pool
+    from bibun.native.kernels import recurrent as kernels
+
+    given, grads = drawn(*shape, bias)
+    wanted = plain.lstm_layer(*wide(given), reverse)
+    wanted_back = plain.lstm_layer_gradients(*wide(grads), given[1].astype(np.float64), *wanted[3:], reverse)
+    before, found = pool.threads(), []
+    try:
+        for threads in (1, 2, 3):
+            pool.set_threads(threads)
+            outs = kernels.lstm(*given, reverse)
+            found.append([*outs, *kernels.lstm_gradients(*grads, given[1], *outs[3:], reverse)])
+    finally:
+        pool.set_threads(before)
+    for *same, reference in zip(*found, [*wanted, *wanted_back], strict=True):
+        for other in same[1:]:
+            np.testing.assert_array_equal(same[0], other)
+        assert same[0].shape == reference.shape
+        np.testing.assert_allclose(same[0], reference, rtol=2e-4, atol=2e-5 * max(1, np.abs(reference).max()))
+
+
+@pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1)])
+def test_inputs_and_gradients_that_lie_otherwise(axes):
+    from bibun.native.kernels import recurrent as kernels
+
+    given, grads = drawn(6, 5, 12, True)
+    back = np.argsort(axes)
+    outs = kernels.lstm(*given, False)
+    x, g = (np.ascontiguousarray(a.transpose(axes)).transpose(back) for a in (given[0], grads[0]))
+    assert not x.flags.c_contiguous
+    for a, b in zip(outs, kernels.lstm(x, *given[1:], False), strict=True):
+        np.testing.assert_array_equal(a, b)
+    first = kernels.lstm_gradients(*grads, given[1], *outs[3:], False)
+    for a, b in zip(first, kernels.lstm_gradients(g, *grads[1:], given[1], *outs[3:], False), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_numbers_that_are_not_finite():
+    from bibun.native.kernels import recurrent as kernels
+
+    given, _ = drawn(3, 9, 5, True)
+    given[0][0, 0, 0], given[0][1, 1] = np.nan, np.inf
+    given[0][0, 2] = -1e30
+    with np.errstate(all="ignore"):
+        wanted = plain.lstm_layer(*wide(given), False)
+    for made, reference in zip(kernels.lstm(*given, False), wanted, strict=True):
+        np.testing.assert_allclose(made, reference, rtol=2e-4, atol=2e-5)
+
+
+def test_other_dtypes_are_left_to_numpy():
+    from bibun.native.kernels import recurrent as kernels
+
+    given, _ = drawn(2, 2, 3, True, np.float64)
+    assert kernels.lstm(*given, False) is NotImplemented
