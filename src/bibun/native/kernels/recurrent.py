@@ -14,7 +14,20 @@ import numpy as np
 
 from .. import blas, maths, pool
 from ..kernel import kernel
-from ..lang import Ptr, T, Vec, device, f32, first_lanes, i64, load, load_where, minimum, spread, store, store_where, void
+from ..lang import (
+    Ptr,
+    T,
+    Vec,
+    device,
+    f32,
+    first_lanes,
+    i64,
+    load_where,
+    minimum,
+    spread,
+    store_where,
+    void,
+)
 from .tiles import Room, fill, give_back, lanes, multiply, register_rows, take
 
 __all__ = ["lstm", "lstm_gradients"]
