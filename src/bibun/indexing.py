@@ -17,7 +17,7 @@ from .autograd import dispatch
 from .autograd.direct import make_two
 from .autograd.dispatch import apply, busy, user_frame, wrap
 from .autograd.inplace import assign, check_writable, stand_in
-from .autograd.modes import state
+from .autograd.modes import inference_users, of_inference, state
 from .autograd.versions import written
 from .backends import cpu
 from .errors import index_error
@@ -337,7 +337,7 @@ def _quiet(self: Any) -> bool:
     """Whether a write to ``self`` leaves no trace in a graph."""
     return not busy[0] and (
         not state.grad or self._node is None and (self._view is None or self._view[0]._node is None)
-    )
+    ) and not (inference_users[0] and not state.inference and of_inference(self._a))
 
 
 def set_item(self: Any, key: Any, value: Any) -> None:

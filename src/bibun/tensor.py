@@ -17,7 +17,7 @@ import numpy as np
 from . import dtypes
 from .autograd import api, dispatch, hooks, versions
 from .autograd.dispatch import wrap
-from .autograd.modes import state
+from .autograd.modes import of_inference, state
 from .autograd.node import LEAF
 from .dtypes import BY_NUMPY, Size, size_of
 
@@ -204,7 +204,7 @@ class Tensor:
 
     def is_inference(self) -> bool:
         """Whether the tensor was made under `inference_mode`."""
-        return "_inference" in self.__dict__
+        return of_inference(self._a)
 
     is_cuda = is_mps = is_xpu = is_meta = is_sparse = is_quantized = is_mkldnn = is_nested = is_sparse_csr = is_ipu = (
         is_vulkan
@@ -251,7 +251,7 @@ class Tensor:
         if view is None:
             return self._node is not None
         if view.__class__ is not tuple:
-            return self._node is not None or view[0]._node is not None
+            return self._node is not None or view[0]._node is not None and not of_inference(self._a)
         dispatch.refresh(self)
         return self._node is not None
 
@@ -272,6 +272,8 @@ class Tensor:
         n = self._node
         if requires_grad:
             if n is None:
+                if of_inference(self._a) and not state.inference:
+                    raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
                 if self._a.dtype.kind not in dispatch.DIFFERENTIABLE:
                     raise RuntimeError(
                         f"only Tensors of floating point and complex dtype can require gradients; this one is {self.dtype}"
@@ -423,15 +425,17 @@ class Tensor:
     @property
     def _version(self) -> int:
         """How often this tensor's memory was written in place."""
+        if of_inference(self._a):
+            raise RuntimeError("Inference tensors do not track version counter.")
         return versions.version_of(self._a)
 
     def _is_view(self) -> bool:
-        return self._view is not None
+        return self._view is not None and not of_inference(self._a)
 
     @property
     def _base(self) -> Any:
         """The tensor this one is a view of, or None."""
-        return None if self._view is None else self._view[0]
+        return self._view[0] if self._is_view() else None
 
     def retain_grad(self) -> None:
         """Have backward leave this non-leaf tensor's gradient in its ``.grad``."""

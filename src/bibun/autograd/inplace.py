@@ -18,10 +18,10 @@ from ..ops.primitive import REGISTRY, Primitive
 from . import dispatch
 from .dispatch import user_frame, wrap
 from .hooks import follow
-from .modes import state
+from .modes import inference_users, of_inference, state
 from .node import LEAF, Output, make_node_class
 from .versions import written
-from .views import refusal
+from .views import OfInference, refusal
 
 
 def look(xp: Any, base: Any, steps: Any) -> Any:
@@ -66,6 +66,8 @@ def refresh(t: Any) -> None:
     """Bring a view's place in the graph up to date with its base."""
     base, seen, steps = t._view
     if base._node is seen:
+        if seen is not None and t._node is None and state.grad is True and t._view.__class__ is OfInference:
+            t._node = LEAF  # made in inference mode of a tensor that requires grad: so does it, as a leaf of its own
         return
     if t._view.__class__ is not tuple:
         if state.grad is True and base._node is not None and base._node is not LEAF:
@@ -83,8 +85,30 @@ def refresh(t: Any) -> None:
 dispatch.refresh = refresh
 
 
+INFERENCE_WRITE = ("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal tensor before doing "
+                   "inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details.")
+INFERENCE_SAVED = ("Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation tracked by "
+                   "autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` instead "
+                   "of `torch.inference_mode()`.")
+
+
+def check_of_inference(x: Any) -> None:
+    """Raise where ``x`` is an inference tensor and this is not inference mode."""
+    if inference_users[0] and not state.inference and of_inference(x._a):
+        raise RuntimeError(INFERENCE_WRITE)
+
+
+def check_saved(node: Any) -> None:
+    """Raise where a new node keeps the memory of an inference tensor (what is read-only is a number, kept for all calls)."""
+    for row in getattr(node.as_edge()[0] if node.__class__ is Output else node, "saved", ()):
+        if any(a.__class__ is np.ndarray and a.flags.writeable and of_inference(a) for a in row):
+            raise RuntimeError(INFERENCE_SAVED)
+
+
 def check_writable(x: Any) -> None:
     """Raise where PyTorch refuses an in-place write under recording."""
+    if inference_users[0] and not (x._node is LEAF and state.grad):
+        check_of_inference(x)
     if x._view is not None:
         if state.grad and x._view.__class__ is not tuple and (x._node is not None or x._view[0]._node is not None):
             raise refusal(x)
@@ -128,6 +152,8 @@ def assign(x: Any, result: Any, checked: bool = True) -> Any:
     if x._view is not None and x._view.__class__ is not tuple and state.grad and result._node is not None:
         raise refusal(x)
     a = x._a
+    if inference_users[0] and state.grad and result._node is not None:
+        check_saved(result._node)
     if not a.flags.writeable:
         raise RuntimeError("unsupported operation: this tensor looks at memory that must not be written (a read-only array, or an "
                            "expanded tensor). Please clone() it before writing in place.")

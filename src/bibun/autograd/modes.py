@@ -48,6 +48,10 @@ def off(depth: int = 2) -> Off:
 strict_users = [0]
 
 
+#: Whether the program has been in inference mode at all: nobody needs to look for tensors made there before.
+inference_users = [False]
+
+
 class _State(threading.local):
     grad: Any = True
     inference = False
@@ -184,7 +188,16 @@ class set_grad_enabled(ModeDecorator):
 
 
 class inference_mode(ModeDecorator):
-    """Like `no_grad`, and tensors made inside stay out of every graph afterwards."""
+    """Like `no_grad`, and tensors made inside stay out of every graph afterwards.
+
+    What makes a tensor one of these is its memory (`bibun.native.marking`), so views are what their base is, in the mode and after it.
+
+    >>> import bibun as torch
+    >>> with torch.inference_mode():
+    ...     x = torch.ones(2)
+    >>> x.is_inference(), x[0].is_inference(), (x + 1).is_inference()
+    (True, True, False)
+    """
 
     def __new__(cls, mode: Any = True) -> Any:
         made = object.__new__(cls)
@@ -198,11 +211,21 @@ class inference_mode(ModeDecorator):
 
     def __enter__(self) -> None:
         self.before = state.grad, state.inference
-        state.inference = self.mode
+        self._switch(self.mode)
         state.grad = off() if self.mode else True
 
     def __exit__(self, *_: object) -> None:
-        state.grad, state.inference = self.before
+        state.grad, inference = self.before
+        self._switch(inference)
+
+    @staticmethod
+    def _switch(on: bool) -> None:
+        if state.inference is not on:
+            from ..native import marking
+
+            inference_users[0] = True
+            state.inference = on
+            (marking.mark if on else marking.unmark)()
 
     def clone(self) -> inference_mode:
         return type(self)(self.mode)
@@ -237,6 +260,15 @@ def is_grad_enabled() -> bool:
 def is_multithreading_enabled() -> bool:
     """What `set_multithreading_enabled` set."""
     return state.multithreaded
+
+
+def of_inference(a: Any) -> bool:
+    """Whether the memory of the array ``a`` was allocated in inference mode: such a tensor is an inference tensor."""
+    if not inference_users[0]:
+        return False
+    from ..native.marking import is_marked
+
+    return is_marked(a)
 
 
 def is_inference_mode_enabled() -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import dtypes
 from ..autograd import dispatch
 from ..autograd.dispatch import apply, user_frame, wrap
-from ..autograd.inplace import assign, check_writable
+from ..autograd.inplace import assign, check_of_inference, check_writable
 from ..autograd.modes import state
 from ..autograd.node import NarrowFix
 from ..autograd.versions import written
@@ -350,6 +350,7 @@ def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Any:
     shape = size_from(sizes, "resize_")
     if self._node is not None and state.grad:
         raise RuntimeError("cannot resize variables that require grad")
+    check_of_inference(self)
     a = self._a
     n = int(np.prod(shape, dtype=np.int64))
     flat = a.reshape(-1) if a.flags.c_contiguous else np.ascontiguousarray(a).reshape(-1)

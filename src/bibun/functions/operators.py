@@ -14,7 +14,7 @@ import numpy as np
 from ..autograd import dispatch
 from ..autograd.dispatch import CONSTANTS, F32, F64, apply, busy, user_frame
 from ..autograd.fp import IGNORE, quiet, restore
-from ..autograd.modes import state
+from ..autograd.modes import inference_users, of_inference, state
 from ..autograd.versions import written
 from ..ops import comparison
 from ..ops import elementwise as ops
@@ -112,6 +112,8 @@ def in_memory(ufunc: Any, general: Callable[..., Any], name: str, operator: bool
                     b = None
             elif kind is float or kind is int:
                 b = CONSTANTS[d][other] if other else np.array(other, d)
+            if inference_users[0] and not state.inference and of_inference(a):
+                b = None
             if b is not None and 0 not in a.strides and (not state.grad or self._node is None and self._view is None):
                 token = quiet(IGNORE)
                 try:

@@ -14,6 +14,7 @@ from ..autograd import dispatch, inplace
 from ..autograd.direct import make_views
 from ..autograd.dispatch import apply
 from ..autograd.inplace import check_writable
+from ..autograd.modes import state
 from ..autograd.views import like
 from ..backends import cpu
 from ..errors import normalize_dim
@@ -461,7 +462,9 @@ def _become(x: Any, made: Any) -> Any:
     check_writable(x)
     if dispatch.busy[0] and isinstance(x, inplace.Wrapper):
         inplace.become_wrapped(x, made)
-    x._a, x._node = made._a, made._node
+    x._a = made._a
+    if state.grad:
+        x._node = made._node
     if x._view is not None:
         x._view = like(x._view, made._view)
     return x

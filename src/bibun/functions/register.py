@@ -16,7 +16,7 @@ import numpy as np
 
 from ..autograd import dispatch
 from ..autograd.dispatch import apply, make_binary, make_unary
-from ..autograd.inplace import assign, check_writable, stand_in
+from ..autograd.inplace import assign, check_of_inference, check_writable, stand_in
 from ..autograd.modes import state
 from ..backends import cpu
 from ..errors import argument_error, combination_error
@@ -98,6 +98,7 @@ def write_out(out: Any, result: Any) -> Any:
             raise RuntimeError(
                 "functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad."
             )
+    check_of_inference(out)
     source = result._a
     if source.dtype != out._a.dtype:
         from .. import dtypes

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import build
+from . import build, marking
 from .ir import Module
 from .lang import (
     Ptr,
@@ -223,30 +223,11 @@ def _write(module: Module) -> None:
         made.make(module, given, {}, f"bibun_memory_{made.__name__}")
 
 
-class _Handler(ctypes.Structure):
-    """NumPy's PyDataMem_Handler."""
-
-    _fields_ = [("name", ctypes.c_char * 127), ("version", ctypes.c_uint8), ("context", ctypes.c_void_p), ("malloc", ctypes.c_void_p),
-                ("calloc", ctypes.c_void_p), ("realloc", ctypes.c_void_p), ("free", ctypes.c_void_p)]
-
-
-#: Places of two functions in NumPy's table of functions for C.
-_SET_HANDLER, _GET_HANDLER = 304, 305
-
-
 class _Allocator:
     """The allocator of this process."""
 
     def __init__(self) -> None:
-        get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-        get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-        table = ctypes.cast(get_pointer(np._core._multiarray_umath._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))  # type: ignore[attr-defined]
-        get = ctypes.PYFUNCTYPE(ctypes.py_object)(table[_GET_HANDLER] or 0)
-        self.set_handler = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(table[_SET_HANDLER] or 0)
-        self.before = get()
-        theirs = _Handler.from_address(get_pointer(self.before, b"mem_handler") or 0)
-        if theirs.version != 1:
-            raise RuntimeError(f"NumPy's allocators are of version {theirs.version}, not 1")
+        theirs = marking.handler_of(marking.plain())
         raw = (ctypes.c_int64 * (HEADS + CLASSES + 8))()
         self.raw, self.at = raw, (-ctypes.addressof(raw) // 8) % 8
         for place, value in ((MAGIC, secrets.randbits(62) | 1), (LIMIT, default_limit()), (MALLOC, theirs.malloc), (CALLOC, theirs.calloc),
@@ -260,10 +241,8 @@ class _Allocator:
         said = hashlib.sha256(inspect.getsource(sys.modules[__name__]).encode()).hexdigest()
         give_at, zeros_at, change_at, take_at, drop_at = build.load(f"memory {said}", _write, names)
         self.drop = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(drop_at)
-        self.handler = _Handler(b"bibun", 1, self.address, give_at, zeros_at, change_at, take_at)
-        new_capsule = ctypes.pythonapi.PyCapsule_New
-        new_capsule.restype, new_capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-        self.capsule = new_capsule(ctypes.addressof(self.handler), b"mem_handler", None)
+        self.handler = marking.Handler(b"bibun", 1, self.address, give_at, zeros_at, change_at, take_at)
+        self.capsule = marking.capsule_of(self.handler)
 
     @property
     def address(self) -> int:
@@ -306,7 +285,7 @@ def install() -> bool:
     made = _allocator()
     if made is None:
         return False
-    made.set_handler(made.capsule)
+    marking.install(made.capsule)
     return True
 
 
