@@ -22,7 +22,7 @@ def test_what_is_made_in_the_mode_is_an_inference_tensor():
     assert not (made[0] + 1).is_inference() and not made[0].clone().is_inference()
     assert not made[0][1:]._is_view() and made[0][1:]._base is None
     with pytest.raises(RuntimeError, match="do not track version counter"):
-        made[0]._version  # noqa: B018
+        made[0]._version
     assert normal._version == 1
 
 
