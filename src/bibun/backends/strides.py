@@ -195,11 +195,18 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     added = len(shape) - len(own)
     if added < 0:
         raise ValueError(f"cannot broadcast shape {own} to {shape}")
-    strides = [0] * added
+    strides = []
     for n, stride, wanted in zip(own, x.strides, shape[added:]):
         if n != wanted and n != 1:
             raise ValueError(f"cannot broadcast shape {own} to {shape}")
         strides.append(stride if n == wanted else 0)
+    if added:
+        leading = [0] * added
+        if own:  # a new dimension of size 1 steps over what follows it, as after `unsqueeze`
+            for i in range(added - 1, -1, -1):
+                if shape[i] == 1:
+                    leading[i] = shape[i + 1] * (leading[i + 1] if i + 1 < added else strides[0])
+        strides = leading + strides
     return strided(x, shape, tuple(strides))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -13,7 +14,8 @@ from ..autograd.dispatch import apply, user_frame, wrap
 from ..autograd.inplace import assign, check_of_inference, check_writable
 from ..autograd.modes import state
 from ..autograd.node import NarrowFix
-from ..autograd.versions import written
+from ..autograd.versions import count_together, root_of, written
+from ..backends.strides import offset_in, strided
 from ..dtypes import BY_NUMPY, check_device, check_dtype
 from ..errors import expand_error
 from ..ops import inplace as ops
@@ -347,25 +349,69 @@ def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Any:
     """Change the size in place; new elements are whatever the memory holds."""
     from .creation import size_from
 
-    shape = size_from(sizes, "resize_")
+    return _resized(self, size_from(sizes, "resize_"), memory_format)
+
+
+def _strides_in(shape: tuple[int, ...], memory_format: Any) -> tuple[int, ...]:
+    """The strides, in elements, of a dense tensor of this shape in the order that ``memory_format`` names."""
+    order = list(range(len(shape)))
+    if memory_format is dtypes.channels_last or memory_format is dtypes.channels_last_3d:
+        rank = 4 if memory_format is dtypes.channels_last else 5
+        if len(shape) != rank:
+            raise RuntimeError(f"required rank {rank} tensor to use {'channels_last' if rank == 4 else 'channels_last_3d'} format")
+        order = [0, *order[2:], 1]
+    strides, step = [0] * len(shape), 1
+    for i in reversed(order):
+        strides[i] = step
+        step *= max(shape[i], 1)
+        if step >= 1 << 63:
+            raise RuntimeError("Stride calculation overflowed")
+    return tuple(strides)
+
+
+def _resized(self: Any, shape: tuple[int, ...], memory_format: Any) -> Any:
+    """Have the tensor look at as much of its memory, from its first element on, as ``shape`` takes; more is taken where it ends."""
     if self._node is not None and state.grad:
         raise RuntimeError("cannot resize variables that require grad")
     check_of_inference(self)
+    if memory_format is dtypes.preserve_format:
+        raise RuntimeError("Unsupported memory formatPreserve")
     a = self._a
-    n = int(np.prod(shape, dtype=np.int64))
-    flat = a.reshape(-1) if a.flags.c_contiguous else np.ascontiguousarray(a).reshape(-1)
-    if n > flat.size:
-        grown = np.empty(n, a.dtype)
-        grown[: flat.size] = flat
-        flat = grown
-    self._a = flat[:n].reshape(shape)
+    if a.shape == shape and memory_format is None:
+        return self
+    size = math.prod(shape)
+    if any(n < 0 for n in shape) or size >= 1 << 63:
+        raise RuntimeError("numel: integer multiplication overflow")
+    if size and size * a.itemsize >= 1 << 63:
+        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
+    strides = tuple([n * a.itemsize for n in _strides_in(shape, memory_format)])
+    source = a
+    try:
+        made = strided(a, shape, strides)
+    except (ValueError, TypeError):  # beyond the end
+        root = root_of(a)
+        old = root.ravel(order="K").view(np.uint8)[offset_in(a, root) :] if root.flags.forc else a.ravel().view(np.uint8)
+        source = np.empty(size, a.dtype)
+        n = min(old.size, source.nbytes)
+        source.view(np.uint8)[:n] = old[:n]
+        made = strided(source, shape, strides)
+        count_together(a, source)
+    f = user_frame(2)
+    written(source, f.f_code, f.f_lasti)
+    self._a = made
     return self
 
 
 @method
 def resize_as_(self: Any, the_template: Any, memory_format: Any = None) -> Any:
-    """Change the size in place to that of ``the_template``."""
-    return self.resize_(tuple(the_template._a.shape))
+    """Change the size in place to that of ``the_template``; with ``torch.preserve_format``, the order of its dimensions too."""
+    b = the_template._a
+    if memory_format is dtypes.preserve_format:
+        for each in (dtypes.channels_last, dtypes.channels_last_3d):
+            if not b.flags.c_contiguous and the_template.is_contiguous(memory_format=each):
+                return _resized(self, b.shape, each)
+        memory_format = None
+    return _resized(self, b.shape, memory_format)
 
 
 FUNCTIONS["resize_as_"] = resize_as_

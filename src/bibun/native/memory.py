@@ -15,8 +15,6 @@ import secrets
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from . import build, marking
 from .ir import Module
 from .lang import (
