@@ -3,13 +3,18 @@
 In: what names a piece of code (a key) and a function that writes its text. Out: addresses of functions. Object code is kept
 in a directory of the user's cache, named by a hash of the key, the processor and LLVM's version: a second run compiles
 nothing. Files are written beside their place and moved into it, so that several processes may share the directory, and a file
-that is damaged is as good as none. Without llvmlite `available` is False and nothing here may be called.
+that is damaged is as good as none. The directory holds about `BOUND` bytes (256 MiB); then the oldest files go. Without llvmlite
+`available` is False and nothing here may be called.
+
+LLVM ends the process where it finds no memory or no address for a name, so both are looked at before it is asked, and raise here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
+import struct
 import sys
 import tempfile
 import threading
@@ -26,7 +31,12 @@ FORMAT = 1
 #: Bytes of object code that the directory may hold before the oldest go.
 BOUND = 256 << 20
 
+#: Bytes of address space that must be free before LLVM is asked for anything: it ends the process where it finds none.
+ROOM = 192 << 20
+
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child must not find the lock taken by a thread that it does not have
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _kept: list[Any] = []  # LLVM's objects live as long as the process: worker threads may be inside their code
 
 
@@ -39,7 +49,15 @@ def available() -> bool:
         import llvmlite.binding  # noqa: F401
     except Exception:
         return False
-    return sys.maxsize > 2**32 and sys.byteorder == "little"
+    return os.name == "posix" and sys.maxsize > 2**32 and sys.byteorder == "little"  # workers are threads of POSIX
+
+
+def check_room() -> None:
+    """Raise MemoryError where the process may not have what LLVM could ask for."""
+    try:
+        mmap.mmap(-1, ROOM).close()
+    except (OSError, ValueError):
+        raise MemoryError(f"fewer than {ROOM >> 20} MiB of address space are left to make native code in") from None
 
 
 @cache
@@ -102,6 +120,7 @@ def compile_text(text: str, explicit: bool = False, unroll: bool = True) -> byte
 
     ``explicit``: its loops are written in vectors, so only what is left to do then is done. Without ``unroll`` loops stay short: for long
     functions of many loops of few turns each, which so take half the time to compile and no more to run."""
+    check_room()
     llvm, machine, _ = _machinery()
     module = llvm.parse_assembly(text)
     module.triple = machine.triple
@@ -130,6 +149,7 @@ def attributes() -> str:
 def load(key: str, write: Callable[[Module], None], names: Iterable[str]) -> list[int]:
     """The addresses of functions, from the cache or written by ``write`` and compiled."""
     with _lock:
+        check_room()
         llvm, _, engine = _machinery()
         name, words, _ = features()
         full = "\0".join((str(FORMAT), llvm.llvm_version_info.__repr__(), sys.platform, name, words, key))
@@ -151,6 +171,9 @@ def load(key: str, write: Callable[[Module], None], names: Iterable[str]) -> lis
 
 
 def _link(llvm: Any, engine: Any, made: bytes, names: Iterable[str], digest: str) -> list[int]:
+    missing = [n for n in _wanted(made) if not llvm.address_of_symbol(n)]
+    if missing:
+        raise RuntimeError(f"native code calls what this process does not have: {', '.join(missing)}")
     held = llvm.ObjectFileRef.from_data(made)
     engine.add_object_file(held)
     engine.finalize_object()
@@ -159,6 +182,24 @@ def _link(llvm: Any, engine: Any, made: bytes, names: Iterable[str], digest: str
     if not all(addresses):
         raise RuntimeError(f"object code {digest} lacks one of {list(names)}")
     return addresses
+
+
+def _wanted(made: bytes) -> list[str]:
+    """The names that object code leaves to others, where it is of ELF's form; raises where it is no object code."""
+    if made[:4] != b"\x7fELF":
+        if made[:4] != b"\xcf\xfa\xed\xfe":  # Mach-O
+            raise RuntimeError("this is no object code")
+        return []
+    (start,), (count,) = struct.unpack_from("<Q", made, 40), struct.unpack_from("<H", made, 60)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", made, start + 64 * i) for i in range(count)]
+    found = []
+    for s in sections:
+        if s[1] == 2:  # the table of symbols; what it links to holds their names
+            names = sections[s[6]][4]
+            for at, _, _, section, _, _ in struct.iter_unpack("<IBBHQQ", made[s[4] : s[4] + s[5]]):
+                if at and not section:
+                    found.append(made[names + at : made.index(b"\0", names + at)].decode())
+    return found
 
 
 @cache
@@ -206,7 +247,7 @@ def _write(digest: str, made: bytes) -> None:
                 file.write(made + hashlib.sha256(made).digest())
             os.replace(beside, os.path.join(place, digest + ".o"))
         except OSError:
-            os.unlink(beside)
+            _forget(beside)
             return
         if os.urandom(1)[0] < 8:
             _bound(place)
@@ -216,11 +257,24 @@ def _write(digest: str, made: bytes) -> None:
 
 def _bound(place: str) -> None:
     """Let the oldest files go where the directory holds too much."""
-    entries = [e for e in os.scandir(place) if e.is_file()]
-    sized = sorted((e.stat().st_mtime, e.stat().st_size, e.path) for e in entries)
+    sized = []
+    with os.scandir(place) as entries:
+        for e in entries:
+            try:
+                sized.append((e.stat().st_mtime, e.stat().st_size, e.path))
+            except OSError:
+                pass  # another process was quicker
     total = sum(size for _, size, _ in sized)
-    for _, size, path in sized:
+    for _, size, path in sorted(sized):
         if total <= BOUND:
             break
-        os.unlink(path)
+        _forget(path)
         total -= size
+
+
+def _forget(path: str) -> None:
+    """Remove a file, if it is still there."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

@@ -1,0 +1,98 @@
+"""Elementary functions of kernels against the true values, over float32 numbers of every exponent.
+
+BIBUN_EXPLORE=1 asks for every float32 there is (minutes for each function).
+"""
+
+import ctypes
+import math
+import os
+
+import numpy as np
+import pytest
+
+from bibun.backends.large import native
+
+if not native():
+    pytest.skip("no native kernels here", allow_module_level=True)
+
+from bibun.native import maths
+from bibun.native.ir import Function, Module, Value
+from bibun.native.kernel import _sources, builtin, make_entry
+
+#: Every so many bit patterns: a number without small factors, so that all mantissas occur.
+STEP = 1 if os.environ.get("BIBUN_EXPLORE") else 10_007
+NAMES = "exp expm1 log log1p tanh sigmoid erf erfc normal_cdf normal_pdf sin cos".split()
+_made = {}
+
+
+def run(name, x):
+    """A function of `maths` on an array."""
+    if name not in _made:
+        from bibun.native import build
+
+        def write(module):
+            def body(f, values, begin, end):
+                source, out = values
+                source.of = out.of = "float"
+                with f.loop(begin, end) as i:
+                    callee = getattr(maths, name).make(module, [f.load(f.offset(source, i))], {})
+                    f.store(f.call(callee.name, "float", f.load(f.offset(source, i))), f.offset(out, i))
+
+            make_entry(module, "try_" + name, [("ptr", "x"), ("ptr", "out")], body)
+
+        (at,) = build.load(f"test of {name} {_sources()}", write, ["try_" + name])
+        _made[name] = builtin(name, at)
+    out = np.empty_like(x)
+    _made[name](x, out, x.size, 1 << 14)
+    return out
+
+
+def _scipy(name):
+    return getattr(pytest.importorskip("scipy.special"), name)
+
+
+def truth(name, x):
+    """In float64, where NumPy and SciPy are right to far more bits than float32 has."""
+    x = x.astype(np.float64)
+    if name == "sigmoid":
+        return np.where(x < 0, np.exp(np.minimum(x, 0)), 1.0) / (1.0 + np.exp(-np.abs(x)))
+    if name == "normal_cdf":
+        return 0.5 * _scipy("erfc")(-x * math.sqrt(0.5))
+    if name == "normal_pdf":
+        return np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    if name in ("erf", "erfc"):
+        return _scipy(name)(x)
+    return getattr(np, name)(x)
+
+
+def grid(begin=0, end=1 << 32, step=STEP):
+    return np.arange(begin, end, step, np.int64).astype(np.uint32).view(np.float32)
+
+
+def ulps(made, wanted):
+    """How far each is off, in units of the last place of the float32 nearest to the truth; what is not finite must agree."""
+    with np.errstate(all="ignore"):
+        near = wanted.astype(np.float32)
+    ends = ~np.isfinite(near)
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(near))
+    over = ends & ~np.isnan(near) & np.isfinite(made)  # within reach of the largest
+    assert (np.abs(made[over]) >= 3.4028e38).all() and (np.isinf(wanted[over]) == 0).all()
+    both = ~ends & np.isinf(made)
+    assert (np.abs(near[both]) >= 3.4028e38).all()
+    made, near, wanted = made[~ends & ~both], near[~ends & ~both], wanted[~ends & ~both]
+    unit = np.ldexp(1.0, np.maximum(np.frexp(near.astype(np.float64))[1] - 24, -149))
+    return np.abs(made.astype(np.float64) - wanted) / unit, ~ends & ~both
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_within_two_units_of_the_last_place(name):
+    width = 1 << 32 if STEP > 1 else 1 << 26
+    worst, where = 0.0, 0.0
+    for begin in range(0, 1 << 32, width):
+        x = grid(begin, begin + width)
+        with np.errstate(all="ignore"):
+            off, kept = ulps(run(name, x), truth(name, x))
+        if off.size and off.max() > worst:
+            worst, where = off.max(), x[kept][off.argmax()]
+    print(f"{name}: {worst:.2f} ULP at {where!r}")
+    assert worst <= 2.0, where
