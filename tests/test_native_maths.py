@@ -3,7 +3,6 @@
 BIBUN_EXPLORE=1 asks for every float32 there is (minutes for each function).
 """
 
-import ctypes
 import math
 import os
 
@@ -16,7 +15,6 @@ if not native():
     pytest.skip("no native kernels here", allow_module_level=True)
 
 from bibun.native import maths
-from bibun.native.ir import Function, Module, Value
 from bibun.native.kernel import _sources, builtin, make_entry
 
 #: Every so many bit patterns: a number without small factors, so that all mantissas occur.
@@ -96,3 +94,52 @@ def test_within_two_units_of_the_last_place(name):
             worst, where = off.max(), x[kept][off.argmax()]
     print(f"{name}: {worst:.2f} ULP at {where!r}")
     assert worst <= 2.0, where
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_short_forms_near_zero(name):
+    x = grid()
+    x = x[~(np.abs(x) > maths.NEAR)]
+    with np.errstate(all="ignore"):
+        off, kept = ulps(run(name + "_near", x), truth(name, x))
+    assert off.max() <= 2.0, x[kept][off.argmax()]
+    near = (np.arange(1, 63_000) * (math.pi / 2)).astype(np.float32)  # where the other of the two has its zeros
+    off, kept = ulps(run(name + "_near", near), truth(name, near))
+    assert off.max() <= 2.0, near[kept][off.argmax()]
+
+
+def test_loops_take_the_long_form_where_they_must():
+    import bibun as torch
+
+    for far in (0, 17, 40_000):
+        x = np.linspace(-1e5, 1e5, 50_001, dtype=np.float32)
+        x[far], x[1], x[2] = 3e38 if far else 3.0, np.inf, np.nan
+        for name in ("sin", "cos"):
+            with np.errstate(all="ignore"):
+                off, _ = ulps(getattr(torch, name)(torch.from_numpy(x)).numpy(), truth(name, x))
+            assert off.max() <= 2.0
+        rows = torch.from_numpy(np.ascontiguousarray(np.nan_to_num(x, posinf=0.0)[:50_000].reshape(100, 500)))
+        made = torch.sin(rows).sum(0).numpy()
+        np.testing.assert_allclose(made, np.sin(rows.numpy().astype(np.float64)).sum(0), atol=1e-4)
+
+
+def test_zeros_keep_their_sign():
+    x = np.array([0.0, -0.0] * 20, np.float32)
+    for name in ("sin", "sin_near", "tanh", "erf", "expm1", "log1p"):
+        assert run(name, x).tobytes() == x.tobytes(), name
+
+
+def test_gelu_and_its_gradient_do_not_cancel():
+    erfc = _scipy("erfc")
+    import bibun as torch
+
+    x = np.linspace(-12.5, 6, 40_001, dtype=np.float32)
+    t = torch.from_numpy(x).requires_grad_()
+    y = torch.nn.functional.gelu(t)
+    y.sum().backward()
+    d = x.astype(np.float64)
+    cdf, pdf = 0.5 * erfc(-d * math.sqrt(0.5)), np.exp(-0.5 * d * d) / math.sqrt(2 * math.pi)
+    assert ulps(y.detach().numpy(), d * cdf)[0].max() <= 4
+    off = np.abs(t.grad.numpy() - (cdf + d * pdf))
+    # the slope has a zero at -0.75, where its two parts cancel in any number of bits
+    assert (off <= 4 * 2.0**-24 * np.maximum(np.abs(d) * pdf, cdf) + 1.5e-45).all()

@@ -165,62 +165,70 @@ def _build(full: Any, expression: Any, word: str) -> Any:
         for p, kind in zip(pointers, kinds):
             p.of = kind
         out.of = out_word
-        space = Lanes(inner, word)
 
         def read(p: Value, i: Any) -> Value:
             x = inner.load(inner.offset(p, i))
             return inner.compare("ne", x, 0) if p.of == "i8" else x
 
-        def result(values: list[Value]) -> Value:
-            made = expression(space, *values)
-            if out_word == "i8":
-                return inner.convert(space.truth(made), "i8", signed=False)
-            return space.value(made)
+        def walk(space: Lanes) -> None:
+            def result(values: list[Value]) -> Value:
+                made = expression(space, *values)
+                if out_word == "i8":
+                    return inner.convert(space.truth(made), "i8", signed=False)
+                return space.value(made)
 
-        still = [read(p, 0) if move == (0, 0) else None for p, move in zip(pointers, moves)]
-        if flat:
-            total = inner.slot(0, out_word) if reduce else None
-            with inner.loop(begin, end) as i:
-                x = result([s if s is not None else read(p, i) for p, s in zip(pointers, still)])
-                if total is None:
-                    inner.store(x, inner.offset(out, i))
-                else:
-                    inner.fast = fast
-                    total.set(total.get() + x)
-                    inner.fast = "contract"
-            if total is not None:
-                inner.store(total.get(), inner.offset(out, begin // grain))
-        else:
-            if reduce == "leading":
-                part = inner.offset(out, (begin // grain) * columns)
-                with inner.loop(0, columns) as j:
-                    inner.store(0, inner.offset(part, j))
-            total = inner.slot(0, out_word) if reduce in ("all", "trailing") else None
-            with inner.loop(begin, end) as r:
-                here = [read(p, r) if move == (1, 0) else s for p, move, s in zip(pointers, moves, still)]
-                starts = [inner.offset(p, r * columns) if move == (1, 1) else p for p, move in zip(pointers, moves)]
-                if reduce == "trailing":
-                    assert total is not None
-                    total.set(0)
-                row = inner.offset(out, r * columns) if not reduce else out
-                with inner.loop(0, columns) as j:
-                    x = result([h if h is not None else read(p, j) for p, h in zip(starts, here)])
-                    if not reduce:
-                        inner.store(x, inner.offset(row, j))
-                    elif reduce == "leading":
-                        at = inner.offset(part, j)
-                        inner.store(inner.load(at) + x, at)
+            still = [read(p, 0) if move == (0, 0) else None for p, move in zip(pointers, moves)]
+            if flat:
+                total = inner.slot(0, out_word) if reduce else None
+                with inner.loop(begin, end) as i:
+                    x = result([s if s is not None else read(p, i) for p, s in zip(pointers, still)])
+                    if total is None:
+                        inner.store(x, inner.offset(out, i))
                     else:
-                        assert total is not None
                         inner.fast = fast
                         total.set(total.get() + x)
                         inner.fast = "contract"
-                if reduce == "trailing":
+                if total is not None:
+                    inner.store(total.get(), inner.offset(out, begin // grain))
+            else:
+                if reduce == "leading":
+                    part = inner.offset(out, (begin // grain) * columns)
+                    with inner.loop(0, columns) as j:
+                        inner.store(0, inner.offset(part, j))
+                total = inner.slot(0, out_word) if reduce in ("all", "trailing") else None
+                with inner.loop(begin, end) as r:
+                    here = [read(p, r) if move == (1, 0) else s for p, move, s in zip(pointers, moves, still)]
+                    starts = [inner.offset(p, r * columns) if move == (1, 1) else p for p, move in zip(pointers, moves)]
+                    if reduce == "trailing":
+                        assert total is not None
+                        total.set(0)
+                    row = inner.offset(out, r * columns) if not reduce else out
+                    with inner.loop(0, columns) as j:
+                        x = result([h if h is not None else read(p, j) for p, h in zip(starts, here)])
+                        if not reduce:
+                            inner.store(x, inner.offset(row, j))
+                        elif reduce == "leading":
+                            at = inner.offset(part, j)
+                            inner.store(inner.load(at) + x, at)
+                        else:
+                            assert total is not None
+                            inner.fast = fast
+                            total.set(total.get() + x)
+                            inner.fast = "contract"
+                    if reduce == "trailing":
+                        assert total is not None
+                        inner.store(total.get(), inner.offset(out, r))
+                if reduce == "all":
                     assert total is not None
-                    inner.store(total.get(), inner.offset(out, r))
-            if reduce == "all":
-                assert total is not None
-                inner.store(total.get(), inner.offset(out, begin // grain))
+                    inner.store(total.get(), inner.offset(out, begin // grain))
+
+        space = Lanes(inner, word)
+        if word == "float":
+            space.far = inner.slot(0, "i32")
+        walk(space)
+        if space.asked_far:
+            with inner.when(space.far.get() > 0):
+                walk(Lanes(inner, word))
         inner.give()
 
         def body(f: Function, values: list[Value], begin: Value, end: Value) -> None:

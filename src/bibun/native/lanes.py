@@ -37,6 +37,9 @@ class Lanes:
 
     def __init__(self, f: Function, word: str):
         self.f, self.word = f, word
+        #: A number that becomes 1 where an argument is beyond what short forms hold; the loop is run again then, with the long ones.
+        self.far: Any = None
+        self.asked_far = False
         self.open: set[str] = set()  # the entries whose formulas are being written
 
     def __getattr__(self, name: str) -> Any:
@@ -251,7 +254,16 @@ class Lanes:
         return _device(self.f, maths.gelu_slope, self.value(x))
 
     def sin(self, x: Any) -> Any:
-        return _device(self.f, maths.sin, self.value(x))
+        return self._turned(maths.sin, maths.sin_near, self.value(x))
 
     def cos(self, x: Any) -> Any:
-        return _device(self.f, maths.cos, self.value(x))
+        return self._turned(maths.cos, maths.cos_near, self.value(x))
+
+    def _turned(self, whole: Any, near: Any, x: Value) -> Value:
+        if self.far is None:
+            return _device(self.f, whole, x)
+        made = _device(self.f, near, x)
+        beyond = self.f.convert(_device(self.f, maths.is_far, x), "i32", signed=False)
+        self.far.set(self.f.binary("or", self.far.get(), beyond))
+        self.asked_far = True
+        return made

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 
-from .lang import T, bits, copysign, device, f64, fabs, fma, i32, i64, maximum, minimum, rint, select, table, u32
+from .lang import T, bits, boolean, copysign, device, f64, fabs, fma, i32, i64, maximum, minimum, rint, select, table, u32
 
-__all__ = ["cos", "erf", "erfc", "exp", "expm1", "gelu_slope", "log", "log1p", "normal_cdf", "normal_pdf", "sigmoid", "sin", "tanh"]
+__all__ = ["cos", "cos_near", "erf", "erfc", "exp", "expm1", "gelu_slope", "is_far", "log", "log1p", "normal_cdf", "normal_pdf", "sigmoid", "sin", "sin_near", "tanh"]
 
 _LOG2E = math.log2(math.e)
 # ln 2 in three parts: the first has trailing zeros, so that n·LN2_HIGH is exact for the n that occur.
 _LN2_HIGH, _LN2_LOW = 0.693145751953125, 1.42860682030941723212e-6
+_ROOT_HALF, _ROOT_HALF_LOW = 0.7071067690849304, 1.2101617152815436e-08
 _TINY = 1.1754943508222875e-38
 
 
@@ -39,6 +40,25 @@ def exp_sum(x: T, low: T) -> T:
     p = fma(p, r, 0.5)
     p = fma(p, r, 1.0)
     p = fma(p, r, 1.0)
+    whole = i32(n)
+    half = whole >> 1
+    return p * bits((half + 127) << 23, T) * bits((whole - half + 127) << 23, T)
+
+
+@device
+def exp_rest(x: T, low: T) -> T:
+    """What rounding to `exp_sum` leaves away. It begins with the same steps, which LLVM does once for both."""
+    x = minimum(maximum(x, -104.0), 89.0)
+    n = rint(x * _LOG2E)
+    r = fma(n, -_LN2_HIGH, x)
+    r = fma(n, -_LN2_LOW, r) + low
+    p = fma(r, 1 / 5040, 1 / 720)
+    p = fma(p, r, 1 / 120)
+    p = fma(p, r, 1 / 24)
+    p = fma(p, r, 1 / 6)
+    p = fma(p, r, 0.5)
+    p = fma(p, r, 1.0)
+    p = fma(p, r, 1.0 - fma(p, r, 1.0))
     whole = i32(n)
     half = whole >> 1
     return p * bits((half + 127) << 23, T) * bits((whole - half + 127) << 23, T)
@@ -69,7 +89,7 @@ def expm1(x: T) -> T:
     b = bits((whole - half + 127) << 23, T)
     scale = a * b
     made = fma(p, scale, scale - 1.0)
-    return select(n == 0.0, p, select(whole > 126, (p * a + a) * b, made))
+    return select(n == 0.0, select(x == 0.0, x, p), select(whole > 126, (p * a + a) * b, made))
 
 
 @device
@@ -120,7 +140,7 @@ def tanh(x: T) -> T:
     p = fma(p, z, -0.33333333149374506)
     near = fma(p * z, x, x)
     far = 1.0 - 2.0 / (exp(minimum(a + a, 40.0)) + 1.0)
-    return select(a < 0.625, near, select(x == x, copysign(far, x), x))
+    return copysign(select(a < 0.625, near, far), x)
 
 
 @device
@@ -131,8 +151,8 @@ def sigmoid(x: T) -> T:
 
 
 @device
-def _erfcx(a: T) -> T:
-    """exp(a²)·erfc(a) for 0 ≤ a ≤ 10.2."""
+def _scaled_erfcx(a: T, low: T, scale: T, scale_low: T) -> T:
+    """(scale + scale_low)·exp(b²)·erfc(b) for b = a + low, 0 ≤ b ≤ 10.2; what rounding takes on the way is put back at the end."""
     q = (a - 2.0) / (a + 2.0)
     p = fma(q, 8.383818212433098e-05, 0.0001778078769999818)
     p = fma(p, q, -0.00040183451642194525)
@@ -145,13 +165,19 @@ def _erfcx(a: T) -> T:
     p = fma(p, q, -0.16603048495117276)
     p = fma(p, q, -0.09276381482235581)
     p = fma(p, q, 1.2769783823067076)
-    return p / (1.0 + 2.0 * a)
+    d = fma(a, 2.0, 1.0)
+    d_low = fma(a, 2.0, 1.0 - d)
+    part = 1.0 / d
+    made = p * part
+    rest = fma(-made, d, p) - made * d_low
+    rest = fma(rest, part, low * fma(a + a, made, -1.1283791670955126))
+    return fma(scale, made, fma(scale_low, made, scale * rest))
 
 
 @device
-def erfc_scaled(a: T, square: T, rest: T) -> T:
-    """erfc(a) for a ≥ 0, given a² as a sum of two numbers: what keeps the tail exact."""
-    return _erfcx(minimum(a, 10.2)) * exp_sum(-square, -rest)
+def erfc_scaled(a: T, low: T, square: T, rest: T) -> T:
+    """erfc(a + low) for a ≥ 0, given the square as a sum of two numbers: what keeps the tail exact."""
+    return _scaled_erfcx(a, low, exp_sum(-square, -rest), exp_rest(-square, -rest))
 
 
 @device
@@ -172,7 +198,7 @@ def erf(x: T) -> T:
     a = fabs(x)
     b = minimum(a, 10.2)
     s = b * b
-    far = 1.0 - erfc_scaled(b, s, fma(b, b, -s))
+    far = 1.0 - erfc_scaled(b, b * 0.0, s, fma(b, b, -s))
     return select(a < 1.0, _erf_near(x), select(x == x, copysign(far, x), x))
 
 
@@ -180,7 +206,7 @@ def erf(x: T) -> T:
 def erfc(x: T) -> T:
     a = minimum(fabs(x), 10.2)
     s = a * a
-    made = erfc_scaled(a, s, fma(a, a, -s))
+    made = erfc_scaled(a, a * 0.0, s, fma(a, a, -s))
     return select(fabs(x) < 0.5, 1.0 - _erf_near(x), select(x >= 0.0, made, 2.0 - made))
 
 
@@ -190,7 +216,8 @@ def normal_cdf(x: T) -> T:
     a = minimum(fabs(x), 14.3)
     h = 0.5 * a
     s = h * a
-    made = 0.5 * erfc_scaled(a * math.sqrt(0.5), s, fma(h, a, -s))
+    b = a * _ROOT_HALF
+    made = 0.5 * erfc_scaled(b, fma(a, _ROOT_HALF, -b) + a * _ROOT_HALF_LOW, s, fma(h, a, -s))
     near = fma(_erf_near(x * math.sqrt(0.5)), 0.5, 0.5)
     return select(fabs(x) < 0.7, near, select(x >= 0.0, 1.0 - made, select(x == x, made, x)))
 
@@ -211,7 +238,7 @@ def gelu_slope(x: T) -> T:
     h = 0.5 * a
     s = h * a
     e = exp_sum(-s, -fma(h, a, -s))
-    tail = 0.5 * _erfcx(minimum(a * math.sqrt(0.5), 10.2)) * e
+    tail = 0.5 * _scaled_erfcx(minimum(a * math.sqrt(0.5), 10.2), a * 0.0, e, a * 0.0)
     near = fma(_erf_near(x * math.sqrt(0.5)), 0.5, 0.5)
     cdf = select(a < 0.7, near, select(x >= 0.0, 1.0 - tail, tail))
     return fma(x, e * (1 / math.sqrt(2 * math.pi)), cdf)
@@ -256,9 +283,54 @@ def _turned(x: T, quarters: i64) -> T:
     c = fma(c, z, -0.0013888887669751557)
     c = fma(c, z, 0.04166666666430827)
     c = fma(c * z, z, fma(z, -0.5, 1.0))
-    made = select((q & 1) == 1, c, s)
+    made = select((q & 1) == 1, c, select(x == 0.0, x, s))
     made = select((q & 2) == 2, -made, made)
     return select(fabs(x) < math.inf, made, x - x)
+
+
+# π/2 as a sum of three float32
+_QUARTER = (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15)
+#: Up to here `sin_near` and `cos_near` are right.
+NEAR = 100000.0
+
+
+@device
+def _turned_near(x: T, quarters: i64) -> T:
+    """sin(x + quarters·π/2) for |x| ≤ `NEAR` and for what is not finite, in float32 alone."""
+    t = fma(x, 2 / math.pi, 12582912.0)  # where the last place is 1
+    n = t - 12582912.0
+    q = bits(t, i32) + i32(quarters)
+    first = fma(n, -_QUARTER[0], x)  # exact
+    y = fma(n, -_QUARTER[1], first)
+    low = n * -_QUARTER[2]
+    z = y * y
+    p = fma(z, 2.7249851595671443e-06, -0.0001984008616301497)
+    p = fma(p, z, 0.00833333187365056)
+    p = fma(p, z, -0.16666666663852564)
+    s = fma(p * z, y, low) + y
+    c = fma(z, -2.730085583235917e-07, 2.4800599451969803e-05)
+    c = fma(c, z, -0.0013888887669751557)
+    c = fma(c, z, 0.04166666666430827)
+    c = fma(c * z, z, fma(z, -0.5, fma(-y, low, 1.0)))
+    odd = (q & 1) == 1
+    made = select(odd, c, select(x == 0.0, x, s))
+    return bits(bits(made, i32) ^ ((q & 2) << 30), T)
+
+
+@device
+def is_far(x: T) -> boolean:
+    """Whether x is finite and beyond `NEAR`."""
+    return (fabs(x) > NEAR) and (fabs(x) < math.inf)
+
+
+@device
+def sin_near(x: T) -> T:
+    return _turned_near(x, 0)
+
+
+@device
+def cos_near(x: T) -> T:
+    return _turned_near(x, 1)
 
 
 @device
