@@ -528,7 +528,6 @@ def result_type(tensor1: Any, tensor2: Any) -> Any:
 # Settings that programs make and that need no more than being remembered
 
 _settings: dict[str, Any] = {
-    "threads": None,
     "interop": 1,
     "deterministic": False,
     "precision": "highest",
@@ -543,19 +542,23 @@ def set_num_threads(int: int) -> None:
         raise RuntimeError(f"set_num_threads expects an int, but got {int.__class__.__name__}")
     if int <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
-    _settings["threads"] = int
+    import sys
+
+    from .. import native
+
+    native.wanted_threads = int
+    if "bibun.native.pool" in sys.modules:  # else it begins with so many
+        from ..native import pool
+
+        pool.follow()
 
 
 @function(method=False, out=False)
 def get_num_threads() -> int:
     """How many threads large array work uses."""
-    import os
+    from ..native import default_threads
 
-    return (
-        _settings["threads"] or len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    return default_threads()
 
 
 @function(method=False, out=False)

@@ -9,7 +9,24 @@ from __future__ import annotations
 
 import math
 
-from .lang import T, bits, boolean, copysign, device, f64, fabs, fma, i32, i64, maximum, minimum, rint, select, table, u32
+from .lang import (
+    T,
+    bits,
+    boolean,
+    copysign,
+    device,
+    f64,
+    fabs,
+    fma,
+    i32,
+    i64,
+    maximum,
+    minimum,
+    rint,
+    select,
+    table,
+    u32,
+)
 
 __all__ = ["cos", "cos_near", "erf", "erfc", "exp", "expm1", "gelu_slope", "is_far", "log", "log1p", "normal_cdf", "normal_pdf", "sigmoid", "sin", "sin_near", "tanh"]
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from functools import cache
 from typing import Any
 
-from . import build
+from . import build, default_threads
 from .ir import Function, Module, Value
 from .lang import (
     Ptr,
@@ -42,6 +41,8 @@ NEXT, INSIDE, LOCK, SLEEPERS, TICKETS = 16, 32, 48, 64, 80
 WORKERS, LIMIT, SPINS = 96, 97, 98
 MUTEX, CONDITION, LENGTH = 112, 128, 160
 
+#: Workers that are made at most, however many threads are asked for.
+MOST = 256
 #: The name under which kernels call `run`.
 PARALLEL = "bibun_parallel"
 
@@ -187,7 +188,7 @@ class _Shared:
         """See that there are so many workers."""
         create = self.libc.pthread_create
         create.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-        while len(self.threads) < workers:
+        while len(self.threads) < min(workers, MOST):
             held = ctypes.c_ulong()
             if create(ctypes.byref(held), None, self.work_at, self.address):
                 break  # no more threads to be had
@@ -195,38 +196,39 @@ class _Shared:
         self[WORKERS] = len(self.threads)
 
 
-_starting = threading.Lock()
+_starting = threading.RLock()
+_begun: list[_Shared] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release)
 
 
-@cache
 def _shared() -> _Shared:
-    with _starting:
-        return _Shared()
-
-
-def default_threads() -> int:
-    """How many threads to use where nobody has said: ``OMP_NUM_THREADS``, or the processors this process may run on."""
-    try:
-        said = int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0])
-    except ValueError:
-        said = 0
-    if said > 0:
-        return said
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not _begun:
+        with _starting:
+            if not _begun:
+                _begun.append(_Shared())
+    return _begun[0]
 
 
 def start(threads: int | None = None) -> None:
     """Have the pool ready, with so many threads (the caller's among them)."""
     shared = _shared()
-    if threads is not None or not shared[LIMIT]:
-        shared[LIMIT] = threads or default_threads()
-    if shared[LIMIT] - 1 > len(shared.threads) and os.name == "posix":
-        shared.grow(shared[LIMIT] - 1)
+    with _starting:
+        if threads is not None or not shared[LIMIT]:
+            shared[LIMIT] = threads or default_threads()
+        if shared[LIMIT] - 1 > len(shared.threads) and os.name == "posix":
+            shared.grow(shared[LIMIT] - 1)
 
 
 def set_threads(n: int) -> None:
     """Use at most ``n`` threads from now on."""
     start(max(1, n))
+
+
+def follow() -> None:
+    """Use as many threads as the program has asked for, if the pool has begun."""
+    if _begun:
+        start(default_threads())
 
 
 def threads() -> int:
