@@ -18,6 +18,11 @@ from collections.abc import Callable
 from typing import Any
 
 Step = Callable[[], Any]
+
+
+class Failed(Exception):
+    """A side could not build or run a step."""
+
 Workload = Callable[[Any], Step]
 
 
@@ -35,7 +40,10 @@ class Side:
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"{self.module} ended while it was asked {what}")
-        return json.loads(line)
+        answer = json.loads(line)
+        if isinstance(answer, str):
+            raise Failed(f"{self.module}: {answer}")
+        return answer
 
     def close(self) -> None:
         assert self.process.stdin
@@ -49,18 +57,21 @@ def serve(module: str, workloads: dict[str, Workload]) -> None:
     step: Step | None = None
     for line in sys.stdin:
         asked = json.loads(line)
-        if "build" in asked:
-            step = workloads[asked["build"]](library)
-            for _ in range(3):
-                step()
-            answer: Any = None
-        else:
-            assert step is not None
-            times = asked["times"]
-            start = time.perf_counter()
-            for _ in range(times):
-                step()
-            answer = (time.perf_counter() - start) / times
+        answer: Any = None
+        try:
+            if "build" in asked:
+                step = workloads[asked["build"]](library)
+                for _ in range(3):
+                    step()
+            else:
+                assert step is not None
+                times = asked["times"]
+                start = time.perf_counter()
+                for _ in range(times):
+                    step()
+                answer = (time.perf_counter() - start) / times
+        except Exception as error:  # the others go on
+            answer = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         print(json.dumps(answer), flush=True)
 
 
