@@ -609,6 +609,18 @@ def run_program(program, pool, w):
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=10), st.integers(0, 99))
 def test_drawn_programs(program, seed):
+    check_drawn(program, seed)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=10), st.integers(0, 99))
+def test_drawn_programs_whose_arrays_count_as_large(program, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bibun.compiler.groups.LARGE", 4)
+        check_drawn(program, seed)
+
+
+def check_drawn(program, seed):
     def make():
         rng = np.random.default_rng(seed)
         pool = [torch.tensor(rng.standard_normal((3, 3)), dtype=torch.float32, requires_grad=k < 2) for k in range(3)]

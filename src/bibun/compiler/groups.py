@@ -17,6 +17,9 @@ from .recorder import Recorder, Slot, Step
 
 __all__ = ["Group", "find_groups"]
 
+#: Entries that are made anew rather than read from memory, where that asks for no more arrays, and how many of them in one loop.
+_CHEAP = frozenset(("add", "maximum", "minimum", "multiply", "negative", "relu", "square", "subtract"))
+_AGAIN = 4
 _TYPES = frozenset(np.dtype(t) for t in (np.float32, np.float64, bool))
 _BOOL = np.dtype(bool)
 
@@ -109,6 +112,7 @@ def find_groups(recorder: Recorder, steps: list[Step], wanted: set[int]) -> dict
         for n in _reads(step):
             readers.setdefault(n, set()).add(k)
     found: dict[int, Any] = {}
+    doubtful: set[int] = set()  # steps that loops do again: perhaps nobody needs what they make
     for k in range(len(steps) - 1, -1, -1):
         step = steps[k]
         if k in found:
@@ -118,26 +122,54 @@ def find_groups(recorder: Recorder, steps: list[Step], wanted: set[int]) -> dict
             continue
         shape = recorder.arrays[step.takes[0] if reduction else step.gives[0]].shape
         inside: set[int] = set() if reduction else {k}
+        again: set[int] = set()
         grown = True
-        while grown:  # take in every maker whose readers are all inside
+        while grown:  # take in every maker whose readers are all inside, and do cheap ones again
             grown = False
-            for j in sorted(inside | ({k} if reduction else set())):
+            for j in sorted(inside | again | ({k} if reduction else set())):
                 for n in steps[j].takes:
                     m = makers.get(n)
-                    if (
-                        m is not None and m not in inside and m not in found and m > barriers[k] and n not in wanted
-                        and recorder.arrays[n].shape == shape and _elementwise(recorder, steps[m]) and readers[n] <= inside | {k}
-                    ):  # fmt: skip
+                    if m is None or m in inside or m in again or m <= barriers[k] or recorder.arrays[n].shape != shape or not _elementwise(recorder, steps[m]):
+                        continue
+                    if m not in found and n not in wanted and readers[n] <= inside | {k}:
                         inside.add(m)
+                        grown = True
+                    elif found.get(m) is None and len(again) < _AGAIN and _cheap(recorder, steps[m]):
+                        again.add(m)
                         grown = True
         if not inside:
             continue
-        group = _group(recorder, steps, k, inside, shape, reduction)
+        group = _group(recorder, steps, k, inside | again, shape, reduction)
+        if group is not None and any(found.get(makers.get(n, -1), group) is None for n in group.leaves):
+            again = set()  # it would read what only lives inside another loop
+            group = _group(recorder, steps, k, inside, shape, reduction)
         if group is not None:
             found[k] = group
+            doubtful |= again
+            for n in group.leaves:
+                readers[n].add(k)
             for j in inside - {k}:
                 found[j] = None
+    _drop(steps, found, doubtful, wanted)
     return found
+
+
+def _cheap(recorder: Recorder, step: Step) -> bool:
+    """Whether a step is better done again than read: it reads no more large arrays than the one that it makes."""
+    return step.what.name in _CHEAP and sum(recorder.arrays[n].size >= LARGE for n in set(step.takes)) <= 1
+
+
+def _drop(steps: list[Step], found: dict[int, Any], doubtful: set[int], wanted: set[int]) -> None:
+    """Mark steps whose results nobody reads any more as parts of the loops that do them again."""
+    from .program import _reads
+
+    for m in sorted(doubtful, reverse=True):
+        read = set(wanted)
+        for k, step in enumerate(steps):
+            if k != m and found.get(k, step) is not None:
+                read.update(found[k].leaves if k in found else _reads(step))
+        if found.get(m, step) is not None and not read.intersection(steps[m].gives):
+            found[m] = None
 
 
 def _group(recorder: Recorder, steps: list[Step], k: int, inside: set[int], shape: tuple[int, ...], reduction: Any) -> Group | None:
