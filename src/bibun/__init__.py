@@ -58,7 +58,7 @@ globals().update({name: f for name, f in _register.FUNCTIONS.items() if "." not 
 #: Submodules that load when first touched.
 _LAZY = frozenset(
     "nn optim utils func functional autograd linalg special fft random cuda backends amp hub version serialization jit distributions "
-    "testing onnx library overrides multiprocessing distributed signal masked sparse compiler mps accelerator cpu types torch_version alias _tensor_str storage _utils _tensor _C _vmap_internals".split()
+    "testing onnx library overrides multiprocessing distributed signal masked sparse compiler mps accelerator cpu memory types torch_version alias _tensor_str storage _utils _tensor _C _vmap_internals".split()
 )
 
 

@@ -114,8 +114,11 @@ def _get(s: Ptr[i64], size: i64) -> Ptr[u8]:
         place = allocate(i64, 1)
         place[0] = 0
         huge = capacity >= 4194304
-        if _align(place, i64(2097152) if huge else i64(4096), capacity) != 0:
-            return null(u8)
+        step = i64(2097152) if huge else i64(4096)
+        if _align(place, step, capacity) != 0:
+            drop(s, 0)  # what is kept in other sizes may make room
+            if _align(place, step, capacity) != 0:
+                return null(u8)
         block = place[0]
         if huge and s[PAGES] != 0:
             _advise(Ptr[u8](block), capacity, i32(14))
@@ -129,9 +132,15 @@ def _get(s: Ptr[i64], size: i64) -> Ptr[u8]:
 
 @device
 def _mine(s: Ptr[i64], p: Ptr[u8]) -> i64:
-    """The size of the block whose data is at p, if it is one of ours; else 0. Before any other block stand the C library's own words."""
-    head = Ptr[i64](p - 16)
-    return head[1] if head[0] == s[MAGIC] else i64(0)
+    """The size of the block whose data is at p, if it is one of ours; else 0.
+
+    Ours begin so far into a page, so that the head is on the page too, whoever the block's owner is."""
+    size = i64(0)
+    if (i64(p) & 4095) == HEAD:
+        head = Ptr[i64](p - 16)
+        if head[0] == s[MAGIC]:
+            size = head[1]
+    return size
 
 
 @device
@@ -151,7 +160,11 @@ def give_zeros(s: Ptr[i64], count: i64, size: i64) -> Ptr[u8]:
             made = _marked(s, block, capacity)
             _fill(made, i32(0), whole)
             return made
-    return _call_calloc(s[CALLOC], s[CONTEXT], count, size)
+    fresh = _call_calloc(s[CALLOC], s[CONTEXT], count, size)
+    if i64(fresh) == 0:
+        drop(s, 0)
+        return _call_calloc(s[CALLOC], s[CONTEXT], count, size)
+    return fresh
 
 
 @device
@@ -163,6 +176,7 @@ def take(s: Ptr[i64], p: Ptr[u8], size: i64) -> void:
         _call_free(s[FREE], s[CONTEXT], p, size)
         return
     block = i64(p) - HEAD
+    Ptr[i64](block + HEAD - 16)[0] = 0  # no live block
     _lock(s)
     s[GIVEN] = s[GIVEN] - capacity
     keep = s[KEPT] + capacity <= s[LIMIT]
@@ -204,6 +218,17 @@ def drop(s: Ptr[i64], least: i64) -> void:
     _unlock(s)
 
 
+@device
+def hold(s: Ptr[i64]) -> void:
+    """Keep everybody out, for the length of a fork."""
+    _lock(s)
+
+
+@device
+def let_go(s: Ptr[i64]) -> void:
+    _unlock(s)
+
+
 def _write(module: Module) -> None:
     from .ir import Function
 
@@ -217,7 +242,7 @@ def _write(module: Module) -> None:
         made = f.call_at(f.convert(at, "ptr"), returns, *rest)
         f.give(made if returns != "void" else None)
     for made, given in ((give, [Ptr[i64], i64]), (give_zeros, [Ptr[i64], i64, i64]), (change, [Ptr[i64], Ptr[u8], i64]), (take, [Ptr[i64], Ptr[u8], i64]),
-                        (drop, [Ptr[i64], i64])):
+                        (drop, [Ptr[i64], i64]), (hold, [Ptr[i64]]), (let_go, [Ptr[i64]])):
         made.make(module, given, {}, f"bibun_memory_{made.__name__}")
 
 
@@ -231,16 +256,19 @@ class _Allocator:
         for place, value in ((MAGIC, secrets.randbits(62) | 1), (LIMIT, default_limit()), (MALLOC, theirs.malloc), (CALLOC, theirs.calloc),
                              (REALLOC, theirs.realloc), (FREE, theirs.free), (CONTEXT, theirs.context), (PAGES, int(hasattr(os, "sched_getaffinity")))):
             self[place] = value or 0
-        names = [f"bibun_memory_{n}" for n in ("give", "give_zeros", "change", "take", "drop")]
+        names = [f"bibun_memory_{n}" for n in ("give", "give_zeros", "change", "take", "drop", "hold", "let_go")]
         import hashlib
         import inspect
         import sys
 
         said = hashlib.sha256(inspect.getsource(sys.modules[__name__]).encode()).hexdigest()
-        give_at, zeros_at, change_at, take_at, drop_at = build.load(f"memory {said}", _write, names)
+        give_at, zeros_at, change_at, take_at, drop_at, hold_at, let_go_at = build.load(f"memory {said}", _write, names)
         self.drop = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(drop_at)
         self.handler = marking.Handler(b"bibun", 1, self.address, give_at, zeros_at, change_at, take_at)
         self.capsule = marking.capsule_of(self.handler)
+
+    def _after(self) -> None:
+        self.let_go(self.address)
 
     @property
     def address(self) -> int:
@@ -255,9 +283,12 @@ class _Allocator:
 
 def default_limit() -> int:
     """An eighth of the machine's memory, at most 1 GiB; ``BIBUN_MEMORY_LIMIT`` (bytes) says otherwise, 0 keeps nothing."""
-    said = os.environ.get("BIBUN_MEMORY_LIMIT")
-    if said is not None:
-        return max(0, int(said))
+    if _wanted:
+        return _wanted[-1]
+    try:
+        return max(0, int(os.environ["BIBUN_MEMORY_LIMIT"]))
+    except (KeyError, ValueError):
+        pass
     try:
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -265,7 +296,8 @@ def default_limit() -> int:
     return min(whole // 8, 1 << 30)
 
 
-_held: list[Any] = []
+_held: list[_Allocator] = []
+_wanted: list[int] = []  # the limit that was asked for last, before there was an allocator or after
 
 
 @cache
@@ -289,28 +321,24 @@ def install() -> bool:
 
 def limit() -> int:
     """How many bytes of freed blocks are kept at most."""
-    made = _allocator()
-    return 0 if made is None else made[LIMIT]
+    return _held[0][LIMIT] if _held else default_limit()
 
 
 def set_limit(n: int) -> None:
     """Keep at most ``n`` bytes of freed blocks from now on."""
-    made = _allocator()
-    if made is not None:
-        made[LIMIT] = max(0, int(n))
+    _wanted[:] = [max(0, int(n))]
+    for made in _held:
+        made[LIMIT] = _wanted[0]
         made.drop(made.address, made[LIMIT])
 
 
 def empty_cache() -> None:
     """Give all kept blocks back to the system."""
-    made = _allocator()
-    if made is not None:
+    for made in _held:
         made.drop(made.address, 0)
 
 
 def statistics() -> dict[str, int]:
     """Bytes in use by large arrays, their peak, bytes kept, the limit; how many requests were served from kept blocks, and how many afresh."""
-    made = _allocator()
     names = {"in_use": GIVEN, "peak": PEAK, "kept": KEPT, "limit": LIMIT, "reused": REUSED, "fresh": FRESH}
-    return {name: 0 if made is None else made[place] for name, place in names.items()}
-
+    return {name: _held[0][place] if _held else limit() if name == "limit" else 0 for name, place in names.items()}
