@@ -13,7 +13,6 @@ import ctypes
 import os
 import secrets
 from functools import cache
-from typing import Any
 
 from . import build, marking
 from .ir import Module
