@@ -63,6 +63,11 @@ forward_levels = [0]
 #: The state of anomaly detection (`bibun.autograd.anomaly`), which at 2 looks at what primitives give.
 anomaly = [0]
 watch: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
+#: How many selective checkpoints keep results, or give them back, in all threads (each counts as busy); see `bibun.utils.selective`.
+selecting = [0]
+select: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
+#: The same for registered operators: ``(operator, what computes it, args, kwargs)``.
+select_operator: Callable[..., Any] = lambda operator, compute, args, kwargs: compute()
 #: What an operator gives for an operand that is no tensor and has a ``__torch_function__``.
 foreign: Callable[..., Any] = lambda operator, operands: NotImplemented
 #: The same for functions that users wrote (`bibun.autograd.Function`).
@@ -155,6 +160,8 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
         done = intercept(prim, arrays, static)
         if done is NotImplemented and anomaly[0] == 2:
             done = watch(prim, arrays, static)
+        if done is NotImplemented and selecting[0]:
+            done = select(prim, arrays, static)
         if done is not NotImplemented:
             return done
     fix: Any = None

@@ -13,6 +13,7 @@ from .checking import OpCheckError, opcheck
 from .custom import CustomOpDef, custom_op
 from .definitions import (
     Library,
+    _scoped_library as _scoped_library,
     define,
     fallthrough_kernel,
     get_ctx,

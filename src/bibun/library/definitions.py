@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..autograd.dispatch import user_frame
@@ -98,6 +99,16 @@ class Library:
         self._defined.clear()
         if self.kind == "DEF":
             _taken.pop(self.ns, None)
+
+
+@contextlib.contextmanager
+def _scoped_library(*args: Any, **kwargs: Any) -> Iterator[Library]:
+    """A `Library` whose definitions go when the block ends."""
+    made = Library(*args, **kwargs)
+    try:
+        yield made
+    finally:
+        made._destroy()
 
 
 def exactly(schema: Schema) -> bool:

@@ -200,7 +200,11 @@ def generated(op: Operator) -> Any:
     def forward(*inputs: Any) -> Any:
         *tensors, call = inputs
         values = put_back(call.args, tensors)
-        out = op.checked(op.kernel()(*values, **call.kwargs), list(tensors))
+        if dispatch.selecting[0]:
+            made = dispatch.select_operator(op, lambda: op.kernel()(*values, **call.kwargs), values, call.kwargs)
+        else:
+            made = op.kernel()(*values, **call.kwargs)
+        out = op.checked(made, list(tensors))
         parts = tuple(out) if op._schema.several else (out,)
         places, flat = taken_out(tuple([list(p) if isinstance(p, tuple) else p for p in parts]))
         call.nested[:] = [places if op._schema.several else places[0] if places else None]
@@ -381,7 +385,8 @@ class Borrowed:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return Borrowed(self._op_name, self._function, name)
+        made = self.__dict__[name] = Borrowed(self._op_name, self._function, name)  # one object, whenever it is asked for
+        return made
 
     def overloads(self) -> list[str]:
         """The one overload that takes all forms."""
@@ -397,15 +402,34 @@ class Borrowed:
         return f"aten.{self._op_name}" + (f".{self._overload}" if self._overload else "")
 
 
-def borrowed(name: str) -> Borrowed:
-    """The public function, or method, of that name."""
+#: What ``torch.ops.aten`` has given, so that each operator is one object.
+_borrowed: dict[str, Borrowed] = {}
+#: Operators that public functions call under another name, which programs list as the expensive ones.
+_BENEATH = frozenset((
+    "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention", "_scaled_dot_product_fused_attention_overrideable", "_softmax", "_log_softmax", "_to_copy", "convolution", "gelu",
+    "silu", "elu", "leaky_relu", "hardtanh", "hardswish", "hardsigmoid", "softplus", "mish", "native_layer_norm", "native_batch_norm", "native_group_norm",
+    "max_pool2d_with_indices", "avg_pool2d", "nll_loss_forward", "mse_loss", "sym_size", "sym_stride", "sym_numel", "index",
+))
+
+
+def borrowed(name: str, of_primitive: bool = False) -> Borrowed:
+    """The public function, or method, of that name; an operator that can only be named where there is none."""
+    known = _borrowed.get(name)
+    if known is not None:
+        return known
     from ..functions.register import FUNCTIONS, METHODS
 
     function = FUNCTIONS.get(name) or METHODS.get(name) or FUNCTIONS.get(f"special.{name.removeprefix('special_')}") or \
         FUNCTIONS.get(f"linalg.{name.removeprefix('linalg_')}")
     if function is None or isinstance(function, property):
-        raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}'")
-    return Borrowed(name, function)
+        if not of_primitive and name not in _BENEATH:
+            raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}'")
+
+        def function(*_: Any, **__: Any) -> Any:
+            raise NotImplementedError(f"torch.ops.aten.{name} can be named here (in the policy of a checkpoint), not called: call the public function over it")
+    made = _borrowed[name] = Borrowed(name, function)
+    return made
 
 
 def enter(op: Operator) -> Operator:
