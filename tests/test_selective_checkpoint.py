@@ -22,8 +22,7 @@ def run(torch, policy, function=block, size=(3, 3), **kwargs):
 
 def test_policy_is_shown_pytorchs_operators():
     torch = pytest.importorskip("torch")
-    import torch.utils.checkpoint
-
+    pytest.importorskip("torch.utils.checkpoint")
     seen = {}
     for lib in (torch, bb):
         names = seen[lib] = []

@@ -13,7 +13,6 @@ from .checking import OpCheckError, opcheck
 from .custom import CustomOpDef, custom_op
 from .definitions import (
     Library,
-    _scoped_library as _scoped_library,
     define,
     fallthrough_kernel,
     get_ctx,
@@ -25,6 +24,9 @@ from .definitions import (
     register_kernel,
     register_torch_dispatch,
     register_vmap,
+)
+from .definitions import (
+    _scoped_library as _scoped_library,
 )
 from .operators import Operator as OpOverload
 from .schema import infer_schema
