@@ -63,7 +63,7 @@ forward_levels = [0]
 #: The state of anomaly detection (`bibun.autograd.anomaly`), which at 2 looks at what primitives give.
 anomaly = [0]
 watch: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
-#: How many selective checkpoints keep results, or give them back, in all threads (each counts as busy); see `bibun.utils.selective`.
+#: How many selective checkpoints keep results, or give them back, in all threads (each counts as busy); see `bibun.library.selective`.
 selecting = [0]
 select: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
 #: The same for registered operators: ``(operator, what computes it, args, kwargs)``.

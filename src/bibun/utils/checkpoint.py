@@ -6,12 +6,12 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from ..autograd import api, dispatch, graph, running
 from ..autograd.function import Function
 from ..autograd.modes import enable_grad, state
-from .selective import (
     SAC_IGNORED_OPS,
     CheckpointPolicy,
     SelectiveCheckpointContext,
@@ -20,6 +20,16 @@ from .selective import (
 
 __all__ = ["SAC_IGNORED_OPS", "CheckpointError", "CheckpointFunction", "CheckpointPolicy", "SelectiveCheckpointContext", "checkpoint", "checkpoint_sequential",
            "create_selective_checkpoint_contexts", "noop_context_fn", "set_checkpoint_debug_enabled", "set_checkpoint_early_stop"]
+
+
+#: What selective checkpoints add; operators are known on the floor of `bibun.library`, which is loaded when one is asked for.
+_SELECTIVE = frozenset(("SAC_IGNORED_OPS", "CheckpointPolicy", "SelectiveCheckpointContext", "create_selective_checkpoint_contexts"))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SELECTIVE:
+        return getattr(import_module("bibun.library.selective"), name)
+    raise AttributeError(f"module 'torch.utils.checkpoint' has no attribute {name!r}")
 
 
 class CheckpointError(RuntimeError):

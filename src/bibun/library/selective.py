@@ -14,9 +14,9 @@ from typing import Any
 
 from ..autograd import dispatch, versions
 from ..autograd.modes import state
-from ..library.aten import overload_of
-from ..library.operators import Borrowed, Operator, borrowed
 from ..ops.primitive import Primitive
+from .aten import overload_of
+from .operators import Borrowed, Operator, borrowed
 
 __all__ = ["SAC_IGNORED_OPS", "CheckpointPolicy", "SelectiveCheckpointContext", "create_selective_checkpoint_contexts"]
 
