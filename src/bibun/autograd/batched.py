@@ -22,6 +22,7 @@ def batched_grad(outputs: Any, inputs: Any, grad_outputs: Any, retain: Any, crea
     def one(*cotangents: Any) -> Any:
         grads = api.grad(outputs, inputs, cotangents, retain_graph=True, create_graph=create, allow_unused=allow_unused, materialize_grads=materialize)
         missing[:] = [i for i, g in enumerate(grads) if g is None]
-        return tuple(g for g in grads if g is not None)
+        found = tuple(g for g in grads if g is not None)
+        return found or cotangents  # vmap wants something to batch
     found = iter(vmap(one)(*given))
     return tuple(None if i in missing else next(found) for i in range(len(inputs)))

@@ -245,7 +245,7 @@ def record_values(
     if saved_hooks[0]:
         from .graph import pack_saved
 
-        pack_saved(node)
+        pack_saved(node, arrays)
     f = user_frame(2)
     node.code, node.lasti = f.f_code, f.f_lasti
     node._seq = tick()

@@ -52,6 +52,7 @@ class FunctionCtx(Node):
     _dirty: tuple[Any, ...] = ()
     _non_differentiable: tuple[Any, ...] = ()
     _materialize = True
+    _materialize_non_diff_grads = True
     _for_forward: Any = None
     _level: Any = None          # the function transform to whose graph the node belongs
     needs_input_grad: tuple[bool, ...] = ()
@@ -90,7 +91,13 @@ class FunctionCtx(Node):
             return self._for_forward
         return self._to_save if saved.__class__ is tuple else saved.unpack(self)
 
-    saved_variables = saved_tensors
+    @property
+    def saved_variables(self) -> tuple[Any, ...]:
+        """The old name of ``saved_tensors``."""
+        import warnings
+
+        warnings.warn("'saved_variables' is deprecated; use 'saved_tensors'", DeprecationWarning, stacklevel=2)
+        return self.saved_tensors
 
     def __getattr__(self, name: str) -> Any:
         if name == "saved":
@@ -105,6 +112,8 @@ class FunctionCtx(Node):
         grads = [None if x is None else x if isinstance(x, dispatch.Tensor) else wrap(x) for x in grads]
         if self._materialize:
             grads = [wrap(np.zeros(*outs[i])) if x is None and outs[i] is not None else x for i, x in enumerate(grads)]
+            if not self._materialize_non_diff_grads:
+                grads = [None if i in self._fixed else x for i, x in enumerate(grads)]
         before = state.grad
         if create:
             state.grad = True
@@ -207,6 +216,7 @@ class FunctionMeta(type):
     def __init__(cls, name: str, bases: Any, attributes: Any):
         super().__init__(name, bases, attributes)
         cls._node_class = type(f"{name}Backward", (FunctionCtx,), {"function": cls, "__module__": cls.__module__})
+        cls._backward_cls = cls._node_class
 
 
 class Function(metaclass=FunctionMeta):
@@ -229,6 +239,7 @@ class Function(metaclass=FunctionMeta):
     """
 
     _node_class: Any = None
+    _backward_cls: Any = None  # PyTorch's name for the class of nodes
     generate_vmap_rule = False
     is_traceable = False
 
@@ -282,6 +293,13 @@ class Function(metaclass=FunctionMeta):
             bound = inspect.signature(cls.forward).bind(*(() if separate else (None,)), *args, **kwargs)
             bound.apply_defaults()
             args = bound.args if separate else bound.args[1:]
+        elif cls.setup_context is not Function.setup_context:
+            defaults = getattr(cls.forward, "__defaults__", None)
+            if defaults:
+                code: Any = cls.forward.__code__
+                missing = code.co_argcount - hasattr(cls.forward, "__self__") - len(args)
+                if 0 < missing <= len(defaults) and not code.co_kwonlyargcount:
+                    args = (*args, *defaults[-missing:])
         if dispatch.busy[0]:
             done = dispatch.intercept_function(cls, args)
             if done is not NotImplemented:
@@ -396,6 +414,8 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
     ctx.next, ctx.metas = tuple(targets), metas
     ctx.outs = [(o._a.shape, o._a.dtype) if isinstance(o, Tensor) else None for o in result]
     ctx.fix = ctx.hooks = None
+    if not ctx._materialize_non_diff_grads:
+        ctx._fixed = {i for i, (o, given) in enumerate(zip(result, outs)) if id(o) in fixed or id(given) in fixed}
     f = user_frame(3)
     ctx.code, ctx.lasti, ctx._seq = f.f_code, f.f_lasti, tick()
     for i, (o, given) in enumerate(zip(result, outs)):

@@ -123,8 +123,8 @@ PACKING = Off()
 PACKING.kind, PACKING.code, PACKING.lasti = "running inside a pack hook", None, 0
 
 
-def pack_saved(node: Any) -> None:
-    """Pack the arrays that a new node saved with the hooks in force in this thread."""
+def pack_saved(node: Any, operands: Any = None) -> None:
+    """Pack the arrays that a new node saved with the hooks in force in this thread; ``operands`` tells which were numbers."""
     pair = current_saved_hooks()
     if pair is None:
         return
@@ -139,7 +139,7 @@ def pack_saved(node: Any) -> None:
             if category in "io" and v is not None:
                 if v.__class__ is tuple:
                     v = tuple(packed(x, t) for x, t in zip(v, node.next))
-                elif hasattr(v, "dtype"):
+                elif hasattr(v, "dtype") and not (category == "i" and operands is not None and isinstance(operands[i], (bool, int, float, complex))):
                     v = packed(v, node.next[i] if category == "i" else None)
             row.append(v)
         rows.append(tuple(row))

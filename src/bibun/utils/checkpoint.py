@@ -13,12 +13,12 @@ from ..autograd import api, dispatch, graph, running
 from ..autograd.function import Function
 from ..autograd.modes import enable_grad, state
 
-__all__ = ["SAC_IGNORED_OPS", "CheckpointError", "CheckpointFunction", "CheckpointPolicy", "SelectiveCheckpointContext", "checkpoint", "checkpoint_sequential",
-           "create_selective_checkpoint_contexts", "noop_context_fn", "set_checkpoint_debug_enabled", "set_checkpoint_early_stop"]
-
+__all__ = ["CheckpointError", "CheckpointFunction", "checkpoint", "checkpoint_sequential", "noop_context_fn", "set_checkpoint_debug_enabled",
+           "set_checkpoint_early_stop"]
 
 #: What selective checkpoints add; operators are known on the floor of `bibun.library`, which is loaded when one is asked for.
 _SELECTIVE = frozenset(("SAC_IGNORED_OPS", "CheckpointPolicy", "SelectiveCheckpointContext", "create_selective_checkpoint_contexts"))
+__all__ += sorted(_SELECTIVE)
 
 
 def __getattr__(name: str) -> Any:
