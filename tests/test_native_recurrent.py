@@ -80,3 +80,27 @@ def test_other_dtypes_are_left_to_numpy():
 
     given, _ = drawn(2, 2, 3, True, np.float64)
     assert kernels.lstm(*given, False) is NotImplemented
+
+
+def test_a_compiled_step_is_the_plain_one_in_few_steps():
+    import bibun as torch
+
+    def built():
+        torch.manual_seed(0)
+        model = torch.nn.LSTM(8, 16, batch_first=True)
+        x, optimizer = torch.randn(4, 20, 8), torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def step():
+            optimizer.zero_grad()
+            loss = model(x)[0].square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    plain, compiled = built(), torch.compile(built())
+    for _ in range(6):
+        assert torch.equal(plain(), compiled())
+    state = torch.compiler.report(compiled).splitlines()[1].split()
+    assert state[-1] == "compiled" and int(state[1]) < 40

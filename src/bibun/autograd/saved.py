@@ -90,9 +90,7 @@ def recorded_jointly(node: Any, g: Any) -> Any:
     plan = node.plan
     call, chosen, places = plan.joint
     grads = [g[k] for k in chosen] or [g]
-    if any(x is None for x in grads):
-        return NotImplemented
-    args = (plan.wanted, *[x._a for x in grads], *[held[i][j] for i, j in places])
+    args = (plan.wanted, *[None if x is None else x._a for x in grads], *[held[i][j] for i, j in places])
     made = call(cpu, *args)
     if made is NotImplemented:
         return made

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .large import LARGE, native
+from .large import native
 
 __all__ = [
     "gru_layer",
@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 ndarray = np.ndarray
+#: Elements of the gates of all steps from which the native kernel is worth being made.
+MANY = 1 << 11
 
 
 def _order(steps: int, reverse: bool) -> range:
@@ -65,9 +67,13 @@ def _shared(d: ndarray, h: ndarray, w: ndarray) -> tuple[ndarray, ndarray]:
     return flat.T @ before, flat.sum(axis=0)
 
 
+def _given(g: Any, shape: Any, like: ndarray) -> ndarray:
+    return np.zeros(shape, like.dtype) if g is None else g
+
+
 def lstm_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, c: ndarray, reverse: bool) -> tuple[ndarray, ...]:
     """(outputs, last state and cell, states and cells around all steps, gates, tanh of the cells)."""
-    if x.size >= LARGE and native():
+    if x.size >= MANY and native():
         from ..native.kernels import recurrent
 
         made = recurrent.lstm(x, w, b, h, c, reverse)
@@ -94,9 +100,9 @@ def lstm_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, c: ndarray, reverse: 
 
 
 def lstm_layer_gradients(
-    g_outputs: ndarray,
-    dh: ndarray,
-    dc: ndarray,
+    g_outputs: Any,
+    dh: Any,
+    dc: Any,
     w: ndarray,
     states: ndarray,
     cells: ndarray,
@@ -104,8 +110,10 @@ def lstm_layer_gradients(
     squashed: ndarray,
     reverse: bool,
 ) -> list[ndarray]:
-    """Gradients of (x, weight, bias, first state, first cell), given those of the outputs, last state and last cell."""
-    if gates.size >= LARGE and native():
+    """Gradients of (x, weight, bias, first state, first cell), given those of the outputs, last state and last cell (None: zeros)."""
+    g_outputs = _given(g_outputs, squashed.shape, states)
+    dh, dc = (_given(g, states.shape[1:], states) for g in (dh, dc))
+    if gates.size >= MANY and native():
         from ..native.kernels import recurrent
 
         made = recurrent.lstm_gradients(g_outputs, dh, dc, w, states, cells, gates, squashed, reverse)
@@ -161,15 +169,16 @@ def gru_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, reverse: bool) -> tupl
 
 
 def gru_layer_gradients(
-    g_outputs: ndarray,
-    dh: ndarray,
+    g_outputs: Any,
+    dh: Any,
     w: ndarray,
     states: ndarray,
     gates: ndarray,
     hidden: ndarray,
     reverse: bool,
 ) -> list[ndarray]:
-    """Gradients of (x, weight, bias, first state), given those of the outputs and the last state."""
+    """Gradients of (x, weight, bias, first state), given those of the outputs and the last state (None: zeros)."""
+    g_outputs, dh = _given(g_outputs, hidden.shape, states), _given(dh, states.shape[1:], states)
     n = w.shape[-1]
     split = gates.reshape(*gates.shape[:-1], 3, n)
     r, z, new = (split[..., k, :] for k in range(3))
@@ -215,10 +224,11 @@ def rnn_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, reverse: bool, relu: b
 
 
 def rnn_layer_gradients(
-    g_outputs: ndarray, dh: ndarray, w: ndarray, states: ndarray, reverse: bool, relu: bool
+    g_outputs: Any, dh: Any, w: ndarray, states: ndarray, reverse: bool, relu: bool
 ) -> list[ndarray]:
-    """Gradients of (x, weight, bias, first state), given those of the outputs and the last state."""
+    """Gradients of (x, weight, bias, first state), given those of the outputs and the last state (None: zeros)."""
     before, outputs = _sides(states, reverse)
+    g_outputs, dh = _given(g_outputs, outputs.shape, states), _given(dh, states.shape[1:], states)
     slopes = (outputs > 0).astype(outputs.dtype) if relu else 1 - outputs * outputs
     d = np.empty_like(outputs)
     for t in _order(len(outputs), not reverse):

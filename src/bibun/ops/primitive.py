@@ -162,7 +162,8 @@ class Primitive:
         """Give a rule for all inputs' gradients in one go, ``rule(xp, wanted, g, ...)``, that gives a list of them.
 
         It is used beside the rules of the inputs, in ordinary backwards that want several gradients, and takes nothing that
-        these do not take. ``wanted`` says for each input whether its gradient is wanted; NotImplemented sends to the rules.
+        these do not take. ``wanted`` says for each input whether its gradient is wanted; NotImplemented sends to the rules. Of several
+        outputs' gradients some may be None, for zeros.
         """
         made = Rule(rule)
         made.needs = tuple([n for n in made.needs if n != "wanted"])
