@@ -101,6 +101,6 @@ def test_a_compiled_step_is_the_plain_one_in_few_steps():
 
     plain, compiled = built(), torch.compile(built())
     for _ in range(6):
-        assert torch.equal(plain(), compiled())
+        assert torch.allclose(plain(), compiled(), rtol=1e-6, atol=0)
     state = torch.compiler.report(compiled).splitlines()[1].split()
     assert state[-1] == "compiled" and int(state[1]) < 40
