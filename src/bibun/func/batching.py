@@ -19,6 +19,7 @@ from ..autograd.dispatch import apply
 from ..autograd.namespace import xp
 from ..functions.random import get_rng_state, set_rng_state
 from ..ops.primitive import Primitive
+from ..ops.shape import laid_out
 from ..tensor import Tensor
 from . import levels
 from .levels import Batched, Level, batched, below, bottom, highest, stack, unwrapped, wrapped_fresh
@@ -202,14 +203,28 @@ def batch_steps(level: Level, prim: Primitive, values: list[Any], dims: list[int
         return apply(prim, lined, (steps,)), 0
     # Some of the views have batching rules of their own: they are taken under vmap again.
     base = lined[0] if prim.name == "replay" else lined[0].clone()
+    chain = static[0]
     with level:
-        part = inplace.look(xp, batched(level, base, 0), static[0])
+        whole = batched(level, base, 0)
         if prim.name == "replay":
+            part = inplace.look(xp, whole, chain)
             return part.value, part.bdim
-        a, b = bottom(part)._a, bottom(base)._a
+        # A view by strides speaks of memory: what it is taken of is laid out as it was, written, and put back in its place.
+        at = next((i for i, step in enumerate(chain) if step[0].name == "as_strided"), None)
+        if at is not None:
+            whole = inplace.look(xp, whole, chain[:at])
+            ordered = front(whole.value, whole.bdim).clone()
+            room = batched(level, laid_out(ordered, (ordered._a.size, *chain[at][1][3])), 0)
+            part = inplace.look(xp, room, chain[at:])
+        else:
+            room = whole
+            part = inplace.look(xp, whole, chain)
+        a, b = bottom(part)._a, bottom(room)._a
         if a.size and not np.may_share_memory(a, b):
             return batch_by_loop(level, prim, values, dims, static)
         part.copy_(batched(level, lined[1], 0))
+        if room is not whole:
+            whole.copy_(room)
     return base, 0
 
 

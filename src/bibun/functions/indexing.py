@@ -19,6 +19,7 @@ from ..backends import cpu
 from ..errors import normalize_dim
 from ..ops import indexing as ops
 from ..ops import masks
+from .core import converted
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import only_tensor, values_of
 
@@ -44,7 +45,7 @@ def _positions(index: Any, name: str) -> Any:
     if d == I64:
         return index
     if d == np.int32 or not index._a.size:
-        return wrap(index._a.astype(np.int64))
+        return converted(index, I64)
     raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
 
 
@@ -245,7 +246,7 @@ def _index_vector(index: Any, name: str) -> Any:
                 if name != "index_copy_"
                 else f"index_copy_(): Expected a long tensor for index, but got {index.dtype.scalar_name}"
             )
-        index = wrap(index._a.astype(np.int64))
+        index = converted(index, I64)
     if index._a.ndim > 1:
         raise IndexError(
             f"{name}(): Index is supposed to be a vector, but got dim: {index._a.ndim}"

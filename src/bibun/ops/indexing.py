@@ -425,6 +425,8 @@ def _index_select_batched(apply, size, arrays, dims, axis):
         if x.ndim == 1:
             return x, 0
         return apply(x, index, axis + 1), 0
+    if x.ndim == (dims[0] is not None):  # of a number, the one position that it has
+        return (x if dims[0] is not None else x.expand(size)), 0
     return _get_batched(size, (x, index), dims, (axis,))
 
 

@@ -249,11 +249,28 @@ as_strided.derivative(
 @as_strided.batching
 def _as_strided_batched(apply, size, arrays, dims, shape, strides, offset, own_strides):
     own = tuple(arrays[0].stride())
-    if own[: dims[0]] + own[dims[0] + 1 :] == own_strides:  # the batch stands in memory where it stands
-        return apply(arrays[0], (size, *shape), (own[dims[0]], *strides), offset, own), 0
-    x = arrays[0].movedim(dims[0], 0).clone().contiguous()  # each example in memory of its own, row by row
-    n = product(x.shape[1:])
+    d = dims[0]
+    sizes = arrays[0].shape[:d] + arrays[0].shape[d + 1 :]
+    if all(s == t or n == 1 for s, t, n in zip(own[:d] + own[d + 1 :], own_strides, sizes)):  # memory as the program saw it
+        return apply(arrays[0], (size, *shape), (own[d], *strides), offset, own), 0
+    n = product(arrays[0].shape) // max(size, 1)
+    x = laid_out(arrays[0].movedim(dims[0], 0).clone(), (n, *own_strides))  # each example in memory of its own
     return apply(x, (size, *shape), (n, *strides), offset, (n, *own_strides)), 0
+
+
+def laid_out(x: Any, strides: tuple[int, ...]) -> Any:
+    """``x`` (of tensors) with its dimensions in memory in the order of these strides, without gaps; itself where it is so."""
+    order = sorted(range(x.ndim), key=lambda i: -strides[i])
+    back = tuple(sorted(range(x.ndim), key=order.__getitem__))
+    return x.permute(tuple(order)).contiguous().permute(back)
+
+
+@as_strided.tangent
+def _as_strided_tangent(xp, t_x, shape, strides, offset, own_strides):
+    """The tangent's elements lie in memory as those of ``x``."""
+    if tuple(t_x.stride()) != own_strides:
+        t_x = laid_out(t_x, own_strides)
+    return xp.as_strided(t_x, shape, strides, offset, tuple(t_x.stride()))
 
 
 @linear
