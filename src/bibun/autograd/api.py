@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backends import cpu
 from ..errors import warn_once
+from ..ops.primitive import REGISTRY
 from . import dispatch
 from .engine import Run, Wanted, fit, multi_hooks, run
 from .hooks import run_tensor_hooks, unrecorded
@@ -198,7 +199,8 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
         g = fit(g, leaf._a.shape, leaf._a.dtype, tensor_xp)
         while True:  # adding is recorded, and may call what a program wrote: not under the lock
             known = leaf._grad
-            total = g if known is None else known + g
+            # A copy, as the gradient of another leaf may be in the same memory.
+            total = dispatch.apply(REGISTRY["copy_into"], (dispatch.wrap(leaf._a), g), ()) if known is None else known + g
             with _accumulating:
                 if leaf._grad is known:
                     leaf._grad = total
@@ -346,8 +348,6 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
         return batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
-    if materialize_grads and any(t.__class__ is Edge for t in inputs):
-        raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
     allow_unused = materialize_grads if allow_unused is None else allow_unused
     grads = _sequence(grad_outputs) if grad_outputs is not None else (None,) * len(outputs)
     if len(grads) != len(outputs):
@@ -382,6 +382,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
                 if not allow_unused:
                     raise RuntimeError(f"The differentiated Tensor at index {place} appears to not have been used in the graph. Set allow_unused=True "
                                        "if this is the desired behavior.")
+                if materialize_grads and t.__class__ is Edge:
+                    raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
                 zeros = dispatch.wrap(np.zeros_like(t._a)) if materialize_grads else None
                 result.append(zeros.requires_grad_() if create_graph and zeros is not None else zeros)
             elif create:

@@ -64,7 +64,23 @@ def locate(error: BaseException, node: Any) -> None:
             error._bibun_located = True  # type: ignore[attr-defined]
         except AttributeError:
             return
+        from .anomaly import is_anomaly_enabled
+
+        if is_anomaly_enabled():
+            warn_of(node)
         error.add_note(f"This error arose in the backward of {node.name()}, made at {at(node.code, node.lasti)}")
+
+
+def warn_of(node: Any) -> None:
+    """Name the node that an error comes from in a warning, as anomaly detection does; printed where warnings are errors."""
+    import sys
+    import warnings
+
+    text = f"Error detected in {node.name()}, made at {at(node.code, node.lasti)}"
+    try:
+        warnings.warn(text, UserWarning, stacklevel=2)
+    except UserWarning:
+        print(f"Warning: {text}", file=sys.stderr)
 
 
 def no_grad_fn(t: Any, i: int | None) -> RuntimeError:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import anomaly, inplace, running, versions
+from .complaints import warn_of
 from .dispatch import frame_at, internal
 from .fp import IGNORE, quiet, restore
 from .modes import state, strict_users
@@ -197,7 +198,12 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             plan = node.plan
             keeps = plan.keeps
             if last_write[0] > k and keeps:
-                check_saved(node)
+                try:
+                    check_saved(node)
+                except RuntimeError:
+                    if anomaly.mode[0]:
+                        warn_of(node)
+                    raise
             if not retain and keeps:
                 node.saved = freed
             direct = plan.direct

@@ -102,6 +102,9 @@ class FunctionCtx(Node):
     def __getattr__(self, name: str) -> Any:
         if name == "saved":
             return ()
+        if name == "_raw_saved_tensors":
+            from .saved import raw_saved_tensors
+            return raw_saved_tensors(self)
         if name in ("saved_for_forward",):
             return self._for_forward
         return Node.__getattr__(self, name)
@@ -164,32 +167,44 @@ def _expandable(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 class _Saved:
     """Saved tensors of a user function: inputs as they are, outputs without their node (which would be a cycle)."""
 
-    __slots__ = ("entries", "hooks")
+    __slots__ = ("entries",)
 
     def __init__(self, tensors: Any, outputs: list[Any]):
         from .graph import current_saved_hooks, pack_one
-        self.hooks = current_saved_hooks()
+        hooks = current_saved_hooks()
+        #: (tensor, or what a hook made of it; number of the output that it is; its memory; the hook that unpacks it)
         self.entries: list[Any] = []
         for t in tensors:
             if t is None:
-                self.entries.append((None, None, None))
+                self.entries.append((None, None, None, None))
                 continue
             place = next((i for i, o in enumerate(outputs) if o is t), None)
-            if self.hooks is not None:
-                self.entries.append((pack_one(t.detach() if place is not None else t, *self.hooks).held, place, None))
+            if hooks is not None:
+                self.entries.append((pack_one(t.detach() if place is not None else t, *hooks).held, place, None, hooks[1]))
             elif place is not None:
-                self.entries.append((None, place, t._a))
+                self.entries.append((None, place, t._a, None))
             else:
-                self.entries.append((t, None, t._a))
+                self.entries.append((t, None, t._a, None))
 
     def __iter__(self) -> Any:
         return iter(())         # nothing that the engine should look at
 
+    def pack(self, node: Any, i: int, hooks: Any) -> None:
+        """Pack one of the tensors, by hooks of its own."""
+        from .graph import pack_one
+        from .saved import ALREADY
+        t, place, a, unpack = self.entries[i]
+        if unpack is not None:
+            raise RuntimeError(ALREADY)
+        if a is None:
+            raise RuntimeError("Calling register_hooks on a saved tensor with value None is forbidden")
+        self.entries[i] = (pack_one(wrap(a) if t is None else t, *hooks).held, place, None, hooks[1])
+
     def unpack(self, node: Any) -> tuple[Any, ...]:
         found: list[Any] = []
-        for t, place, a in self.entries:
-            if self.hooks is not None and t is not None:
-                t = self.hooks[1](t)
+        for t, place, a, unpack in self.entries:
+            if unpack is not None:
+                t = unpack(t)
                 if place is not None:
                     t = wrap(t._a)
                     t._node = Output(node, place) if len(node.outs) > 1 else node
@@ -248,6 +263,10 @@ class Function(metaclass=FunctionMeta):
 
         warnings.warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on the class itself. "
                       "Instantiating an autograd function will raise an error in a future version of PyTorch.", DeprecationWarning, stacklevel=2)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with static forward "
+                           "method: @staticmethod def forward(ctx, ...), called as " + type(self).__name__ + ".apply(...).")
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -342,6 +361,15 @@ class Function(metaclass=FunctionMeta):
         return ctx._finish(args, outs, targets, metas, record, single)
 
 
+def as_is(x: Any) -> Any:
+    """``x.view_as(x)``, unrecorded."""
+    before, state.grad = state.grad, FORWARD
+    try:
+        return x.view_as(x)
+    finally:
+        state.grad = before
+
+
 def refuse_as_is(ctx: Any, args: Any, output: Any) -> None:
     """Raise where ``setup_context`` saved an input that was given back as it is: it would be saved without its place in the graph."""
     given_back = {id(o) for o in (output if isinstance(output, tuple) else (output,))}
@@ -371,14 +399,14 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
             warnings.warn("Only input Tensors should be given to ctx.mark_dirty(). If a Tensor is not an input, there is no need to pass it to mark_dirty().",
                           UserWarning, stacklevel=4)
             continue
+        if id(t) not in given_back:
+            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs that are modified inplace "
+                               "must all be outputs of the Function.")
         if record and t._view is not None and len(outs) > 1:
             raise RuntimeError("If your Function modifies inplace an input that is a view of another Tensor, your Function cannot return more than one Tensor. "
                                "This is not supported by the current autograd engine. You should either make sure the input is not a view (using .clone() for "
                                "example) or make your Function only return one Tensor (potentially splitting it into two Functions: one doing the inplace that "
                                "returns a single Tensor and a second one that does the other operations).")
-        if id(t) not in given_back:
-            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs that are modified inplace "
-                               "must all be outputs of the Function.")
         f = user_frame(3)
         versions.written(t._a, f.f_code, f.f_lasti)
     fixed = {id(t) for t in ctx._non_differentiable}
@@ -391,7 +419,8 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
             elif id(o) in inputs:
                 views[len(result)] = o
         if isinstance(o, Tensor) and id(o) in inputs and id(o) not in dirty:
-            alias = wrap(o._a)          # an input given back unchanged is a view of it
+            # An input given back unchanged is a view of it; a class that overrides functions says what a view of it is.
+            alias = wrap(o._a) if getattr(o.__class__.__torch_function__, "__func__", None) is Tensor.__torch_function__.__func__ else as_is(o)
             if id(o) in fixed:
                 fixed.add(id(alias))
             o = alias

@@ -10,11 +10,24 @@ from typing import Any, NamedTuple
 from . import dispatch, versions
 from .hooks import RemovableHandle
 from .modes import Off, state
-from .node import LEAF, Node
+from .node import LEAF
+from .node import Node as GraphNode
 from .saved import _tensor as placed
 
 __all__ = ["GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu",
            "saved_tensors_hooks"]
+
+
+class _AnyNode(type):
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, GraphNode)
+
+    def __subclasscheck__(cls, c: type) -> bool:
+        return c is cls or issubclass(c, GraphNode)
+
+
+class Node(metaclass=_AnyNode):
+    """What every ``grad_fn`` is an instance of: a class to ask about, of which no node inherits."""
 
 
 class GradientEdge(NamedTuple):

@@ -183,8 +183,6 @@ def hooks_of(node: Any) -> Hooks:
 
 def add(node: Any, kind: str, hook: Any) -> RemovableHandle:
     """Register a pre- or posthook on a node."""
-    if not callable(hook):
-        raise TypeError(f"a hook must be callable, not {type(hook).__name__}")
     table = getattr(hooks_of(node), kind)
     leaf = getattr(node, "_variable", None) if node.next == () else None
     if leaf is not None:        # an AccumulateGrad: the engine looks for its hooks at the leaf

@@ -152,7 +152,37 @@ def raw_saved_attribute(node: Any, name: str) -> Any:
     """``node._raw_saved_<name>``: the saved value, on which saved-tensor hooks can be registered."""
     if not isinstance(saved_attribute(node, name), dispatch.Tensor):
         raise AttributeError(f"{type(node).__name__!r} object has no attribute '_raw_saved_{name}': it is no tensor")
-    return SavedTensor(node, name)
+    made = SavedTensor.__new__(SavedTensor)
+    made._node, made._name = node, name
+    return made
+
+
+def raw_saved_tensors(node: Any) -> tuple[Any, ...]:
+    """``node._raw_saved_tensors`` of a user's function: one `SavedTensor` for each argument of ``save_for_backward``."""
+    saved = node.saved
+    if saved.__class__ is Freed:
+        from .complaints import second_backward
+
+        raise second_backward(node)
+    made = []
+    for i in range(len(getattr(saved, "entries", ()))):
+        one = SavedOfFunction.__new__(SavedOfFunction)
+        one._node, one._name = node, i
+        made.append(one)
+    return tuple(made)
+
+
+def check_hooks(hooks: tuple[Any, ...]) -> None:
+    """Raise unless ``hooks`` are two functions."""
+    if len(hooks) != 2 or not all(map(callable, hooks)):
+        raise TypeError("register_hooks(): incompatible function arguments. It takes two functions, pack_hook and unpack_hook, not "
+                        f"({', '.join(type(h).__name__ for h in hooks)})")
+
+
+FREED = ("Calling register_hooks on a saved tensor after it has been freed. Saved intermediate values of the graph are freed when you call .backward() or "
+         "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or if you need to access saved variables after "
+         "calling backward.")
+ALREADY = "Calling register_hooks on a saved tensor whose hooks have already been set. Hint: only one pair of hooks is allowed at a time."
 
 
 class SavedTensor:
@@ -160,23 +190,24 @@ class SavedTensor:
 
     __slots__ = ("_name", "_node")
 
-    def __init__(self, node: Any, name: str):
-        self._node, self._name = node, name
+    def __init__(self) -> None:
+        raise RuntimeError("Trying to create a SavedTensor object from Python is forbidden.")
 
     @property
     def data(self) -> Any:
         """The tensor itself."""
         return saved_attribute(self._node, self._name)
 
-    def register_hooks(self, pack_hook: Any, unpack_hook: Any) -> None:
-        """Pack this one saved tensor with ``pack_hook`` now, and unpack it with ``unpack_hook`` when backward needs it."""
+    def register_hooks(self, *hooks: Any) -> None:
+        """``register_hooks(pack_hook, unpack_hook)``: pack this one saved tensor now, and unpack it when backward needs it."""
         from .graph import PackedSaved, pack_one
+
+        check_hooks(hooks)
+        pack_hook, unpack_hook = hooks
 
         node = self._node
         if node.saved.__class__ is Freed:
-            raise RuntimeError("Calling register_hooks on a saved tensor after it has been freed. Saved intermediate values of the graph are freed when you call "
-                               ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or if you need "
-                               "to access saved variables after calling backward.")
+            raise RuntimeError(FREED)
         names = {self._name, *ALIASES.get(self._name, ())}
         tensors = as_tensors(node)
         rows = []
@@ -187,8 +218,27 @@ class SavedTensor:
                     node.primitive.arrays[index] if category == "i" else None
                 if own in names:
                     if not isinstance(v, np.ndarray):
-                        raise RuntimeError("Calling register_hooks on a saved tensor with hooks that have already been set is not allowed.")
+                        raise RuntimeError(ALREADY)
                     v = pack_one(t, pack_hook, unpack_hook)
                 row.append(v)
             rows.append(tuple(row))
         node.saved = PackedSaved(rows)
+
+
+class SavedOfFunction(SavedTensor):
+    """A tensor that a user's function has saved."""
+
+    __slots__ = ()
+    _name: Any
+
+    @property
+    def data(self) -> Any:
+        """The tensor itself, or None."""
+        return self._node.saved_tensors[self._name]
+
+    def register_hooks(self, *hooks: Any) -> None:
+        """As that of `SavedTensor`."""
+        check_hooks(hooks)
+        if self._node.saved.__class__ is Freed:
+            raise RuntimeError(FREED)
+        self._node.saved.pack(self._node, self._name, hooks)

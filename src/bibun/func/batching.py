@@ -333,7 +333,7 @@ def one_batch(func: Any, leaves: list[Any], dims: list[int | None], build: Any, 
         given = build([x if d is None else batched(level, x, d) for x, d in zip(leaves, dims)])
         out = func(*given, **kwargs)
     outs, rebuild = tree_flatten(out)
-    where = [out_dims] if outs[0] is out and out_dims.__class__ is int else _out_dims(out_dims, out, rebuild, name)
+    where = [out_dims] if outs and outs[0] is out and out_dims.__class__ is int else _out_dims(out_dims, out, rebuild, name)
     made = []
     for o, d in zip(outs, where):
         inside = o.__class__ is Batched and o.level is level

@@ -16,13 +16,14 @@ from ..autograd.function import FORWARD, KEEPS, KEEPS_NOTHING, Function, refuse_
 from ..autograd.modes import state
 from ..autograd.namespace import xp
 from ..autograd.node import LEAF, Output
-from ..autograd.versions import tick
+from ..autograd.versions import tick, version_of
 from ..tensor import Tensor
 from .levels import (
     Batched,
     Dual,
     Graded,
     Level,
+    Wrapper,
     batched,
     ended,
     fresh_above,
@@ -178,8 +179,12 @@ def run_jvp(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
         outs = [wrapped_fresh(level, o) if isinstance(o, Tensor) else o for o in outs]
         return outs[0] if single else tuple(outs)
     if ctx._materialize:
-        tangents = [zeros_as(a) if t is None and isinstance(a, Tensor) else t for t, a in zip(tangents, lower)]
-    ctx._for_forward = kept.get("_for_forward")
+        tangents = [zeros_as(a) if t is None and isinstance(a, Tensor) and a._a.dtype.kind in dispatch.DIFFERENTIABLE else t
+                    for t, a in zip(tangents, lower)]
+    ctx._for_forward = kept.get("_for_forward") or ()   # what was saved for backward only is not there
+    pushed = {id(x): t for x, t in zip(lower, tangents) if t is not None}
+    dirtied = {id(t) for t in kept.get("_dirty", ())}
+    before = {k: version_of(t._a) for k, t in pushed.items() if k in dirtied and not isinstance(t, Wrapper)}
     try:
         given = function.jvp(ctx, *tangents)
     finally:
@@ -192,6 +197,9 @@ def run_jvp(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
     same = {id(x): a for x, a in zip(lower, args) if mine(level, a)}
     result: list[Any] = []
     for i, (o, t) in enumerate(zip(outs, made)):
+        if t is not None and isinstance(o, Tensor) and (id(o) in fixed or o._a.dtype.kind not in dispatch.DIFFERENTIABLE):
+            raise RuntimeError("A custom Function's jvp is returning a forward gradient for an output that is not differentiable, at position "
+                               f"{i}. You should return None at that position instead.")
         if t is None or not isinstance(o, Tensor) or id(o) in fixed or o._a.dtype.kind not in dispatch.DIFFERENTIABLE:
             result.append(o)
             continue
@@ -200,11 +208,32 @@ def run_jvp(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
         if tuple(t._a.shape) != tuple(o._a.shape):
             raise RuntimeError(f"{function.__name__}.jvp returned a tangent of shape {tuple(t._a.shape)} for an output of shape {tuple(o._a.shape)}")
         if id(o) in dirty:
+            if pushed.get(id(o)) is not t or id(o) in before and version_of(t._a) == before[id(o)]:
+                raise RuntimeError("An inplace custom Function is not modifying the forward mode gradients inplace. If the forward is modifying an input "
+                                   "inplace, then the jvp function must modify the corresponding gradient inplace.")
             same[id(o)]._tangent = t
             result.append(same[id(o)])
         else:
+            check_view(o, t, lower, pushed)
             result.append(wrapped_dual(level, o, t))
     return result[0] if single else tuple(result)
+
+
+def check_view(out: Any, tangent: Any, lower: tuple[Any, ...], pushed: dict[int, Any]) -> None:
+    """Raise if ``out`` is a view of an input (as an input given back is) and its tangent is not one of that input's tangent."""
+    if out._view is None:
+        return
+    base = out._view[0]
+    of = next((x for x in lower if isinstance(x, Tensor) and id(x) in pushed and (x is base or x._view is not None and x._view[0] is base)), None)
+    if of is None:
+        return
+    if tangent._view is None:
+        raise RuntimeError("A custom Function's forward is returning a view (or an input as-is) but the jvp is not returning a view.")
+    given = pushed[id(of)]
+    start = given if given._view is None else given._view[0]
+    if tangent._view[0] is not start:
+        which = "the given grad input" if given._view is None else "the same base as the given grad input"
+        raise RuntimeError(f"A custom Function is returning a view but the jvp is not returning a view of {which}.")
 
 
 def Watched(ctx: Any, kept: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Counting: histograms, occurrences, distinct values. Nothing here is differentiable.
+"""Counting: histograms, occurrences, distinct values. Nothing here has a derivative.
 
 In go tensors; out come new tensors of counts, edges or distinct values.
 """
@@ -12,7 +12,9 @@ import numpy as np
 from .. import dtypes, return_types
 from ..autograd import dispatch
 from ..autograd.dispatch import wrap
+from ..autograd.modes import state
 from ..errors import normalize_dim, normalize_dims, unsupported_dtype
+from ..ops.primitive import Primitive, refusal
 from .register import by_example, function
 from .shape import only_tensor
 
@@ -215,8 +217,27 @@ def _distinct(a: Any, axis: Any) -> tuple[Any, Any, Any]:
     return np.take(a, order[fresh], axis), inverse, np.diff(np.append(np.flatnonzero(fresh), len(rows)))
 
 
-def _answer(values: Any, inverse: Any, counts: Any, return_inverse: bool, return_counts: bool) -> Any:
+def _not_differentiable(name: str, grad: str) -> Primitive:
+    """What stands in the graph for a function whose values lead back to its input, but which has no derivative."""
+    prim = Primitive(lambda xp, x: x, name=name, grad=grad)
+    prim.derivative(x=refusal(NotImplementedError, f"the derivative for '{name}' is not implemented."))
+    return prim
+
+
+UNIQUE = _not_differentiable("_unique2", "Unique2Backward0")
+UNIQUE_DIM = _not_differentiable("unique_dim", "UniqueDimBackward0")
+UNIQUE_CONSECUTIVE = _not_differentiable("unique_consecutive", "UniqueConsecutiveBackward0")
+
+
+def _answer(
+    input: Any, prim: Primitive, values: Any, inverse: Any, counts: Any, return_inverse: bool, return_counts: bool
+) -> Any:
     out = [wrap(values)]
+    if state.grad and not hasattr(input, "level"):
+        if input._view is not None:
+            dispatch.refresh(input)
+        if input._node is not None:
+            dispatch.record(prim, (input,), [input._a], (), out, ((input._a.shape, None),))
     if return_inverse:
         out.append(wrap(inverse))
     if return_counts:
@@ -247,7 +268,7 @@ def unique(
         and any(n == 0 for i, n in enumerate(a.shape) if i != axis)
     ):
         raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
-    return _answer(*_distinct(a, axis), return_inverse, return_counts)
+    return _answer(input, UNIQUE if axis is None else UNIQUE_DIM, *_distinct(a, axis), return_inverse, return_counts)
 
 
 @function(out=False)
@@ -267,7 +288,7 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
         values, shape = np.compress(fresh, a, axis), (n,)
     inverse = (np.cumsum(fresh) - 1).reshape(shape)
     counts = np.diff(np.append(np.flatnonzero(fresh), len(fresh)))
-    return _answer(values, inverse, counts, return_inverse, return_counts)
+    return _answer(input, UNIQUE_CONSECUTIVE, values, inverse, counts, return_inverse, return_counts)
 
 
 @function()

@@ -74,12 +74,8 @@ class BackwardHook:
         return grad_inputs
 
     def _on_grad_input(self, grad_input: tuple, _: Any) -> tuple:
-        if self.grad_outputs is None:
-            raise RuntimeError(
-                "Module backward hook for grad_input is called before the grad_output one. This happens because the "
-                "gradient in your nn.Module flows to the Module's input without passing through the Module's output. "
-                "Make sure that the output depends on the input and that the loss is computed based on the output."
-            )
+        if self.grad_outputs is None:  # no gradient came by the module's output, as in a second derivative
+            return grad_input
         # A tensor that no gradient is wanted for, or that got none, shows a gradient of zeros.
         from ..functions.creation import zeros
 
