@@ -189,6 +189,8 @@ class SavedTensor:
     """A tensor that a node has saved."""
 
     __slots__ = ("_name", "_node")
+    _name: Any
+    _node: Any
 
     def __init__(self) -> None:
         raise RuntimeError("Trying to create a SavedTensor object from Python is forbidden.")
@@ -229,7 +231,6 @@ class SavedOfFunction(SavedTensor):
     """A tensor that a user's function has saved."""
 
     __slots__ = ()
-    _name: Any
 
     @property
     def data(self) -> Any:

@@ -184,7 +184,7 @@ def run_jvp(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
     ctx._for_forward = kept.get("_for_forward") or ()   # what was saved for backward only is not there
     pushed = {id(x): t for x, t in zip(lower, tangents) if t is not None}
     dirtied = {id(t) for t in kept.get("_dirty", ())}
-    before = {k: version_of(t._a) for k, t in pushed.items() if k in dirtied and not isinstance(t, Wrapper)}
+    before = {k: (t._a, version_of(t._a)) for k, t in pushed.items() if k in dirtied and not isinstance(t, Wrapper)}
     try:
         given = function.jvp(ctx, *tangents)
     finally:
@@ -198,8 +198,8 @@ def run_jvp(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
     result: list[Any] = []
     for i, (o, t) in enumerate(zip(outs, made)):
         if t is not None and isinstance(o, Tensor) and (id(o) in fixed or o._a.dtype.kind not in dispatch.DIFFERENTIABLE):
-            raise RuntimeError("A custom Function's jvp is returning a forward gradient for an output that is not differentiable, at position "
-                               f"{i}. You should return None at that position instead.")
+            raise RuntimeError(f"{function.__name__}'s jvp returned a gradient at position {i}, but the corresponding forward output is not a differentiable "
+                               "Tensor. You should return None at that position instead.")
         if t is None or not isinstance(o, Tensor) or id(o) in fixed or o._a.dtype.kind not in dispatch.DIFFERENTIABLE:
             result.append(o)
             continue
@@ -208,7 +208,8 @@ def run_jvp(level: Level, function: Any, args: tuple[Any, ...]) -> Any:
         if tuple(t._a.shape) != tuple(o._a.shape):
             raise RuntimeError(f"{function.__name__}.jvp returned a tangent of shape {tuple(t._a.shape)} for an output of shape {tuple(o._a.shape)}")
         if id(o) in dirty:
-            if pushed.get(id(o)) is not t or id(o) in before and version_of(t._a) == before[id(o)]:
+            a, version = before.get(id(o), (None, -1))
+            if t is not pushed.get(id(o)) or a is not None and version_of(a) == version:
                 raise RuntimeError("An inplace custom Function is not modifying the forward mode gradients inplace. If the forward is modifying an input "
                                    "inplace, then the jvp function must modify the corresponding gradient inplace.")
             same[id(o)]._tangent = t

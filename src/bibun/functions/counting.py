@@ -224,9 +224,12 @@ def _not_differentiable(name: str, grad: str) -> Primitive:
     return prim
 
 
-UNIQUE = _not_differentiable("_unique2", "Unique2Backward0")
-UNIQUE_DIM = _not_differentiable("unique_dim", "UniqueDimBackward0")
-UNIQUE_CONSECUTIVE = _not_differentiable("unique_consecutive", "UniqueConsecutiveBackward0")
+#: The functions that do so: by the elements, by slices, by runs.
+UNIQUE = [
+    _not_differentiable("_unique2", "Unique2Backward0"),
+    _not_differentiable("unique_dim", "UniqueDimBackward0"),
+    _not_differentiable("unique_consecutive", "UniqueConsecutiveBackward0"),
+]
 
 
 def _answer(
@@ -268,7 +271,7 @@ def unique(
         and any(n == 0 for i, n in enumerate(a.shape) if i != axis)
     ):
         raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
-    return _answer(input, UNIQUE if axis is None else UNIQUE_DIM, *_distinct(a, axis), return_inverse, return_counts)
+    return _answer(input, UNIQUE[axis is not None], *_distinct(a, axis), return_inverse, return_counts)
 
 
 @function(out=False)
@@ -288,7 +291,7 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
         values, shape = np.compress(fresh, a, axis), (n,)
     inverse = (np.cumsum(fresh) - 1).reshape(shape)
     counts = np.diff(np.append(np.flatnonzero(fresh), len(fresh)))
-    return _answer(input, UNIQUE_CONSECUTIVE, values, inverse, counts, return_inverse, return_counts)
+    return _answer(input, UNIQUE[2], values, inverse, counts, return_inverse, return_counts)
 
 
 @function()
