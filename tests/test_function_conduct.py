@@ -87,3 +87,34 @@ def test_numbers_are_not_packed():
 def test_gradgradcheck_with_an_input_that_is_not_used():
     x, y = (torch.rand(3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     assert torch.autograd.gradcheck(lambda x, y: x * x, (x, y)) and torch.autograd.gradgradcheck(lambda x, y: x * x, (x, y))
+
+
+def test_hooks_entered_while_unpacking_end_with_the_unpacking():
+    contexts = []
+
+    def unpack(t):
+        contexts.append(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
+        contexts[-1].__enter__()
+        return t
+
+    x = torch.ones(2, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, unpack):
+        x.sin().sum().backward()
+    assert contexts and torch.autograd.dispatch.busy[0] == 0 and torch.autograd.graph.current_saved_hooks() is None
+
+
+def test_copies_go_with_the_context():
+    with torch.autograd.graph.allow_mutation_on_saved_tensors() as kept:
+        x = torch.ones(2, requires_grad=True).clone()
+        y = (x**2).sum()
+        x.sin_()
+        assert len(kept.cloned) == 1
+    assert not kept.cloned and y.requires_grad
+
+
+def test_forward_mode_where_there_is_no_derivative():
+    x = torch.rand(3)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        with pytest.raises(NotImplementedError, match="Trying to use forward AD with igamma that does not support it"):
+            torch.igamma(dual, dual)

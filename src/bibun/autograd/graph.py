@@ -109,7 +109,13 @@ class _Packed:
 
 def _unpacked(value: Any) -> Any:
     if value.__class__ is _Packed:
+        pairs = _stack.pairs
+        depth = len(pairs)
         t = value.unpack(value.held)
+        while len(pairs) > depth:  # a context that the hook entered and did not leave ends with the hook
+            pairs.pop()
+            dispatch.saved_hooks[0] -= 1
+            dispatch.busy[0] -= 1
         if not isinstance(t, dispatch.Tensor):
             raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(t).__name__}")
         return t._a
@@ -265,6 +271,7 @@ class allow_mutation_on_saved_tensors(saved_tensors_hooks):
     def __exit__(self, *exception: object) -> None:
         self._open.held = None
         super().__exit__(*exception)
+        self.clear()  # there is no backward outside
 
     def clear(self) -> None:
         """Forget the copies, which nodes keep."""

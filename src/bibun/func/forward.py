@@ -98,6 +98,9 @@ def tangent_of(prim: Primitive, values: Any, tangents: Any, static: Any, outs: l
     if not any(o._a.dtype.kind in dispatch.DIFFERENTIABLE for o in outs):
         return [None] * len(outs)
     kind = prim.tangent_kind
+    if kind != "rule" and any(t is not None and name in prim.derivatives and prim.derivatives[name].refuses
+                              for name, t in zip(prim.arrays, tangents)):
+        raise NotImplementedError(f"Trying to use forward AD with {prim.name} that does not support it because it has not been implemented yet.")
     if kind == "rule":
         made = by_rule(prim, values, tangents, static, outs)
     elif kind == "linear":
