@@ -415,11 +415,12 @@ def view_as_complex(input: Any) -> Any:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if a.shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
-    if a.__class__ is not ndarray:  # an example of a batch: its memory is not its own
-        return apply(ops.view_as_complex, (input,))
-    if a.strides[-1] != a.itemsize:
+    # (An example of a batch has no memory of its own.)
+    unit = a.itemsize if a.__class__ is ndarray else 1
+    *strides, last = a.strides if a.__class__ is ndarray else input.stride()
+    if last != unit:
         raise RuntimeError("Tensor must have a last dimension with stride 1")
-    if any(s % (2 * a.itemsize) for s in a.strides[:-1]):
+    if any(s % (2 * unit) for s in strides):
         raise RuntimeError(
             f"Tensor must have a stride divisible by 2 for all but last dimension, got {list(input.stride())}"
         )
