@@ -26,6 +26,13 @@ def test_setup_context_is_given_the_defaults_of_forward():
     assert torch.autograd.grad(Power.apply(x, 2), x)[0] == 4
     assert Power.apply(x).grad_fn.__class__ is Power._backward_cls
 
+    class OfClass(Power):
+        @classmethod
+        def forward(cls, x, y=3):
+            return x**y
+
+    assert torch.autograd.grad(OfClass.apply(x), x)[0] == 12
+
 
 @pytest.mark.parametrize("made", [True, False])
 def test_gradients_of_outputs_without_derivative(made):

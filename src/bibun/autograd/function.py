@@ -53,6 +53,7 @@ class FunctionCtx(Node):
     _non_differentiable: tuple[Any, ...] = ()
     _materialize = True
     _materialize_non_diff_grads = True
+    _undefined: Any = ()        # the outputs whose gradients are not made, for want of a derivative
     _for_forward: Any = None
     _level: Any = None          # the function transform to whose graph the node belongs
     needs_input_grad: tuple[bool, ...] = ()
@@ -115,8 +116,8 @@ class FunctionCtx(Node):
         grads = [None if x is None else x if isinstance(x, dispatch.Tensor) else wrap(x) for x in grads]
         if self._materialize:
             grads = [wrap(np.zeros(*outs[i])) if x is None and outs[i] is not None else x for i, x in enumerate(grads)]
-            if not self._materialize_non_diff_grads:
-                grads = [None if i in self._fixed else x for i, x in enumerate(grads)]
+            if self._undefined:
+                grads = [None if i in self._undefined else x for i, x in enumerate(grads)]
         before = state.grad
         if create:
             state.grad = True
@@ -232,6 +233,11 @@ class FunctionMeta(type):
         super().__init__(name, bases, attributes)
         cls._node_class = type(f"{name}Backward", (FunctionCtx,), {"function": cls, "__module__": cls.__module__})
         cls._backward_cls = cls._node_class
+        made: Any = cls
+        forward = made.forward
+        code = getattr(forward, "__code__", None)
+        if code is not None and forward.__defaults__ and made.setup_context is not Function.setup_context:
+            cls._defaults, cls._count = forward.__defaults__, code.co_argcount - hasattr(forward, "__self__")
 
 
 class Function(metaclass=FunctionMeta):
@@ -255,6 +261,8 @@ class Function(metaclass=FunctionMeta):
 
     _node_class: Any = None
     _backward_cls: Any = None  # PyTorch's name for the class of nodes
+    _defaults: Any = None       # of forward, where setup_context is to see them, and how many arguments forward takes
+    _count = 0
     generate_vmap_rule = False
     is_traceable = False
 
@@ -312,13 +320,10 @@ class Function(metaclass=FunctionMeta):
             bound = inspect.signature(cls.forward).bind(*(() if separate else (None,)), *args, **kwargs)
             bound.apply_defaults()
             args = bound.args if separate else bound.args[1:]
-        elif cls.setup_context is not Function.setup_context:
-            defaults = getattr(cls.forward, "__defaults__", None)
-            if defaults:
-                code: Any = cls.forward.__code__
-                missing = code.co_argcount - hasattr(cls.forward, "__self__") - len(args)
-                if 0 < missing <= len(defaults) and not code.co_kwonlyargcount:
-                    args = (*args, *defaults[-missing:])
+        elif cls._defaults is not None and len(args) < cls._count:
+            missing = cls._count - len(args)
+            if missing <= len(cls._defaults):
+                args = (*args, *cls._defaults[-missing:])
         if dispatch.busy[0]:
             done = dispatch.intercept_function(cls, args)
             if done is not NotImplemented:
@@ -443,8 +448,8 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
     ctx.next, ctx.metas = tuple(targets), metas
     ctx.outs = [(o._a.shape, o._a.dtype) if isinstance(o, Tensor) else None for o in result]
     ctx.fix = ctx.hooks = None
-    if not ctx._materialize_non_diff_grads:
-        ctx._fixed = {i for i, (o, given) in enumerate(zip(result, outs)) if id(o) in fixed or id(given) in fixed}
+    if fixed and not ctx._materialize_non_diff_grads:
+        ctx._undefined = {i for i, (o, given) in enumerate(zip(result, outs)) if id(o) in fixed or id(given) in fixed}
     f = user_frame(3)
     ctx.code, ctx.lasti, ctx._seq = f.f_code, f.f_lasti, tick()
     for i, (o, given) in enumerate(zip(result, outs)):
