@@ -1,4 +1,4 @@
-"""Whole layers of long short-term memory in native kernels, held to NumPy's in float64, and to any number of threads."""
+"""Whole layers with gates in native kernels, held to NumPy's in float64, and to any number of threads."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,10 @@ pytestmark = pytest.mark.skipif(not native(), reason="no native kernels here")
 SHAPES = [(35, 32, 128), (1, 1, 1), (3, 1, 40), (4, 2, 7), (2, 5, 16), (3, 9, 33), (2, 70, 20), (5, 17, 64)]
 
 
-def drawn(steps, batch, n, bias, dtype=np.float32):
+def drawn(steps, batch, n, bias, dtype=np.float32, gates=4):
     rng = np.random.default_rng(0)
-    shapes = [(steps, batch, 4 * n), (4 * n, n), (4 * n,) if bias else None, (batch, n), (batch, n)]
+    rows = gates * n
+    shapes = [(steps, batch, rows), (rows, n), (rows,) if bias else None, (batch, n), (batch, n)]
     given = [None if s is None else rng.standard_normal(s).astype(dtype) for s in shapes]
     given[1] *= n**-0.5
     return given, [rng.standard_normal(s).astype(dtype) for s in [(steps, batch, n), (batch, n), (batch, n)]]
@@ -45,6 +46,29 @@ def test_against_numpy(shape, reverse, bias):
             np.testing.assert_array_equal(same[0], other)
         assert same[0].shape == reference.shape
         np.testing.assert_allclose(same[0], reference, rtol=2e-4, atol=2e-5 * max(1, np.abs(reference).max()))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("reverse, bias", [(False, True), (True, False)])
+def test_gated_units_against_numpy(shape, reverse, bias):
+    from bibun.native import pool
+    from bibun.native.kernels import recurrent as kernels
+
+    (x, w, b, h, _), (g, g_last, _) = drawn(*shape, bias, gates=3)
+    wanted = plain.gru_layer(*wide([x, w, b, h]), reverse)
+    wanted_back = plain.gru_layer_gradients(*wide([g, g_last, w]), *wanted[2:], reverse)
+    before, found = pool.threads(), []
+    try:
+        for threads in (1, 2):
+            pool.set_threads(threads)
+            outs = kernels.gru(x, w, b, h, reverse)
+            found.append([*outs, *kernels.gru_gradients(g, g_last, w, *outs[2:], reverse)])
+    finally:
+        pool.set_threads(before)
+    for one, two, reference in zip(*found, [*wanted, *wanted_back], strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert one.shape == reference.shape
+        np.testing.assert_allclose(one, reference, rtol=2e-4, atol=2e-5 * max(1, np.abs(reference).max()))
 
 
 @pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1)])

@@ -1,7 +1,7 @@
 """Whole recurrent layers on arrays: a run over all time steps, and its gradient, with nothing in between.
 
 In and out: see `bibun.ops.recurrent`, whose entries these compute; what does not depend on the state is computed for all steps at
-once, and large layers of long short-term memory go to a native kernel.
+once, and layers with gates go to a native kernel unless they are small.
 """
 
 from __future__ import annotations
@@ -144,6 +144,12 @@ def lstm_layer_gradients(
 
 def gru_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, reverse: bool) -> tuple[ndarray, ...]:
     """(outputs, last state, states around all steps, gates, the last gate's recurrent part)."""
+    if x.size >= MANY and native():
+        from ..native.kernels import recurrent
+
+        made = recurrent.gru(x, w, b, h, reverse)
+        if made is not NotImplemented:
+            return made
     n = w.shape[-1]
     states, _, outputs = _room(h, len(x), reverse)
     gates, hidden = np.empty_like(x, order="C"), np.empty_like(outputs)
@@ -179,6 +185,12 @@ def gru_layer_gradients(
 ) -> list[ndarray]:
     """Gradients of (x, weight, bias, first state), given those of the outputs and the last state (None: zeros)."""
     g_outputs, dh = _given(g_outputs, hidden.shape, states), _given(dh, states.shape[1:], states)
+    if gates.size >= MANY and native():
+        from ..native.kernels import recurrent
+
+        made = recurrent.gru_gradients(g_outputs, dh, w, states, gates, hidden, reverse)
+        if made is not NotImplemented:
+            return made
     n = w.shape[-1]
     split = gates.reshape(*gates.shape[:-1], 3, n)
     r, z, new = (split[..., k, :] for k in range(3))
