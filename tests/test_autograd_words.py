@@ -174,3 +174,26 @@ def test_module_hooks_in_second_derivatives():
 
 def test_batches_of_nothing():
     assert torch.vmap(lambda x: ())(torch.ones(3)) == ()
+
+
+def test_backward_within_backward_goes_deep():
+    class Deep(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.x = x.detach() - 1
+            return ctx.x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            if ctx.x < -1:
+                raise ValueError("too far")
+            if ctx.x > 0:
+                with torch.enable_grad():
+                    Deep.apply(ctx.x.requires_grad_()).backward()
+                assert ctx.x.grad.item() == 1.0 and not torch.is_grad_enabled()
+            return g
+    x = torch.tensor(300.0, requires_grad=True)
+    Deep.apply(x).backward()
+    assert x.grad.item() == 1.0
+    with pytest.raises(ValueError, match="too far"):
+        Deep.apply(torch.tensor(-1.0, requires_grad=True)).backward()

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..autograd.api import AccumulateGrad
 from ..autograd.function import Function
+from ..autograd.node import Node
 
 __all__ = ["AccumulateGrad", "DelayedError", "UndefinedGrad"]
 
@@ -33,14 +34,14 @@ class _Error(Function):
         raise RuntimeError(ctx.message)
 
 
-class UndefinedGrad:
+class UndefinedGrad(Node):
     """Hands its inputs on, and no gradient back."""
 
     def __call__(self, *inputs: Any) -> Any:
         return _Undefined.apply(*inputs)
 
 
-class DelayedError:
+class DelayedError(Node):
     """Hands its inputs on, and raises an error with the given message in backward."""
 
     def __init__(self, message: str, num_inputs: int):

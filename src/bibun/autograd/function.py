@@ -7,6 +7,9 @@ themselves.
 
 from __future__ import annotations
 
+import contextvars
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,38 @@ from .modes import Off, state
 from .node import LEAF, Freed, Node, Output, fit
 from .versions import tick
 
-__all__ = ["Function", "FunctionCtx", "InplaceFunction", "NestedIOFunction", "once_differentiable"]
+__all__ = ["BackwardCFunction", "Function", "FunctionCtx", "InplaceFunction", "NestedIOFunction", "once_differentiable"]
+
+
+class _Nesting(threading.local):
+    depth = 0
+
+
+#: How many backwards of user functions this thread is inside of: a backward may itself run backward.
+nesting = _Nesting()
+#: At every so many of them the next runs in a thread of its own, whose stack is fresh: Python's has a limit.
+DEEP = 30
+
+
+def elsewhere(call: Callable[[], Any]) -> Any:
+    """``call()`` in another thread, under this one's modes, while this one waits."""
+    modes, depth = dict(state.__dict__), nesting.depth
+    made: list[Any] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        state.__dict__.update(modes)
+        nesting.depth = depth
+        try:
+            made.append(call())
+        except BaseException as error:
+            errors.append(error)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors.pop()
+    return made[0]
 
 
 class _Plan:
@@ -124,8 +158,13 @@ class FunctionCtx(Node):
         elif xp is cpu:     # on tensors, recording is as the levels below have it
             state.grad = BACKWARD
         try:
-            made = self.function._call_backward(self, grads)
+            nesting.depth += 1
+            if nesting.depth % DEEP or dispatch.busy[0]:
+                made = self.function._call_backward(self, grads)
+            else:
+                made = elsewhere(lambda: self.function._call_backward(self, grads))
         finally:
+            nesting.depth -= 1
             state.grad = before
         made = made if isinstance(made, tuple) else tuple(made) if isinstance(made, list) else (made,)
         n = len(self.next)
@@ -156,6 +195,10 @@ class FunctionCtx(Node):
                 value = fit(value, shape, dtype, xp)
             result.append(value)
         return result
+
+
+#: PyTorch's name for the class of the nodes.
+BackwardCFunction = FunctionCtx
 
 
 def _expandable(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
