@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from . import build
+from . import bounds
 from .ir import Function, Module, Value
-from .kernel import _sources, builtin, make_entry
+from .kernel import _sources, load_entry, make_entry
 from .lanes import Lanes, NotNative
 
 __all__ = ["evaluate"]
@@ -156,6 +156,8 @@ def _build(full: Any, expression: Any, word: str) -> Any:
     params = [("ptr", f"x{i}") for i in range(len(kinds))] + [("ptr", "out"), ("i64", "columns"), ("i64", "grain")]
 
     def write(module: Module) -> None:
+        if bounds.on():
+            bounds.watch(module)
         fast = "contract reassoc" if reduce else "contract"
         inner = Function(
             module, name + ".loop", "void", [*params, ("i64", "begin"), ("i64", "end")], fast="contract",
@@ -235,9 +237,11 @@ def _build(full: Any, expression: Any, word: str) -> Any:
             f.call(inner.name, "void", *values, begin, end)
 
         make_entry(module, name, params, body)
+        if bounds.on():
+            bounds.finish(module, name)
 
     try:
-        return builtin("fused", build.load(said, write, [name])[0])
+        return load_entry("fused", said, write, name)
     except (NotNative, TypeError, AttributeError):
         return NotImplemented
 

@@ -198,6 +198,9 @@ class Slot:
 class Module:
     """Functions, declarations and globals of one object file."""
 
+    #: Whether loads and stores are looked at first (`bounds`).
+    checked = False
+
     def __init__(self) -> None:
         self.declared: dict[str, str] = {}
         self.globals: dict[str, str] = {}
@@ -252,6 +255,7 @@ class Function:
         self.slots: list[str] = []
         self.args = [Value(self, f"%{n}", t) for t, n in params]
         self.ended = False  # whether the current block has its terminator
+        self.unwatched = False
         module.functions[name] = self
 
     # text
@@ -399,6 +403,23 @@ class Function:
 
     # memory
 
+    def inside(self, p: Value, t: str, mask: Value | None = None) -> Value:
+        """The address where a value of type ``t`` (its lanes that the mask says) is read or written: ``p``, where nobody watches."""
+        if not self.module.checked or self.unwatched:
+            return p
+        item = SIZES[element(t)]
+        first, end = self.const(0), self.const(item * max(lanes(t), 1))
+        if mask is not None:  # from the first lane that it says to the last
+            first = end = self.const(0)
+            for i in range(lanes(t)):
+                end = self.select(self.lane(mask, i), self.const(item * (i + 1)), end)
+            for i in reversed(range(lanes(t))):
+                first = self.select(self.lane(mask, i), self.const(item * i), first)
+        q = self.emit("ptr", f"getelementptr i8, ptr {p.name}, i64 {first.name}")
+        found = self.emit("ptr", f"call ptr @bounds.at(ptr {q.name}, i64 {(end - first).name})")
+        good = self.emit("i1", f"icmp eq ptr {found.name}, {q.name}")
+        return self.emit("ptr", f"select i1 {good.name}, ptr {p.name}, ptr @bounds.nowhere", p.of, p.signed)
+
     def offset(self, p: Value, i: Any) -> Value:
         i = self.coerce(i, "i64") if not isinstance(i, Value) or i.type == "i64" else self.convert(i, "i64")
         return self.emit("ptr", f"getelementptr {p.of or 'i8'}, ptr {p.name}, i64 {i.name}", p.of, p.signed)
@@ -406,12 +427,14 @@ class Function:
     def load(self, p: Value, t: str | None = None, *, of: str | None = None, signed: bool = True) -> Value:
         t = t or p.of
         assert t is not None
+        p = self.inside(p, t)
         return self.emit(t, f"load {t}, ptr {p.name}, align {SIZES[element(t)]}", of, signed)
 
     def store(self, x: Any, p: Value, t: str | None = None, hint: str = "") -> None:
         t = t or (x.type if isinstance(x, Value) and lanes(x.type) else p.of)
         assert t is not None
         x = self.coerce(x, t)
+        p = self.inside(p, t)
         self.line(f"store {t} {x.name}, ptr {p.name}, align {SIZES[element(t)]}{hint}")
 
     # calls

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import build, pool
+from . import bounds, build, pool
 from .ir import Function, Module, Value
 from .lang import Device, Ptr, Type, f32, f64, i64
 
@@ -117,6 +117,14 @@ def make_entry(module: Module, name: str, params: list[tuple[str, str]], body: C
     f.give(none)
 
 
+def load_entry(shown: str, key: str, write: Callable[[Module], None], name: str) -> Any:
+    """What Python calls, of code with an entry of that name."""
+    if not bounds.on():
+        return builtin(shown, build.load(key, write, [name])[0])
+    at, tell, bad = build.load("bounds " + key, write, [name, name + ".bounds", name + ".bad"])
+    return bounds.watched(shown, builtin(shown, at), tell, bad)
+
+
 _WORDS = {np.dtype(np.float32): f32, np.dtype(np.float64): f64, np.dtype(np.int64): i64}
 
 
@@ -167,9 +175,13 @@ class Kernel:
                 callee = self.device.make(module, [*args, begin, end], known)
                 f.call(callee.name, "void", *values, begin, end)
 
+            if bounds.on():
+                bounds.watch(module)
             make_entry(module, name, params, body)
+            if bounds.on():
+                bounds.finish(module, name)
 
-        return builtin(self.__name__, build.load(said, write, [name])[0])
+        return load_entry(self.__name__, said, write, name)
 
 
 @cache

@@ -168,6 +168,7 @@ def stream(f: Function, p: Value, x: Value) -> None:
         f.module.globals["!streamed"] = f"!{(k := len(f.module.metadata))} = !{{i32 1}}"
         f.module.metadata.append("")
         f.module.streamed = f"!{k}"  # type: ignore[attr-defined]
+    p = f.inside(p, x.type)
     f.line(f"store {x.type} {x.name}, ptr {p.name}, align {size}, !nontemporal {f.module.streamed}")  # type: ignore[attr-defined]
 
 
@@ -193,6 +194,7 @@ def load_where(f: Function, p: Value, t: Type, mask: Value) -> Any:
     name = f"llvm.masked.load.{ir.mangled(t.word)}.p0"
     f.module.declare(name, f"declare {t.word} @{name}(ptr, i32, {mask.type}, {t.word})")
     size = ir.SIZES[ir.element(t.word)]
+    p = f.inside(p, t.word, mask)
     return f.emit(t.word, f"call {t.word} @{name}(ptr {p.name}, i32 {size}, {mask.type} {mask.name}, {t.word} zeroinitializer)", None, t.signed)
 
 
@@ -201,6 +203,7 @@ def store_where(f: Function, p: Value, x: Value, mask: Value) -> None:
     """Write the lanes that the mask says, and nothing else."""
     name = f"llvm.masked.store.{ir.mangled(x.type)}.p0"
     f.module.declare(name, f"declare void @{name}({x.type}, ptr, i32, {mask.type})")
+    p = f.inside(p, x.type, mask)
     f.line(f"call void @{name}({x.type} {x.name}, ptr {p.name}, i32 {ir.SIZES[ir.element(x.type)]}, {mask.type} {mask.name})")
 
 

@@ -143,7 +143,7 @@ def output_tiles(m: Ptr[T], plane: i64, o_room: i64, many: i64, bias: Ptr[T], ma
 
 
 @kernel(explicit=True)
-def _weights(w: Ptr[T], u: Ptr[T], lane_step: i64, step: i64, sign: i64, count: i64, outputs: i64, o_room: i64, W, V, begin: i64, end: i64) -> void:
+def _weights(w: Ptr[T], u: Ptr[T], start: i64, lane_step: i64, step: i64, sign: i64, count: i64, outputs: i64, o_room: i64, W, V, begin: i64, end: i64) -> void:
     """G g Gᵀ of all kernels, for input channels from begin to end: (plane, block of outputs, input, output)."""
     taps = allocate(T, 9 * W)
     plane = o_room * count
@@ -152,7 +152,7 @@ def _weights(w: Ptr[T], u: Ptr[T], lane_step: i64, step: i64, sign: i64, count: 
             if o + W > outputs:
                 fill(taps, 9 * W, W)
             for k in range(minimum(W, outputs - o)):
-                source = w + (o + k) * lane_step + c * step
+                source = w + start + (o + k) * lane_step + c * step
                 for i in unrolled(9):
                     taps[i * W + k] = source[i * sign]
             g = bundle(12, load(taps, Vec[T, W]))
@@ -325,9 +325,8 @@ def convolve(x: Any, weight: Any, bias: Any, padding: Any, turned: bool = False)
     plan = Plan(oh, ow, channels, outputs)
     width, vectors = plan.W, plan.V
     u = np.empty(16 * plan.o_room * channels, F32)
-    source = weight.reshape(-1)[8:] if turned else weight
-    steps = (9, 9 * outputs, -1) if turned else (9 * channels, 9, 1)
-    _weights(T=F32, W=width, V=vectors)(source, u, *steps, channels, outputs, plan.o_room, channels, max(1, 2048 // plan.o_room))
+    steps = (8, 9, 9 * outputs, -1) if turned else (0, 9 * channels, 9, 1)
+    _weights(T=F32, W=width, V=vectors)(weight, u, *steps, channels, outputs, plan.o_room, channels, max(1, 2048 // plan.o_room))
     shift = np.zeros(plan.o_room, F32)
     if bias is not None:
         shift[:outputs] = bias
