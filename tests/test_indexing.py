@@ -288,26 +288,26 @@ def test_values_gradients_and_second_derivatives_are_pytorchs(call):
 
 
 def test_resizing_keeps_memory_and_counts():
-    x = torch.arange(6.0).view(2, 3).t()
+    x = bibun.arange(6.0).view(2, 3).t()
     x.resize_(3, 2)
     assert x.stride() == (1, 3) and x._version == 0
     x.resize_(2, 3)
     assert x.tolist() == [[0, 1, 2], [3, 4, 5]] and x._version == 1
-    part = torch.arange(10.0)[2:5]
+    part = bibun.arange(10.0)[2:5]
     assert part.resize_(4).tolist() == [2, 3, 4, 5]
     assert part.resize_(20)[:8].tolist() == [2, 3, 4, 5, 6, 7, 8, 9]
-    assert torch.empty(24).resize_(1, 2, 3, 4, memory_format=torch.channels_last).stride() == (24, 1, 8, 2)
-    like = torch.empty(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    assert torch.empty(120).resize_as_(like, memory_format=torch.preserve_format).stride() == like.stride()
-    assert torch.empty(120).resize_as_(like).stride() == (60, 20, 5, 1)
+    assert bibun.empty(24).resize_(1, 2, 3, 4, memory_format=bibun.channels_last).stride() == (24, 1, 8, 2)
+    like = bibun.empty(2, 3, 4, 5).to(memory_format=bibun.channels_last)
+    assert bibun.empty(120).resize_as_(like, memory_format=bibun.preserve_format).stride() == like.stride()
+    assert bibun.empty(120).resize_as_(like).stride() == (60, 20, 5, 1)
     for shape, complaint in (((2**31, 2**33), "numel: integer multiplication overflow"), ((2**31, 2**31 - 1), "Storage size calculation overflowed"),
                              ((0, 4, 2**61), "Stride calculation overflowed")):
         with pytest.raises(RuntimeError, match=complaint):
-            torch.empty(4).resize_(shape)
+            bibun.empty(4).resize_(shape)
 
 
 def test_expanding_by_dimensions_of_size_one_is_unsqueezing():
-    assert torch.ones(5).expand(1, 1, 5).stride() == (5, 5, 1)
-    assert torch.ones(5, 2).expand(1, 3, 5, 2).stride() == (0, 0, 2, 1)
-    assert torch.ones(2, 1).expand(1, 2, 3).stride() == (2, 1, 0)
-    assert torch.ones(()).expand(1, 2).stride() == (0, 0)
+    assert bibun.ones(5).expand(1, 1, 5).stride() == (5, 5, 1)
+    assert bibun.ones(5, 2).expand(1, 3, 5, 2).stride() == (0, 0, 2, 1)
+    assert bibun.ones(2, 1).expand(1, 2, 3).stride() == (2, 1, 0)
+    assert bibun.ones(()).expand(1, 2).stride() == (0, 0)
