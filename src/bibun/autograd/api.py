@@ -110,6 +110,14 @@ def start_gradient(t: Any, g: Any, create: bool) -> Any:
     return g if create else g._a
 
 
+def has_layout(a: Any) -> bool:
+    """Whether the elements of a leaf lie densely in an order of their own, which its gradient follows."""
+    if a.flags.c_contiguous:
+        return False
+    strides = a.strides
+    return a.transpose(sorted(range(a.ndim), key=lambda i: -strides[i])).flags.c_contiguous
+
+
 def own(g: Any, leaf: Any) -> Any:
     """``g`` as an array that nobody else holds, in the leaf's shape and dtype."""
     a = leaf._a
@@ -125,11 +133,16 @@ def own(g: Any, leaf: Any) -> Any:
     # This frame and getrefcount's argument (the caller gives its own reference away); one more, and somebody looks on: a
     # hook that kept what it was shown, say.
     if base is None:
-        if refcount(g) <= 2 and g.flags.c_contiguous:
+        if refcount(g) <= 2 and (g.strides == a.strides or g.flags.c_contiguous and not has_layout(a)):
             return g
-    elif base.__class__ is ndarray and base.base is None and refcount(base) <= 3 and refcount(g) <= 2 and g.size == base.size and g.flags.c_contiguous:
-        return g
-    return np.array(g, order="C") if a.flags.c_contiguous else np.array(g, order="K")
+    elif base.__class__ is ndarray and base.base is None and refcount(base) <= 3 and refcount(g) <= 2 and g.size == base.size:
+        if g.strides == a.strides or g.flags.c_contiguous and not has_layout(a):
+            return g
+    if not has_layout(a):
+        return np.array(g, order="C")
+    made = np.empty_like(a)
+    made[...] = g
+    return made
 
 
 def backward_from(t: Any, retain: bool) -> None:

@@ -68,6 +68,8 @@ def strided(x: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: in
     if x.__class__ is not ndarray:
         x = np.asarray(x)
     dtype = dtype or x.dtype
+    if 0 in shape:  # nothing to look at: the offset may lie anywhere
+        return ndarray(shape, dtype, x[:0] if x.ndim and x.flags.c_contiguous else None)
     if offset >= 0:
         flags = x.flags.forc  # row- or column-major: one block, which the constructor takes as a buffer
         if flags:

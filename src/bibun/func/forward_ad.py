@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..autograd import dispatch
 from ..autograd.function import FORWARD
 from ..autograd.modes import state
-from .levels import Dual, Level, end_by_hand, stack, view_of_dual, wrapped_dual
+from ..autograd.versions import root_of
+from ..backends.strides import offset_in, strided
+from .levels import Dual, Level, Wrapper, end_by_hand, stack, view_of_dual, wrapped_dual
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
 
@@ -63,6 +67,31 @@ def _level(level: int | None) -> Level:
     return _open[-1]
 
 
+def _alike(tensor: Any, tangent: Any) -> bool:
+    """Whether every view of ``tensor`` has a counterpart among those of ``tangent``: the same strides, in as much memory."""
+    a, b = tensor._a, tangent._a
+    if not a.size or a is b:
+        return True
+    if any(n > 1 and x != y for n, x, y in zip(a.shape, a.strides, b.strides)):
+        return False
+    if isinstance(tensor, Wrapper) or isinstance(tangent, Wrapper) or a.base is None and b.base is None:
+        return True  # under a transform the memory is not one example's own
+    p, q = root_of(a), root_of(b)
+    return p.nbytes == q.nbytes and offset_in(a, p) == offset_in(b, q)
+
+
+def _laid_out_as(tensor: Any, tangent: Any) -> Any:
+    """A copy of ``tangent`` that lies in memory as ``tensor`` does."""
+    a = tensor._a
+    owner = root_of(a)
+    if isinstance(tensor, Wrapper) or isinstance(tangent, Wrapper) or tangent.requires_grad or not owner.flags.forc or 0 in a.strides:
+        return tangent.clone()
+    made = np.zeros(owner.nbytes // a.itemsize, a.dtype)
+    part = strided(made, a.shape, a.strides, offset_in(a, owner))
+    part[...] = tangent._a
+    return dispatch.wrap(part)
+
+
 def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
     """``tensor`` with a tangent of the same shape and dtype.
 
@@ -82,8 +111,12 @@ def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
     if tensor._a.shape != tangent._a.shape:
         raise RuntimeError(f"Trying to set a forward gradient that has a different size than that of the original Tensor, this is not supported. Tensor is of "
                            f"size {list(tensor._a.shape)} while the given forward gradient is of size {list(tangent._a.shape)}.")
+    if isinstance(tangent, Dual) and tangent.level is here and tangent.tangent is not None:
+        raise RuntimeError("Setting a forward grad that itself has a forward gradient at the same level0 is not supported.")
     if isinstance(tensor, Dual) and tensor.level is here:
         tensor = tensor.value
+    if not _alike(tensor, tangent):
+        tangent = _laid_out_as(tensor, tangent)
     made = wrapped_dual(here, tensor.view_as(tensor), tangent)
     made._owned = True
     return made

@@ -209,6 +209,12 @@ class Dual(Wrapper):
             self._tangent = t.clone()
             self._owned = True
 
+    def detach_(self) -> Any:
+        if not self.level.by_hand:
+            return super().detach_()
+        self._tangent, self.value = None, self.value.detach()
+        return self
+
     def detach(self) -> Any:
         return wrapped_fresh(self.level, self.value.detach())
 

@@ -93,6 +93,8 @@ def write_out(out: Any, result: Any) -> Any:
         raise TypeError(f"argument 'out' must be Tensor, not {type(out).__name__}")
     if not isinstance(result, dispatch.Tensor):
         return result
+    if dispatch.forward_levels[0] and any(getattr(t, "tangent", None) is not None for t in (out, result)):
+        raise NotImplementedError("Trying to use forward AD with a function that does not support it because it is an out= function")
     if state.grad and (out._node is not None or result._node is not None):
         if out._node is not None or any(True for _ in (1,) if result._node is not None):
             raise RuntimeError(

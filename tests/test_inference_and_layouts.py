@@ -1,4 +1,4 @@
-"""Inference tensors: which tensors are some, and what is refused of them."""
+"""Inference tensors: which tensors are some, and what is refused of them; layouts that gradients and tangents follow."""
 
 import threading
 
@@ -77,3 +77,36 @@ def test_other_threads_and_the_allocator_are_left_alone():
     assert not seen[0].is_inference()
     assert get_handler_name() == before
     assert torch.from_numpy(kept).is_inference()
+
+
+def test_gradients_follow_the_layout_of_dense_leaves():
+    for leaf in (torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last), torch.rand(3, 4).t(), torch.rand(2, 3)):
+        leaf.requires_grad_()
+        leaf.sum().backward()
+        assert leaf.grad.stride() == leaf.stride()
+        leaf.grad = None
+        (leaf * torch.ones(leaf.shape)).sum().backward()
+        assert leaf.grad.stride() == leaf.stride()
+    gaps = torch.empty_strided((2, 2), (4, 2)).fill_(1).requires_grad_()
+    (gaps * torch.ones(2, 2)).sum().backward()
+    assert gaps.grad.stride() == (2, 1)
+
+
+def test_tangents_lie_in_memory_as_their_tensors():
+    fwad = torch.autograd.forward_ad
+    base, tangent = torch.arange(5.0)[:4], torch.ones(4)
+    with fwad.dual_level():
+        dual = fwad.make_dual(base, tangent)
+        assert fwad.unpack_dual(dual.as_strided((5,), (1,), 0)).tangent.tolist() == [1, 1, 1, 1, 0]
+        same = torch.ones(5)
+        assert fwad.unpack_dual(fwad.make_dual(torch.ones(5), same)).tangent is same
+        with pytest.raises(RuntimeError, match="has a forward gradient at the same level"):
+            fwad.make_dual(torch.ones(4), dual)
+        for tensor, out in ((torch.ones(4), dual), (dual, torch.ones(4))):
+            with pytest.raises(RuntimeError, match="out= function"):
+                torch.add(tensor, 1, out=out)
+        w = torch.ones(4, requires_grad=True)
+        dual = fwad.make_dual(w, tangent).clone()
+        dual.detach_()
+        primal, tangent = fwad.unpack_dual(dual * 2)
+        assert not primal.requires_grad and tangent is None
