@@ -110,3 +110,8 @@ def test_tangents_lie_in_memory_as_their_tensors():
         dual.detach_()
         primal, tangent = fwad.unpack_dual(dual * 2)
         assert not primal.requires_grad and tangent is None
+
+
+def test_copying_forms_of_views_are_contiguous():
+    x = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    assert torch.slice_copy(x, 0, 0, 1).is_contiguous() and torch.permute_copy(x, (3, 2, 1, 0)).is_contiguous()

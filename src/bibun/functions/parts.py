@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import dtypes
 from ..autograd import dispatch, inplace
 from ..autograd.direct import make_views
 from ..autograd.dispatch import apply
@@ -487,10 +488,14 @@ for _name in ("t", "transpose", "swapaxes", "swapdims", "squeeze", "unsqueeze"):
 # Copying forms
 
 
+def _dense(x: Any) -> Any:
+    return x.clone(memory_format=dtypes.contiguous_format)
+
+
 def _copying(name: str) -> None:
     def copied(input: Any, *args: Any, **kwargs: Any) -> Any:
         made = METHODS[name](input, *args, **kwargs)
-        return tuple([m.clone() for m in made]) if isinstance(made, tuple) else made.clone()
+        return tuple([_dense(m) for m in made]) if isinstance(made, tuple) else _dense(made)
 
     copied.__name__ = copied.__qualname__ = name + "_copy"
     copied.__doc__ = f"A copy of what `{name}` gives."
@@ -529,4 +534,4 @@ def slice_copy(input: Any, dim: int = 0, start: int | None = None, end: int | No
     """A copy of positions ``start:end:step`` of a dimension."""
     dim = normalize_dim(dim, input._a.ndim)
     first, last, _ = slice(start, end, step).indices(input._a.shape[dim])
-    return _slice(input, dim, first, max(first, last), step).clone()
+    return _dense(_slice(input, dim, first, max(first, last), step))
