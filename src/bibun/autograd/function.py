@@ -152,19 +152,19 @@ class FunctionCtx(Node):
             grads = [wrap(np.zeros(*outs[i])) if x is None and outs[i] is not None else x for i, x in enumerate(grads)]
             if self._undefined:
                 grads = [None if i in self._undefined else x for i, x in enumerate(grads)]
-        before = state.grad
+        before, depth = state.grad, nesting.depth
         if create:
             state.grad = True
         elif xp is cpu:     # on tensors, recording is as the levels below have it
             state.grad = BACKWARD
         try:
-            nesting.depth += 1
+            nesting.depth = depth + 1
             if nesting.depth % DEEP or dispatch.busy[0]:
                 made = self.function._call_backward(self, grads)
             else:
                 made = elsewhere(lambda: self.function._call_backward(self, grads))
         finally:
-            nesting.depth -= 1
+            nesting.depth = depth
             state.grad = before
         made = made if isinstance(made, tuple) else tuple(made) if isinstance(made, list) else (made,)
         n = len(self.next)
