@@ -56,3 +56,28 @@ def test_numbers_have_one_position(reduce):
         return grad(lambda x: x.index_reduce(0, i, v, reduce))(x)
     torch.testing.assert_close(vmap(f)(x, i, v), torch.stack([f(*a) for a in zip(x, i, v)]))
     torch.testing.assert_close(vmap(lambda i: x[0].index_select(0, i))(i), torch.ones(3))
+
+
+class Sum(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, y=1.0, *, z=None):
+        return x + y
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, g):
+        return g, None
+
+
+def test_keywords_of_functions():
+    x = torch.ones(3)
+    assert torch.equal(Sum.apply(x, y=2.0), x + 2) and torch.equal(vmap(lambda a: Sum.apply(a, y=2.0))(x), x + 2)
+    with pytest.raises(NotImplementedError, match="kwarg-only Tensor args"):
+        vmap(lambda a: Sum.apply(a, z=x))(x)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
+        Sum.apply(x, z=x)

@@ -361,6 +361,12 @@ class Function(metaclass=FunctionMeta):
 
             separate = cls.setup_context is not Function.setup_context
             bound = inspect.signature(cls.forward).bind(*(() if separate else (None,)), *args, **kwargs)
+            named = {k: v for k, v in bound.kwargs.items() if k in kwargs}
+            if named:       # what forward takes by keyword alone has no place among the inputs that are differentiated
+                if dispatch.busy[0]:
+                    raise NotImplementedError("Run vmap on autograd.Function with kwarg-only Tensor args. Please do not pass kwarg-only Tensors to "
+                                              f"autograd.Function. Got: {named}")
+                raise TypeError(f"forward() got an unexpected keyword argument '{next(iter(named))}'")
             bound.apply_defaults()
             args = bound.args if separate else bound.args[1:]
         elif cls._defaults is not None and len(args) < cls._count:
