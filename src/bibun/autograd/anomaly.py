@@ -10,6 +10,7 @@ One look costs a scalar product of the values with themselves. The forward line 
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections import deque
@@ -21,6 +22,8 @@ import numpy as np
 from ..ops.primitive import Primitive
 from . import dispatch
 from .fp import IGNORE, quiet, restore
+from .node import LEAF
+from .running import current_node
 from .versions import tick
 
 #: 0: off, 1: on, 2: on with NaN checks.
@@ -56,8 +59,8 @@ book = _Book()
 
 
 def switch(to: int) -> None:
-    """Set the mode; while NaN checks are on, every primitive goes the way on which it can be watched."""
-    dispatch.busy[0] += (to == 2) - (mode[0] == 2)
+    """Set the mode; while it is on, every primitive goes the way on which it can be watched."""
+    dispatch.busy[0] += (to > 0) - (mode[0] > 0)
     mode[0] = to
 
 
@@ -149,6 +152,11 @@ def watch(prim: Primitive, arrays: Any, static: Any) -> Any:
         out = dispatch.apply(prim, arrays, static)
     finally:
         book.inside = False
+    place = (out[0] if prim.several else out)._node
+    if place is not None and place is not LEAF:
+        remember(place.as_edge()[0])
+    if mode[0] == 1:
+        return out
     token = quiet(IGNORE)
     try:
         for t in out if prim.several else (out,):
@@ -159,6 +167,18 @@ def watch(prim: Primitive, arrays: Any, static: Any) -> Any:
     finally:
         restore(token)
     return out
+
+
+def remember(node: Any) -> None:
+    """Keep in a new node the calls that led to it, innermost last, and the node whose backward made it (None outside of one)."""
+    calls = []
+    f: Any = sys._getframe(1)
+    while f is not None:
+        if not dispatch.internal[f.f_code.co_filename]:
+            calls.append((f.f_code, f.f_lasti))
+        f = f.f_back
+    node.__dict__["_calls"] = calls[::-1]
+    node.__dict__["_induced_by"] = current_node()
 
 
 def notice(prim: Primitive, arrays: Any, made: Any) -> None:
@@ -195,6 +215,9 @@ def check(node: Any, g: Any, grads: Any, kept: Any) -> None:
         if a is None or finite(a):
             continue
         if np.isnan(a.astype(np.float32) if a.dtype.kind == "V" else a).any():
+            from .complaints import warn_of
+
+            warn_of(node)
             raise found(node, i, a, g, kept)
         infinite = a
     if infinite is not None and not book.infinite:
@@ -279,4 +302,4 @@ def summary(x: Any) -> str:
 
 dispatch.watch = watch
 
-__all__ = ["begin", "check", "detect_anomaly", "finite", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_detect_anomaly", "watch"]
+__all__ = ["begin", "check", "detect_anomaly", "finite", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "remember", "set_detect_anomaly", "watch"]

@@ -72,11 +72,33 @@ def locate(error: BaseException, node: Any) -> None:
 
 
 def warn_of(node: Any) -> None:
-    """Name the node that an error comes from in a warning, as anomaly detection does; printed where warnings are errors."""
+    """Name the node that an error comes from, as anomaly detection does, and those whose backwards led to its making, in a warning each."""
+    warn_or_print(f"Error detected in {node.name()}, made at {at(node.code, node.lasti)}. {calls_to(node, 'caused the error')}")
+    seen = {id(node)}
+    node = node.__dict__.get("_induced_by")
+    while node is not None and id(node) not in seen:
+        seen.add(id(node))
+        warn_or_print(f"Previous calculation was induced by {node.name()}, made at {at(node.code, node.lasti)}. {calls_to(node, 'induced the previous calculation')}")
+        node = node.__dict__.get("_induced_by")
+
+
+def calls_to(node: Any, did: str) -> str:
+    """The calls of the forward that made a node, where anomaly detection was on then."""
+    calls = node.__dict__.get("_calls")
+    if calls is None:
+        return "No forward pass information available besides. Enable detect anomaly during forward pass for more information."
+    lines = [f"Traceback of forward call that {did}:"]
+    for code, lasti in calls:
+        file, line, text = place(code, lasti)
+        lines.append(f'  File "{file}", line {line}, in {code.co_name}' + (f"\n    {text}" if text else ""))
+    return "\n".join(lines)
+
+
+def warn_or_print(text: str) -> None:
+    """Warn; print where warnings are errors, as another error is on its way."""
     import sys
     import warnings
 
-    text = f"Error detected in {node.name()}, made at {at(node.code, node.lasti)}"
     try:
         warnings.warn(text, UserWarning, stacklevel=2)
     except UserWarning:

@@ -60,7 +60,7 @@ example_by_example: Callable[..., Any] = lambda function, args, kwargs: NotImple
 created_sized: Callable[..., Any] = lambda like, shape, make: wrap(make(shape))
 #: How many levels of forward mode the program has opened by hand, in all threads.
 forward_levels = [0]
-#: The state of anomaly detection (`bibun.autograd.anomaly`), which at 2 looks at what primitives give.
+#: The state of anomaly detection (`bibun.autograd.anomaly`), which above 0 remembers the calls behind nodes, and at 2 looks at what primitives give.
 anomaly = [0]
 watch: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
 #: How many selective checkpoints keep results, or give them back, in all threads (each counts as busy); see `bibun.library.selective`.
@@ -158,7 +158,7 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
     """Call a primitive on tensors (or numbers, or None) and record it; a tuple of tensors where it has several outputs."""
     if busy[0]:
         done = intercept(prim, arrays, static)
-        if done is NotImplemented and anomaly[0] == 2:
+        if done is NotImplemented and anomaly[0]:
             done = watch(prim, arrays, static)
         if done is NotImplemented and selecting[0]:
             done = select(prim, arrays, static)

@@ -501,6 +501,10 @@ def _finish(ctx: Any, args: Any, outs: list[Any], targets: list[Any], metas: lis
         ctx._undefined = {i for i, (o, given) in enumerate(zip(result, outs)) if id(o) in fixed or id(given) in fixed}
     f = user_frame(3)
     ctx.code, ctx.lasti, ctx._seq = f.f_code, f.f_lasti, tick()
+    if dispatch.anomaly[0]:
+        from .anomaly import remember
+
+        remember(ctx)
     for i, (o, given) in enumerate(zip(result, outs)):
         if not isinstance(o, Tensor) or id(o) in fixed or id(given) in fixed or o._a.dtype.kind not in dispatch.DIFFERENTIABLE:
             continue
