@@ -52,3 +52,31 @@ def test_anomaly_detection_shows_the_calls_of_the_forward():
     found, cause = messages(True)
     assert "Traceback of forward call that caused the error" in found and "return Bad.apply(g)" in found and "in messages" in found
     assert cause.startswith("Previous calculation was induced by OuterBackward") and "Outer.apply(x)" in cause
+
+
+class Once(Function):
+    @staticmethod
+    def forward(ctx, a, factor, b):
+        ctx.save_for_backward(a, b)
+        return factor * a * b
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        a, b = ctx.saved_tensors
+        return 2 * g * b, None, 2 * g * a
+
+
+def described(node):
+    return "None" if node is None else f"{node.name().split('::')[-1]}({', '.join(described(n) for n, _ in node.next_functions)})"
+
+
+def test_what_is_differentiable_once_leads_to_an_error():
+    x, y = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    gx, gy = torch.autograd.grad(Once.apply(x * 3, 2, y), (x, y), torch.ones(2, requires_grad=True), create_graph=True)
+    assert type(gy.grad_fn).__name__ == "Error" and gy.output_nr == 2
+    assert described(gy.grad_fn) == "Error(AccumulateGrad(), None, AccumulateGrad())"
+    assert described(gx.grad_fn) == "MulBackward0(Error(AccumulateGrad(), None, AccumulateGrad()), None)"
+    for g in (gx, gy):
+        with pytest.raises(RuntimeError, match="differentiate twice"):
+            g.sum().backward()

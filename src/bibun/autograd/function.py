@@ -548,25 +548,30 @@ def once_differentiable(backward: Any) -> Any:
         if state.grad is not True or not any(isinstance(g, dispatch.Tensor) and g._node is not None for g in grads):
             return made
         outputs = made if isinstance(made, tuple) else (made,)
-        marked = []
-        for o in outputs:
-            if isinstance(o, dispatch.Tensor):
-                node = _RefusedNode()
-                node.next = tuple(g if g._node is LEAF else g._node for g in grads if isinstance(g, dispatch.Tensor))
-                node.saved, node.plan, node.fix, node.hooks = (), KEEPS_NOTHING, None, None
-                f = user_frame(2)
-                node.code, node.lasti, node._seq = f.f_code, f.f_lasti, tick()
-                o = wrap(o._a)
-                o._node = node
-            marked.append(o)
+        Tensor = dispatch.Tensor
+        node = Error()
+        leaves = [wrap(o._a) if isinstance(o, Tensor) and o._a.dtype.kind in dispatch.DIFFERENTIABLE else None for o in outputs]
+        marked = list(outputs)
+        node.next, node.outs = tuple(leaves), [None if o is None else (o._a.shape, o._a.dtype) for o in leaves]
+        node.saved, node.plan, node.fix, node.hooks = (), KEEPS_NOTHING, None, None
+        f = user_frame(2)
+        node.code, node.lasti, node._seq = f.f_code, f.f_lasti, tick()
+        for i, leaf in enumerate(leaves):
+            if leaf is not None:
+                leaf._node = LEAF   # as in PyTorch: what the results were computed from is out of reach
+                marked[i] = wrap(leaf._a)
+                marked[i]._node = node if len(outputs) == 1 else Output(node, i)
         return tuple(marked) if isinstance(made, tuple) else marked[0]
     return wrapper
 
 
-class _RefusedNode(Node):
-    """Stands behind the result of a once-differentiable backward."""
+class Error(Node):
+    """Stands behind the results of a once-differentiable backward."""
 
     __slots__ = ()
+
+    def name(self) -> str:
+        return "torch::autograd::Error"
 
     def apply(self, g: Any, xp: Any, create: bool, only: Any = None) -> Any:
         raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
