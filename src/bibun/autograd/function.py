@@ -549,7 +549,7 @@ def once_differentiable(backward: Any) -> Any:
             return made
         outputs = made if isinstance(made, tuple) else (made,)
         Tensor = dispatch.Tensor
-        node = Error()
+        node: Any = Error()
         leaves = [wrap(o._a) if isinstance(o, Tensor) and o._a.dtype.kind in dispatch.DIFFERENTIABLE else None for o in outputs]
         marked = list(outputs)
         node.next, node.outs = tuple(leaves), [None if o is None else (o._a.shape, o._a.dtype) for o in leaves]
