@@ -41,8 +41,9 @@ STATIC = {
     "celu": [dict(alpha=1.3)],
     "softplus": [dict(beta=2.0, threshold=3.0)],
 }
-for _name in ("leaky_relu", "hardtanh", "elu", "celu", "softplus"):
+for _name in ("leaky_relu", "hardtanh", "hardshrink", "softshrink", "elu", "celu", "softplus"):
     STATIC[f"{_name}_gradient"] = STATIC[_name]
+STATIC["threshold_gradient"] = [dict(threshold=0.5)]
 
 #: Elementwise primitives that have no meaning for complex numbers, though their entries do not say so.
 REAL = set(

@@ -80,3 +80,16 @@ def test_what_is_differentiable_once_leads_to_an_error():
     for g in (gx, gy):
         with pytest.raises(RuntimeError, match="differentiate twice"):
             g.sum().backward()
+
+
+@pytest.mark.parametrize("name, args", [("threshold", (0.5, 7.0)), ("hardshrink", ()), ("softshrink", ())])
+def test_backwards_of_thresholds_are_nodes_of_their_own(name, args):
+    oracle = pytest.importorskip("torch")
+
+    def run(torch):
+        x = torch.tensor([float("nan"), -1.0, 0.0, 0.5, 2.0], requires_grad=True)
+        go = torch.full((5,), 3.0, requires_grad=True)
+        y = getattr(torch.nn.functional, name)(x, *args)
+        g, = torch.autograd.grad(y, x, go, create_graph=True)
+        return [y.tolist(), g.tolist(), described(g.grad_fn), *[t.tolist() for t in torch.autograd.grad(g.sum(), (go, x))]]
+    assert str(run(torch)) == str(run(oracle))

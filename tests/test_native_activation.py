@@ -20,8 +20,8 @@ FORWARD = (
     "softplus elu celu mish"
 ).split()
 BACKWARD = (
-    "rectified_gradient leaky_relu_gradient hardtanh_gradient hardsigmoid_gradient hardswish_gradient gelu_gradient "
-    "gelu_tanh_gradient silu_gradient sigmoid_gradient tanh_gradient log_sigmoid_gradient softplus_gradient elu_gradient "
+    "rectified_gradient threshold_gradient hardshrink_gradient softshrink_gradient leaky_relu_gradient hardtanh_gradient "
+    "hardsigmoid_gradient hardswish_gradient gelu_gradient gelu_tanh_gradient silu_gradient sigmoid_gradient tanh_gradient log_sigmoid_gradient softplus_gradient elu_gradient "
     "celu_gradient mish_gradient"
 ).split()
 
@@ -32,6 +32,7 @@ STATIC = {
     "elu": (1.1, 1.05, 0.9),
     "celu": (1.4,),
     "threshold": (0.5, -2.0),
+    "threshold_gradient": (0.5,),
     "hardshrink": (0.5,),
     "softshrink": (0.5,),
 }
@@ -50,7 +51,7 @@ def backward(name: str, g: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def static_of(name: str) -> tuple[float, ...]:
-    return STATIC.get(name.removesuffix("_gradient"), ())
+    return STATIC.get(name, STATIC.get(name.removesuffix("_gradient"), ()))
 
 
 def special() -> np.ndarray:

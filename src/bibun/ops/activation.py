@@ -57,12 +57,20 @@ stepwise.drawn_from((-3, 3))
 
 @elementwise(refuses="c")
 def threshold(xp, x, /, threshold, value):
-    """x where x > threshold, else value."""
-    return xp.where(x > threshold, x, xp.full_like(x, value))
+    """value where x <= threshold, else x."""
+    return xp.where(x <= threshold, xp.full_like(x, value), x)
 
 
-threshold.derivative(x=lambda xp, g, x, threshold: xp.stepwise(xp.where(x > threshold, g, 0), x))
+@elementwise(grad="ThresholdBackward", refuses="c")
+def threshold_gradient(xp, grad, x, /, threshold):
+    """0 where x <= threshold, else grad."""
+    return xp.where(x <= threshold, xp.zeros_like(grad), grad)
+
+
+threshold.derivative(x=lambda xp, g, x, threshold: xp.threshold_gradient(g, x, threshold))
 threshold.drawn_from((-3, 3))
+threshold_gradient.derivative(grad=lambda xp, g, x, threshold: xp.threshold_gradient(g, x, threshold), x=_steps)
+threshold_gradient.drawn_from((-3, 3))
 
 
 @elementwise(refuses="c")
@@ -150,8 +158,16 @@ def hardshrink(xp, x, /, lambd):
     return xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(x), x)
 
 
-hardshrink.derivative(x=lambda xp, g, x, lambd: xp.stepwise(xp.where((x >= -lambd) & (x <= lambd), 0, g), x))
+@elementwise(grad="HardshrinkBackward", refuses="c")
+def hardshrink_gradient(xp, grad, x, /, lambd):
+    """0 where |x| <= lambd, else grad."""
+    return xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(grad), grad)
+
+
+hardshrink.derivative(x=lambda xp, g, x, lambd: xp.hardshrink_gradient(g, x, lambd))
 hardshrink.drawn_from((-3, 3))
+hardshrink_gradient.derivative(grad=lambda xp, g, x, lambd: xp.hardshrink_gradient(g, x, lambd), x=_steps)
+hardshrink_gradient.drawn_from((-3, 3))
 
 
 @elementwise(refuses="c")
@@ -160,8 +176,16 @@ def softshrink(xp, x, /, lambd):
     return xp.where(x > lambd, x - lambd, xp.where(x < -lambd, x + lambd, x * 0))
 
 
-softshrink.derivative(x=lambda xp, g, x, lambd: xp.stepwise(xp.where((x >= -lambd) & (x <= lambd), 0, g), x))
+@elementwise(grad="SoftshrinkBackward", refuses="c")
+def softshrink_gradient(xp, grad, x, /, lambd):
+    """0 where |x| <= lambd, else grad."""
+    return xp.where((x >= -lambd) & (x <= lambd), xp.zeros_like(grad), grad)
+
+
+softshrink.derivative(x=lambda xp, g, x, lambd: xp.softshrink_gradient(g, x, lambd))
 softshrink.drawn_from((-3, 3))
+softshrink_gradient.derivative(grad=lambda xp, g, x, lambd: xp.softshrink_gradient(g, x, lambd), x=_steps)
+softshrink_gradient.drawn_from((-3, 3))
 
 
 @elementwise(grad="PreluKernel")
