@@ -75,7 +75,7 @@ def target_of(t: Any, i: int | None = None) -> Any:
 
 def on_tensors(create_graph: bool, grads: Any) -> bool:
     """Whether a run must work on tensors: its gradients are differentiable themselves, or belong to a function transform."""
-    return create_graph or recorded() or bool(dispatch.busy[0]) and bool(dispatch.forward_levels[0]) or bool(dispatch.busy[0]) and any(g is not None and g.__class__ is not dispatch.Tensor for g in grads)
+    return create_graph or recorded() or bool(dispatch.busy[0]) and bool(dispatch.forward_levels[0] or state.watchers) or bool(dispatch.busy[0]) and any(g is not None and g.__class__ is not dispatch.Tensor for g in grads)
 
 
 def recorded() -> bool:
@@ -98,7 +98,8 @@ def start_gradient(t: Any, g: Any, create: bool) -> Any:
         if a.dtype.kind not in "fV":
             raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
         if create:
-            return dispatch.wrap(np.ones(a.shape, a.dtype))
+            made = dispatch.wrap(np.ones(a.shape, a.dtype))
+            return dispatch.select_made("ones_like", made, (t,), {}) if dispatch.busy[0] and state.watchers else made
         return np.ones(a.shape, a.dtype) if a.ndim else ONES[a.dtype]
     if not isinstance(g, dispatch.Tensor):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
@@ -147,7 +148,7 @@ def own(g: Any, leaf: Any) -> Any:
 
 def backward_from(t: Any, retain: bool) -> None:
     """`backward` of one tensor without further wishes: the common case, straight."""
-    if dispatch.busy[0] and (dispatch.forward_levels[0] or recorded()):
+    if dispatch.busy[0] and (dispatch.forward_levels[0] or state.watchers or recorded()):
         backward((t,), None, retain)
         return
     if t._view is not None:
@@ -193,6 +194,15 @@ def add_to(leaf: Any, g: Any) -> None:
         leaf._grad = dispatch.wrap(a + g)
 
 
+def add_shown(leaf: Any, g: Any) -> None:
+    """Add a gradient to a leaf's ``.grad`` under the eyes of dispatch modes, and unrecorded."""
+    if leaf._grad is None:
+        a = g.detach()._a
+        leaf._grad = dispatch.wrap(own(np.array(a), leaf))
+    else:
+        leaf._grad.add_(g)
+
+
 def accumulate(leaf: Any, g: Any, create: bool) -> None:
     """Add a gradient to a leaf's ``.grad``, with the leaf's hooks around it."""
     hooks = leaf.__dict__ if leaf._has_hooks else None
@@ -212,6 +222,9 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
         g = fit(g, leaf._a.shape, leaf._a.dtype, tensor_xp)
         while True:  # adding is recorded, and may call what a program wrote: not under the lock
             known = leaf._grad
+            if state.watchers and not state.grad and g.__class__ is Tensor and (known is None or known.__class__ is Tensor):
+                add_shown(leaf, g)
+                break
             # A copy, as the gradient of another leaf may be in the same memory.
             total = dispatch.apply(REGISTRY["copy_into"], (dispatch.wrap(leaf._a), g), ()) if known is None else known + g
             with _accumulating:
@@ -296,7 +309,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     retain = create_graph if retain_graph is None else retain_graph
     if create_graph:
         warn_of_cycles()
-    if dispatch.busy[0] and (dispatch.forward_levels[0] or recorded()):
+    if dispatch.busy[0] and (dispatch.forward_levels[0] or state.watchers or recorded()):
         before, state.grad = state.grad, True if create_graph else BACKWARD
         try:
             _backward(tensors, grads, retain, True, inputs)

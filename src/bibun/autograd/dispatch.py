@@ -63,11 +63,14 @@ forward_levels = [0]
 #: The state of anomaly detection (`bibun.autograd.anomaly`), which above 0 remembers the calls behind nodes, and at 2 looks at what primitives give.
 anomaly = [0]
 watch: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
-#: How many selective checkpoints keep results, or give them back, in all threads (each counts as busy); see `bibun.library.selective`.
-selecting = [0]
+#: What the dispatch modes in force in this thread (``state.watchers``; each counts as busy) give for a primitive; see
+#: `bibun.library.dispatching`.
 select: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
-#: The same for registered operators: ``(operator, what computes it, args, kwargs)``.
-select_operator: Callable[..., Any] = lambda operator, compute, args, kwargs: compute()
+#: The same for registered operators, ``(operator, args, kwargs)``, and for tensors made from nothing, ``(name, tensor, args, kwargs)``.
+select_operator: Callable[..., Any] = lambda operator, args, kwargs: NotImplemented
+select_made: Callable[..., Any] = lambda name, made, args, kwargs: made
+#: ``func(*args, **kwargs)`` where it is the call that the handler of a mode was shown; else NotImplemented.
+run_below: Callable[..., Any] = lambda func, args, kwargs: NotImplemented
 #: What an operator gives for an operand that is no tensor and has a ``__torch_function__``.
 foreign: Callable[..., Any] = lambda operator, operands: NotImplemented
 #: The same for functions that users wrote (`bibun.autograd.Function`).
@@ -160,7 +163,7 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
         done = intercept(prim, arrays, static)
         if done is NotImplemented and anomaly[0]:
             done = watch(prim, arrays, static)
-        if done is NotImplemented and selecting[0]:
+        if done is NotImplemented and state.watchers:
             done = select(prim, arrays, static)
         if done is not NotImplemented:
             return done

@@ -56,6 +56,8 @@ class _State(threading.local):
     grad: Any = True
     inference = False
     multithreaded = True
+    #: The dispatch modes in force (`bibun.library.dispatching`), the innermost last.
+    watchers: tuple[Any, ...] = ()
     #: Whether zero gradients stay zero through infinite derivatives (`bibun.autograd.strict_zero`).
     strict = False
 

@@ -49,8 +49,11 @@ def run_number() -> int:
 
 def current_node() -> Any:
     """The node that the run in progress is at, or None."""
-    _, engine = frame_of_run()
-    return None if engine is None else engine.f_locals.get("node")
+    f, engine = frame_of_run()
+    if engine is not None:
+        return engine.f_locals.get("node")
+    leaf = None if f is None else f.f_locals.get("leaf")
+    return None if leaf is None else leaf.as_edge()[0]
 
 
 def keeps_graph() -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd import dispatch
+from ..autograd.modes import state
 from ..autograd.dispatch import wrap
 from ..dtypes import BY_NUMPY, check_device, check_dtype
 from .register import by_example, function, method, write_out
@@ -376,6 +377,8 @@ def _filled(name: str, make: Any) -> Any:
         t = wrap(make(size_from(size, name) if size else (), d))
         if dispatch.busy[0]:
             t = dispatch.created(t)
+            if state.watchers:
+                t = dispatch.select_made(name, t, (list(t.shape),), {"dtype": t.dtype})
         if requires_grad:
             t.requires_grad_()
         return t
@@ -440,6 +443,10 @@ def full(
         )
     given = size_from((size,) if not isinstance(size, (int, np.integer)) else ((size,),), "full")
     made = finished(np.full(given, fill_value, d), requires_grad)
+    if dispatch.busy[0] and state.watchers:
+        made = dispatch.select_made("full", made, (list(given), fill_value), {"dtype": made.dtype})
+        if requires_grad:
+            made.requires_grad_()
     return made if out is None else write_out(out, made)
 
 
@@ -512,6 +519,8 @@ def _like(name: str, make: Any) -> Any:
         t = wrap(made)
         if dispatch.busy[0]:
             t = dispatch.created(t, input)
+            if state.watchers:
+                t = dispatch.select_made(name, t, (input,), {"dtype": t.dtype})
         if memory_format is dtypes.channels_last:
             t = t.to(memory_format=memory_format)
         if requires_grad:
@@ -546,7 +555,10 @@ def full_like(
     if isinstance(fill_value, dispatch.Tensor):
         fill_value = fill_value.item()
     if dispatch.busy[0]:
-        return dispatch.created(wrap(np.full_like(bottom(input)._a, fill_value, dtype=d)), input)
+        t = dispatch.created(wrap(np.full_like(bottom(input)._a, fill_value, dtype=d)), input)
+        if state.watchers:
+            t = dispatch.select_made("full_like", t, (input, fill_value), {"dtype": t.dtype})
+        return t.requires_grad_() if requires_grad else t
     return finished(np.full_like(a, fill_value, dtype=d), requires_grad)
 
 

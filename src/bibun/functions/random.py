@@ -91,10 +91,11 @@ def fork_rng(
         default_generator.set_state(before)
 
 
-def drawn(draw: Any, shape: tuple[int, ...]) -> Any:
-    """A tensor drawn by ``draw(shape) -> ndarray``, minding a `vmap` in progress."""
+def drawn(draw: Any, shape: tuple[int, ...], name: str = "", args: tuple[Any, ...] | None = None) -> Any:
+    """A tensor drawn by ``draw(shape) -> ndarray``, minding a `vmap` in progress; modes see it as the operator ``name`` of ``args``."""
     if dispatch.busy[0]:
-        return importlib.import_module("bibun.func.batching").random_tensor(lambda s: wrap(draw(s)), tuple(shape))
+        made = importlib.import_module("bibun.func.batching").random_tensor(lambda s: wrap(draw(s)), tuple(shape))
+        return dispatch.select_made(name, made, (list(shape),) if args is None else args, {"dtype": made.dtype}) if name and state.watchers else made
     return wrap(draw(shape))
 
 
@@ -134,7 +135,7 @@ def _factory(name: str, draw: Any) -> Any:
                 )
             size = (more["size"],)
         d = _options(dtype, device, layout, out, name)
-        t = drawn(lambda shape: draw(generator, shape, d), size_from(size, name))
+        t = drawn(lambda shape: draw(generator, shape, d), size_from(size, name), name)
         if requires_grad:
             t.requires_grad_()
         return t if out is None else write_out(out, t)
@@ -166,7 +167,7 @@ def _like(name: str, fill: Any) -> Any:
         d = checked(dtype, device, layout, name) or input._a.dtype
         shape = input._a.shape
         if dispatch.busy[0]:
-            t = drawn(lambda s: fill(generator, np.empty(s, d)), shape)
+            t = drawn(lambda s: fill(generator, np.empty(s, d)), shape, name, (input,))
         else:
             t = wrap(fill(generator, np.empty_like(input._a, dtype=d) if shape else np.empty(shape, d)))
         return t.requires_grad_() if requires_grad else t

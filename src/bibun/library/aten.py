@@ -18,7 +18,7 @@ __all__ = ["overload_of"]
 #: Primitives whose graph nodes do not say PyTorch's name: name of the primitive -> name in ``aten``.
 _NAMES = {"equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "bitwise_invert": "bitwise_not",
           "heaviside": "heaviside", "igamma": "igamma", "igammac": "igammac", "cross_entropy": "nll_loss_forward", "nll_loss": "nll_loss_forward",
-          "copy_into": "copy_", "zero": "zero_", "isclose": "isclose"}
+          "copy_into": "copy_", "softmax_backward": "_softmax_backward_data", "log_softmax_backward": "_log_softmax_backward_data", "zero": "zero_", "isclose": "isclose"}
 #: Names that ``aten`` writes with an underscore, which nodes do not show.
 _INNER = frozenset(("to_copy", "softmax", "log_softmax", "prelu_kernel", "unsafe_view", "safe_softmax", "scaled_dot_product_flash_attention_for_cpu",
                     "linalg_svd", "linalg_eigh", "linalg_det", "linalg_slogdet", "linalg_solve_ex"))

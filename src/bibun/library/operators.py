@@ -91,7 +91,7 @@ class Operator:
         self.vmap_rule: Any = None
         self.autocast: dict[str, Any] = {}
         self.function = generated(self)
-        self.__name__ = self.overload
+        self.__name__ = f"{name}.{self.overload}"
         self.__qualname__ = f"{space}.{name}.{self.overload}"
 
     @property
@@ -200,8 +200,8 @@ def generated(op: Operator) -> Any:
     def forward(*inputs: Any) -> Any:
         *tensors, call = inputs
         values = put_back(call.args, tensors)
-        if dispatch.selecting[0]:
-            made = dispatch.select_operator(op, lambda: op.kernel()(*values, **call.kwargs), values, call.kwargs)
+        if dispatch.busy[0] and state.watchers:
+            made = dispatch.select_operator(op, values, call.kwargs)
         else:
             made = op.kernel()(*values, **call.kwargs)
         out = op.checked(made, list(tensors))
@@ -379,13 +379,16 @@ class Borrowed:
 
     def __init__(self, name: str, function: Any, overload: str = ""):
         self._function, self._overload = function, overload
-        self.__name__ = overload or name
-        self._op_name = name
+        self.__name__ = f"{name}.{overload}" if overload else name
+        self._op_name, self._overloadname = name, overload
+        #: What has all overloads: ``torch.ops.aten.name``.
+        self.overloadpacket: Borrowed = self
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         made = self.__dict__[name] = Borrowed(self._op_name, self._function, name)  # one object, whenever it is asked for
+        made.overloadpacket = self
         return made
 
     def overloads(self) -> list[str]:
@@ -393,6 +396,10 @@ class Borrowed:
         return ["default"]
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if dispatch.busy[0]:
+            done = dispatch.run_below(self, args, kwargs)
+            if done is not NotImplemented:
+                return done
         return self._function(*args, **kwargs)
 
     def __repr__(self) -> str:

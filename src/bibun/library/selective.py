@@ -1,21 +1,19 @@
 """Selective checkpoints: a policy says, operator by operator, what a checkpoint keeps and what it computes again.
 
 In: a policy, or a list of operators to keep. Out: the two contexts that `checkpoint` takes from its ``context_fn``: under the
-first the policy is asked and results are kept; under the second they are given back in the same order. Keeping works on
-arrays, below the graph: the second run records its nodes as the first did, and only the kernels are spared.
+first the policy is asked and results are kept; under the second they are given back in the same order. Both are dispatch modes
+(`library.dispatching`), which stand below the graph: the second run records its nodes as the first did, and only the kernels
+are spared.
 """
 
 from __future__ import annotations
 
 import enum
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from ..autograd import dispatch, versions
-from ..autograd.modes import state
-from ..ops.primitive import Primitive
-from .aten import overload_of
+from .dispatching import TorchDispatchMode, shows_view
 from .operators import Borrowed, Operator, borrowed
 
 __all__ = ["SAC_IGNORED_OPS", "CheckpointPolicy", "SelectiveCheckpointContext", "create_selective_checkpoint_contexts"]
@@ -40,7 +38,7 @@ _RECOMPUTED = frozenset((CheckpointPolicy.MUST_RECOMPUTE, CheckpointPolicy.PREFE
 #: Operators that no policy is asked about.
 SAC_IGNORED_OPS = {
     borrowed(name, of_primitive=True).default
-    for name in ("detach", "numel", "size", "stride", "dim", "storage_offset", "is_contiguous", "sym_size", "sym_stride", "sym_numel")
+    for name in ("detach", "numel", "size", "stride", "dim", "storage_offset", "is_contiguous", "alias", "sym_size", "sym_stride", "sym_numel")
 }
 
 
@@ -66,83 +64,54 @@ class _Kept:
         return self.val
 
 
-class _Modes(threading.local):
-    """The modes in force in this thread; ``inside`` while one of them runs an operator."""
-
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.inside = False
-
-
-modes = _Modes()
-
-
-class _Mode:
-    """A context under which each operator passes through `run`."""
-
-    def __init__(self, storage: dict[Any, list[Any]]):
-        self.storage = storage
-
-    def __enter__(self) -> Any:
-        modes.stack.append(self)
-        dispatch.selecting[0] += 1
-        dispatch.busy[0] += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        modes.stack.pop()
-        dispatch.selecting[0] -= 1
-        dispatch.busy[0] -= 1
-
-    def run(self, op: Any, compute: Callable[[], Any], given_back: Callable[[Any], Any], args: Any, kwargs: Any, keeps: bool) -> Any:
-        raise NotImplementedError
-
-
-class Keeping(_Mode):
+class Keeping(TorchDispatchMode):
     """The first run: ``storage[operator]`` gets, for each call, what it gave (None where it is to be computed again)."""
 
     def __init__(self, policy: Callable[..., Any], storage: dict[Any, list[Any]]):
-        super().__init__(storage)
-        self.policy = policy
+        self.policy, self.storage = policy, storage
 
-    def run(self, op: Any, compute: Callable[[], Any], given_back: Callable[[Any], Any], args: Any, kwargs: Any, keeps: bool) -> Any:
-        modes.inside = False
-        answer = self.policy(SelectiveCheckpointContext(is_recompute=False), op, *args, **kwargs)
-        modes.inside = True
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in SAC_IGNORED_OPS:
+            return func(*args, **kwargs)
+        answer = self.policy(SelectiveCheckpointContext(is_recompute=False), func, *args, **kwargs)
         if isinstance(answer, bool):
             answer = CheckpointPolicy.MUST_SAVE if answer else CheckpointPolicy.PREFER_RECOMPUTE
-        out = compute()
-        self.storage.setdefault(op, []).append(_mapped(_Kept, out) if keeps and answer not in _RECOMPUTED else None)
+        out = func(*args, **kwargs)
+        keeps = answer not in _RECOMPUTED and not shows_view()
+        self.storage.setdefault(func, []).append(_mapped(_Kept, out) if keeps else None)
         return out
 
 
-class Giving(_Mode):
+class Giving(TorchDispatchMode):
     """The second run: what was kept is given back, once, in the order in which the operators run."""
 
     def __init__(self, storage: dict[Any, list[Any]], may_change: bool):
-        super().__init__(storage)
-        self.may_change = may_change
+        self.storage, self.may_change = storage, may_change
         self.counts: dict[Any, int] = {}
 
     def __enter__(self) -> Any:
         self.counts.clear()
         return super().__enter__()
 
-    def run(self, op: Any, compute: Callable[[], Any], given_back: Callable[[Any], Any], args: Any, kwargs: Any, keeps: bool) -> Any:
-        i = self.counts.get(op, 0)
-        self.counts[op] = i + 1
-        calls = self.storage.get(op, ())
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in SAC_IGNORED_OPS:
+            return func(*args, **kwargs)
+        i = self.counts.get(func, 0)
+        self.counts[func] = i + 1
+        calls = self.storage.get(func, ())
         if i >= len(calls):
-            raise RuntimeError(f"{op} encountered during backward, but not found in storage: the second run of the checkpoint calls it {i + 1} times, "
+            raise RuntimeError(f"{func} encountered during backward, but not found in storage: the second run of the checkpoint calls it {i + 1} times, "
                                f"the first called it {len(calls)} times")
         kept = calls[i]
         if kept is _GONE:
             raise RuntimeError("Trying to backward an extra time. You are only allowed to backward once on any region computed under selective activation "
                                "checkpoint.")
         if kept is None:
-            return compute()
+            return func(*args, **kwargs)
         calls[i] = _GONE  # type: ignore[index]
-        return given_back(_mapped(lambda k: k.get(self.may_change), kept))
+        return _mapped(lambda k: k.get(self.may_change), kept)
 
 
 _GONE = object()
@@ -153,53 +122,6 @@ def _mapped(f: Callable[[Any], Any], x: Any) -> Any:
     if isinstance(x, (tuple, list)):
         return type(x)([_mapped(f, v) for v in x])
     return f(x) if isinstance(x, (dispatch.Tensor, _Kept)) else x
-
-
-def recorded(prim: Primitive, arrays: Any, static: tuple[Any, ...], kept: Any) -> Any:
-    """What the call of a primitive gives, with its node, where the values are known."""
-    if prim.family == "elementwise":
-        raw, fix, _ = dispatch.promote(prim, arrays)
-    else:
-        raw, fix = [a._a if isinstance(a, dispatch.Tensor) else a for a in arrays], None
-    outs = [dispatch.wrap(t._a) for t in (kept if prim.several else (kept,))]
-    if prim.derivatives and state.grad:
-        for a in arrays:
-            if isinstance(a, dispatch.Tensor) and a._view is not None:
-                dispatch.refresh(a)
-        if any(isinstance(a, dispatch.Tensor) and a._node is not None for a in arrays):
-            dispatch.record(prim, arrays, raw, static, outs, fix)
-    return tuple(outs) if prim.several else outs[0]
-
-
-def select(prim: Primitive, arrays: Any, static: tuple[Any, ...]) -> Any:
-    """A primitive called while modes are in force: see `dispatch.apply`."""
-    if modes.inside or not modes.stack:
-        return NotImplemented
-    mode = modes.stack[-1]
-    operands = (list(arrays),) if prim.variadic else tuple(arrays)
-    op = overload_of(prim, operands)
-    if op in SAC_IGNORED_OPS or prim.name == "alias":
-        return NotImplemented
-
-    modes.inside = True
-    try:
-        return mode.run(op, lambda: dispatch.apply(prim, arrays, static), lambda out: recorded(prim, arrays, static, out), (*operands, *static), {}, prim.family != "view")
-    finally:
-        modes.inside = False
-
-
-def select_operator(op: Operator, compute: Callable[[], Any], args: Any, kwargs: Any) -> Any:
-    """The same for a registered operator."""
-    if modes.inside or not modes.stack:
-        return compute()
-    modes.inside = True
-    try:
-        return modes.stack[-1].run(op, compute, lambda out: out, args, kwargs, True)
-    finally:
-        modes.inside = False
-
-
-dispatch.select, dispatch.select_operator = select, select_operator
 
 
 def create_selective_checkpoint_contexts(policy_fn_or_list: Any, allow_cache_entry_mutation: bool = False) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ _SUBMODULES = frozenset(("checkpoint", "data", "hooks", "tensorboard"))
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES or not name.startswith("_") or name == "_pytree":
+    if name in _SUBMODULES or not name.startswith("_") or name in ("_mode_utils", "_pytree", "_python_dispatch"):
         full = f"{__name__}.{name}"
         try:
             return import_module(full)

@@ -157,7 +157,7 @@ class _Piece:
             if self.check and i < len(self.shapes) and self.shapes[i] != (tuple(t._a.shape), t._a.dtype):
                 raise CheckpointError("torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than during the forward "
                                       f"pass.\ntensor at position {i}:\nsaved metadata: {self.shapes[i]}\nrecomputed metadata: {(tuple(t._a.shape), t._a.dtype)}")
-            found[i] = t.detach() if t.requires_grad else t
+            found[i] = t.detach() if t.requires_grad or state.watchers else t
             if self.early_stop and count == len(self.shapes):
                 raise _Stop
             return t.detach()
