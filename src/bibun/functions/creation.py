@@ -14,8 +14,8 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd import dispatch
-from ..autograd.modes import state
 from ..autograd.dispatch import wrap
+from ..autograd.modes import state
 from ..dtypes import BY_NUMPY, check_device, check_dtype
 from .register import by_example, function, method, write_out
 
