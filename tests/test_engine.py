@@ -398,3 +398,35 @@ def test_inplace_policy():
 def test_coverage_names_every_primitive():
     table = torch.autograd.coverage()
     assert "multiply" in table and "matmul" in table
+
+
+def test_leaves_have_their_gradients_when_a_later_part_of_the_run_fails():
+    """What had arrived whole when the run failed is accumulated, hooks and all; what had arrived in part is not."""
+    from threading import Thread
+
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            raise RuntimeError("this is the end")
+
+    a, b, c = (torch.ones(2, requires_grad=True) for _ in range(3))
+    seen = []
+    for name, leaf in zip("abc", (a, b, c)):
+        leaf.register_hook(lambda g, name=name: seen.append(name))
+
+    def fail(**given):
+        with pytest.raises(RuntimeError, match="this is the end"):
+            (Fails.apply(a * c) * b * c).sum().backward(**given)
+
+    fail()
+    assert seen == ["b"] and a.grad is None and c.grad is None and b.grad.tolist() == [1, 1]
+    fail(inputs=[a, b])
+    fail(inputs=[a, c])
+    assert seen == ["b"] * 2 and b.grad.tolist() == [2, 2] and c.grad is None
+    threads = [Thread(target=fail) for _ in range(3)]
+    [t.start() for t in threads], [t.join() for t in threads]
+    assert seen == ["b"] * 5 and b.grad.tolist() == [5, 5] and c.grad is None

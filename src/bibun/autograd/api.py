@@ -17,7 +17,7 @@ from ..backends import cpu
 from ..errors import warn_once
 from ..ops.primitive import REGISTRY
 from . import dispatch
-from .engine import Run, Wanted, fit, multi_hooks, run
+from .engine import Run, Wanted, arrived, fit, multi_hooks, run
 from .hooks import run_tensor_hooks, unrecorded
 from .modes import Off, state
 from .namespace import xp as tensor_xp
@@ -162,7 +162,11 @@ def backward_from(t: Any, retain: bool) -> None:
         backward((t,), None, retain)
         return
     number = number_of_run()
-    leaves = run(((t if n is LEAF else n, one),), cpu, retain, False)
+    try:
+        leaves = run(((t if n is LEAF else n, one),), cpu, retain, False)
+    except Exception as error:
+        _accumulate_all(arrived(error), None, False)
+        raise
     hooked = None
     with _accumulating:
         for leaf in tuple(leaves):
@@ -341,16 +345,25 @@ def _backward(tensors: Any, grads: Any, retain: bool, create_graph: bool, inputs
             if t.__class__ is not Edge and t._node is not None and t._node is not LEAF:
                 t.retain_grad()
         wanted = Wanted([r[0] for r in roots], targets, True)
-    leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
+    try:
+        leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
+    except Exception as error:
+        if not recorded():
+            _accumulate_all(arrived(error), wanted, create_graph)
+        raise
     if recorded() and not retain:
         dispatch.recorder[0].note_backward([target for target, _ in roots])
     del roots
+    _accumulate_all(leaves, wanted, create_graph)
+    if pending:
+        finish(number)
+
+
+def _accumulate_all(leaves: dict[Any, Any], wanted: Wanted | None, create_graph: bool) -> None:
     for leaf in tuple(leaves):
         g = leaves.pop(leaf)
         if wanted is None or leaf in wanted.leaves:
             accumulate(leaf, g, create_graph)
-    if pending:
-        finish(number)
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,

@@ -327,6 +327,37 @@ def _deliver_nothing(target: Any, heap: list[int], ready: dict[int, Any], reach:
         heappush(heap, -seq)
 
 
+def arrived(error: Exception) -> dict[Any, Any]:
+    """{leaf: gradient} of a run that failed, read from its frame: of the leaves that no node still to run leads to.
+
+    PyTorch has added these gradients, and called their hooks, when the run fails later on.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code is not run.__code__:
+        trace = trace.tb_next
+    if trace is None:
+        return {}
+    f = trace.tb_frame.f_locals
+    leaves = f.get("leaves")
+    if not leaves:
+        return {}
+    missing: set[Any] = set()
+    seen: set[int] = set()
+    stack = [f["node"], f["waiting"], *[node for node, _ in f["ready"].values()]]
+    while stack:
+        t = stack.pop()
+        if t is None:
+            continue
+        if not t._seq:
+            missing.add(t)
+        elif t._seq not in seen:
+            seen.add(t._seq)
+            stack.extend(getattr(t, "node", t).next)
+    found = {leaf: g for leaf, g in leaves.items() if leaf not in missing}
+    leaves.clear()
+    return found
+
+
 def check_saved(node: Any) -> None:
     """Raise if memory that the node saved was overwritten since."""
     for takes, values in zip(node.plan.takes, node.saved):
@@ -345,4 +376,4 @@ def check_saved(node: Any) -> None:
 
 
 running.ENGINE.add(run.__code__)
-__all__ = ["Wanted", "check_saved", "fit", "run"]
+__all__ = ["Wanted", "arrived", "check_saved", "fit", "run"]
