@@ -93,3 +93,29 @@ def test_backwards_of_thresholds_are_nodes_of_their_own(name, args):
         g, = torch.autograd.grad(y, x, go, create_graph=True)
         return [y.tolist(), g.tolist(), described(g.grad_fn), *[t.tolist() for t in torch.autograd.grad(g.sum(), (go, x))]]
     assert str(run(torch)) == str(run(oracle))
+
+
+def test_views_are_replayed_on_request():
+    track = torch.autograd._force_original_view_tracking
+
+    def write():
+        a = torch.ones(2, 2, requires_grad=True)
+        v = (a * 2).view(4)[1:]
+        v.mul_(3)
+        g, = torch.autograd.grad((v * v).sum(), a, retain_graph=True)
+        return v.grad_fn.name(), g.tolist()
+    expected = [[0.0, 72.0], [72.0, 72.0]]
+    assert write() == ("AsStridedBackward0", expected) and not torch.autograd.is_view_replay_enabled()
+    with track(True):
+        assert write() == ("SliceBackward0", expected) and torch.autograd.is_view_replay_enabled()
+        track(False)
+        assert write()[0] == "AsStridedBackward0"
+        with torch.no_grad():
+            assert not torch.autograd.is_view_replay_enabled()
+    assert not torch.autograd.is_view_replay_enabled()
+    with pytest.raises(TypeError):
+        track(1)
+    v = torch.arange(6.0).view(2, 3)[:, 1]
+    assert v._view_func(torch.arange(6.0) * 2).tolist() == [2.0, 8.0]
+    assert v._view_func(torch.ones(3, 2)) is None and torch.ones(2)._view_func(torch.ones(2)) is None
+    assert v._view_func_unsafe(torch.ones(3, 2)).shape == (2,)

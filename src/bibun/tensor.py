@@ -437,6 +437,18 @@ class Tensor:
         """The tensor this one is a view of, or None."""
         return self._view[0] if self._is_view() else None
 
+    def _view_func(self, new_base: Any) -> Any:
+        """What this view would be as a view of ``new_base``; None where this is no view, or ``new_base`` is not laid out as its base."""
+        from .autograd.inplace import of_other
+
+        return of_other(self, new_base, True)
+
+    def _view_func_unsafe(self, new_base: Any) -> Any:
+        """The same for a ``new_base`` of any layout."""
+        from .autograd.inplace import of_other
+
+        return of_other(self, new_base, False)
+
     def retain_grad(self) -> None:
         """Have backward leave this non-leaf tensor's gradient in its ``.grad``."""
         if self._view is not None:

@@ -9,10 +9,12 @@ from typing import Any
 
 from .api import AccumulateGrad, backward, grad
 from .modes import (
+    _force_original_view_tracking,
     enable_grad,
     inference_mode,
     is_grad_enabled,
     is_multithreading_enabled,
+    is_view_replay_enabled,
     no_grad,
     set_grad_enabled,
     set_multithreading_enabled,
@@ -67,12 +69,14 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "AccumulateGrad",
     "Node",
+    "_force_original_view_tracking",
     "backward",
     "enable_grad",
     "grad",
     "inference_mode",
     "is_grad_enabled",
     "is_multithreading_enabled",
+    "is_view_replay_enabled",
     "no_grad",
     "set_grad_enabled",
     "set_multithreading_enabled",

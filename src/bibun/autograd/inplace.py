@@ -62,6 +62,25 @@ cpu.copy_slices = lambda base, value, steps: _run_copy_slices(cpu, base, value, 
 cpu.replay = lambda base, steps: look(cpu, base, steps)  # type: ignore[attr-defined]
 
 
+def along(base: Any, steps: Any) -> Any:
+    """The tensor that a chain of view steps sees of ``base``, recorded step by step."""
+    for prim, static, index in steps:
+        base = dispatch.apply(prim, (base,), static)
+        if index is not None:
+            base = base[index]
+    return base
+
+
+def of_other(t: Any, base: Any, checked: bool) -> Any:
+    """What ``t``, a view, would be as a view of ``base``; None where it is none, or where ``base`` is not laid out as its own."""
+    if not t._is_view():
+        return None
+    own = t._view[0]._a
+    if checked and (base._a.shape != own.shape or base._a.strides != own.strides or base._a.dtype != own.dtype):
+        return None
+    return along(base, t._view[2])
+
+
 def refresh(t: Any) -> None:
     """Bring a view's place in the graph up to date with its base."""
     base, seen, steps = t._view
@@ -76,8 +95,15 @@ def refresh(t: Any) -> None:
     t._view = (base, base._node, steps)
     if base._node is None:  # the base was taken out of its graph, and its views were not
         return
-    made = wrap(t._a)
-    dispatch.record(replay, (base,), [base._a], (steps,), [made], None)
+    if state.replay:
+        before, state.grad = state.grad, True
+        try:
+            made = along(base, steps)
+        finally:
+            state.grad = before
+    else:
+        made = wrap(t._a)
+        dispatch.record(replay, (base,), [base._a], (steps,), [made], None)
     before, t._node = t._node, made._node
     follow(t, before)
 

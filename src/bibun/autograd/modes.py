@@ -60,6 +60,8 @@ class _State(threading.local):
     watchers: tuple[Any, ...] = ()
     #: Whether zero gradients stay zero through infinite derivatives (`bibun.autograd.strict_zero`).
     strict = False
+    #: Whether views get their place in the graph back step by step after a write (`_force_original_view_tracking`).
+    replay = False
 
 
 state = _State()
@@ -252,6 +254,37 @@ class set_multithreading_enabled(ModeDecorator):
 
     def clone(self) -> set_multithreading_enabled:
         return type(self)(self.mode)
+
+
+class _force_original_view_tracking(ModeDecorator):
+    """Whether a view whose base was written in place is reached from it by the operations that made the view, or by one node.
+
+    Takes effect at once, and for a ``with`` block.
+    """
+
+    def __init__(self, mode: bool):
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_view_replay_enabled(): argument 'enabled' (position 1) must be bool, not {type(mode).__name__}")
+        self.mode, self.before = mode, state.replay
+        state.replay = mode
+
+    def __call__(self, function: F) -> F:
+        state.replay = self.before
+        return super().__call__(function)
+
+    def __enter__(self) -> None:
+        state.replay = self.mode
+
+    def __exit__(self, *_: object) -> None:
+        state.replay = self.before
+
+    def clone(self) -> _force_original_view_tracking:
+        return type(self)(self.mode)
+
+
+def is_view_replay_enabled() -> bool:
+    """What `_force_original_view_tracking` set."""
+    return state.replay
 
 
 def is_grad_enabled() -> bool:
