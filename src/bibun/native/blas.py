@@ -22,9 +22,11 @@ from .lang import Ptr, T, external, f32, f64, i32, i64, minimum, void
 __all__ = ["addmm", "available", "matmul", "processor"]
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-#: Multiplications that a tile should hold at least, and the most tiles: two for each core, so that one that is held up is waited for
-#: less; more cost more than that, as each packs its matrices anew. (The number of threads in use has no say: results would depend on it.)
-_TILE, _MOST = 1 << 19, 2 * (os.cpu_count() or 1)
+#: Multiplications that a tile should hold at least, and from how many on a product is cut in one tile for each core: each tile packs its
+#: matrices anew. Smaller ones are cut in twice as many, which OpenBLAS multiplies without packing. (The number of threads in use has no
+#: say: results would depend on it.)
+_TILE, _WIDE = 1 << 19, 1 << 24
+_CORES = os.cpu_count() or 1
 #: Processors that do 512 bits in two halves, where the kernels for AVX2 are a tenth faster than those for AVX-512.
 _HALVES = {"znver4": "Zen"}
 
@@ -143,7 +145,8 @@ def _layout(a: Any, item: int) -> Any:
 def _cut(m: int, n: int, k: int, batch: int) -> tuple[int, int]:
     """Rows and columns of a tile."""
     rows, columns, count = m, n, batch
-    while count < _MOST and rows * columns * k >= 2 * _TILE:
+    most = _CORES if m * n * k >= _WIDE else 2 * _CORES
+    while count < most and rows * columns * k >= 2 * _TILE:
         if rows >= columns and rows >= 64:
             rows = (rows // 2 + 15) // 16 * 16
         elif columns >= 64:
