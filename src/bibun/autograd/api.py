@@ -229,8 +229,12 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
             if state.watchers and not state.grad and g.__class__ is Tensor and (known is None or known.__class__ is Tensor):
                 add_shown(leaf, g)
                 break
-            # A copy, as the gradient of another leaf may be in the same memory.
-            total = dispatch.apply(REGISTRY["copy_into"], (dispatch.wrap(leaf._a), g), ()) if known is None else known + g
+            if known is not None:
+                total = known + g
+            elif following and not state.grad:  # the recording sees to it that nobody else holds it
+                total = g
+            else:  # a copy, as the gradient of another leaf may be in the same memory
+                total = dispatch.apply(REGISTRY["copy_into"], (dispatch.wrap(leaf._a), g), ())
             with _accumulating:
                 if leaf._grad is known:
                     leaf._grad = total
