@@ -43,6 +43,9 @@ MUTEX, CONDITION, LENGTH = 112, 128, 160
 
 #: Workers that are made at most, however many threads are asked for.
 MOST = 256
+#: How often a worker looks for more before it sleeps, for about a tenth of a millisecond: as long as Python takes from one large
+#: operation to the next. Waking a sleeper costs some 20 microseconds, and training steps with many products a twentieth of their time.
+TURNS = 8000
 #: The name under which kernels call `run`.
 PARALLEL = "bibun_parallel"
 
@@ -156,7 +159,7 @@ class _Shared:
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(set_at)(self.address)
         build.symbol(PARALLEL, self.parallel_at)
         self.threads: list[Any] = []
-        self[SPINS] = 400
+        self[SPINS] = TURNS
         self.libc = ctypes.CDLL(None)
         self._prepare()
         if hasattr(os, "register_at_fork"):
