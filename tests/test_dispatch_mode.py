@@ -130,3 +130,26 @@ def test_a_checkpoint_that_stops_early_does_not_reach_the_operator():
         with logger(bb, seen), checkpoint.set_checkpoint_early_stop(early):
             checkpoint.checkpoint(lambda x: x.sin(), x, use_reentrant=False).backward()
         assert [s for s, _ in seen].count("aten.sin.default") == count
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_backward_of_a_convolution_by_name(transposed):
+    torch = pytest.importorskip("torch")
+    found = []
+    for lib in (torch, bb):
+        x, w = lib.linspace(-1, 1, 2 * 4 * 6 * 6).reshape(2, 4, 6, 6), lib.linspace(0, 1, 4 * 2 * 9).reshape(4, 2, 3, 3)
+        static = ((2,), (1, 1), (1, 1), transposed, (1, 1) if transposed else (0, 0), 2)
+        out = lib.convolution(x, w, None, (2, 2), *static[1:])
+        made = lib.ops.aten.convolution_backward(lib.linspace(-1, 1, out.numel()).reshape(out.shape), x, w, (out.shape[1],), *static, (False, True, True))
+        assert made[0] is None
+        found.append([g.numpy() for g in made[1:]])
+        assert lib.ops.aten.convolution_backward.default(out, x, w, None, *static, (True, False, False))[0].shape == x.shape
+    for a, b in zip(*found):
+        assert b == pytest.approx(a, rel=1e-4, abs=1e-4)
+
+
+def test_zeros_that_lie_as_another_tensor():
+    for lib in (bb, pytest.importorskip("torch")):
+        like = lib.ones(4, 3, dtype=lib.float64).t()[1:]
+        made = lib.ops.aten._new_zeros_with_same_feature_meta(lib.ones(5, 2), like, self_num_batch_dims=1)
+        assert (made.shape, made.stride(), made.storage_offset(), made.dtype) == ((5, 2, 4), (12, 1, 3), 1, lib.float64) and not made.any()

@@ -429,6 +429,10 @@ def borrowed(name: str, of_primitive: bool = False) -> Borrowed:
 
     function = FUNCTIONS.get(name) or METHODS.get(name) or FUNCTIONS.get(f"special.{name.removeprefix('special_')}") or \
         FUNCTIONS.get(f"linalg.{name.removeprefix('linalg_')}")
+    if function is None:
+        from .beneath import BENEATH
+
+        function = BENEATH.get(name)
     if function is None or isinstance(function, property):
         if not of_primitive and name not in _BENEATH:
             raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}'")
