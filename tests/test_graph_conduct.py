@@ -119,3 +119,30 @@ def test_views_are_replayed_on_request():
     assert v._view_func(torch.arange(6.0) * 2).tolist() == [2.0, 8.0]
     assert v._view_func(torch.ones(3, 2)) is None and torch.ones(2)._view_func(torch.ones(2)) is None
     assert v._view_func_unsafe(torch.ones(3, 2)).shape == (2,)
+
+
+def test_hooks_on_a_view_do_not_see_the_gradient_of_what_is_written_over():
+    oracle = pytest.importorskip("torch")
+
+    def run(torch):
+        seen = []
+
+        def hook(name):
+            return lambda g: seen.append((name, g.tolist()))
+        x = torch.ones(2, requires_grad=True)
+        b = x.clone()
+        v, other = b[:1], b[:1]
+        b.register_hook(hook("b"))
+        v.register_hook(hook("v"))
+        v.retain_grad()
+        other.register_hook(hook("other"))
+        used = v * 2
+        v.mul_(3)
+        v[0] = v[0] * 5
+        assert v.grad_fn is not None and other.grad_fn is not None     # hooks of PyTorch need views that are up to date
+        v.register_hook(hook("v after"))
+        other.register_hook(hook("other after"))
+        b.register_hook(hook("b after"))
+        (used.sum() + b.sum() + (v * other).sum()).backward()
+        return seen, x.grad.tolist(), v.grad.tolist()
+    assert run(torch) == run(oracle)

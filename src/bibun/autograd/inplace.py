@@ -93,8 +93,13 @@ def refresh(t: Any) -> None:
             raise refusal(t, indirect=True)
         return
     t._view = (base, base._node, steps)
-    if base._node is None:  # the base was taken out of its graph, and its views were not
-        return
+    if base._node is not None:  # else the base was taken out of its graph, and its views were not
+        place_anew(t)
+
+
+def place_anew(t: Any) -> None:
+    """Give a view a new place in the graph, behind its base."""
+    base, _, steps = t._view
     if state.replay:
         before, state.grad = state.grad, True
         try:
@@ -141,6 +146,9 @@ def check_writable(x: Any) -> None:
         refresh(x)
         if state.grad and x._view[0]._node is LEAF:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        n = x._node
+        if state.grad and n is not None and n is not LEAF and n.as_edge()[0].hooks is not None and x._view[0]._node is not None:
+            place_anew(x)  # the gradient of what is written over comes from the base, past the hooks on the view
     if x._node is LEAF and state.grad:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
 
