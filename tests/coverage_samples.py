@@ -403,6 +403,10 @@ TABLE |= {
         lambda d: S(d.definite(3), lower=False, around=lambda f: symmetric(lambda x: rebuilt(*f(x)))),
         lambda d: S(d.definite(2, (2,)), around=lambda f: symmetric(lambda x: rebuilt(*f(x)))),
     ],
+    "eigh_some": [
+        lambda d: S(d.definite(4), k=2, around=lambda f: symmetric(lambda x: rebuilt(*f(x)))),
+        lambda d: S(d.definite(3, (2,)), k=2, largest=False, around=lambda f: symmetric(lambda x: rebuilt(*f(x)))),
+    ],
     "eigvalsh": [
         lambda d: S(d.definite(3), around=symmetric),
         lambda d: S(d.definite(2, (2,)), lower=False, around=symmetric),

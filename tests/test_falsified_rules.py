@@ -299,6 +299,10 @@ EQUIVALENT = {
     ("_as_strided_batched", "own[:d] + own[d + 1:]"): "the way through a copy gives the same",
     ("_as_strided_batched", "arrays[0].shape[:d] + arrays[0].shape[d + 1:]"): "the way through a copy gives the same",
     ("_as_strided_batched", "d + 1"): "the way through a copy gives the same",
+    (
+        "_eigh_some_back",
+        "span - x + xp.matmul(v * _row(xp, eigenvalues), vh)",
+    ): "nothing lies in the span: it keeps the system regular, also where an eigenvalue is 1",
     ("_put_n_batched", "len(lined) + 1"): "the primitive for one index array more was made before",
     ("_masked_scatter_batched", "source.shape[1] - 1"): "a bound that valid calls do not reach",
     ("_restride_batched", "n - 1"): "more memory than is used",

@@ -538,3 +538,73 @@ def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 
     if niter < 0:
         raise ValueError(f"niter(={niter}) must be non-negative integer")
     return svd_lowrank(A - METHODS["mean"](A, -2, True) if center else A, q, niter)
+
+
+@function(method=False, out=False)
+def lobpcg(
+    A: Any,
+    k: int | None = None,
+    B: Any = None,
+    X: Any = None,
+    n: int | None = None,
+    iK: Any = None,
+    niter: int | None = None,
+    tol: float | None = None,
+    largest: bool | None = None,
+    method: str | None = None,
+    tracker: Any = None,
+    ortho_iparams: Any = None,
+    ortho_fparams: Any = None,
+    ortho_bparams: Any = None,
+) -> tuple[Any, Any]:
+    """The ``k`` largest or smallest (eigenvalues, eigenvectors) of ``A x = λ B x``, differentiable in ``A`` and ``B``.
+
+    The pairs are computed directly, to the dtype's precision, and not by iterations: the first guess ``X`` only says how
+    many there are where ``k`` is not given, and what steers iterations (``iK``, ``niter``, ``tol``, ``method``,
+    ``ortho_*``) changes nothing.
+
+    Args:
+        A: (..., m, m), symmetric or Hermitian. B: of that shape, positive definite; None is the identity.
+        k: how many pairs, 1 unless ``X`` (..., m, n) is given; ``m`` must be three times that or more.
+        largest: whether the largest eigenvalues are meant (the default), in falling order; else the smallest, rising.
+
+    Raises:
+        AssertionError: where shapes do not fit.
+        ValueError: where ``m`` is too small for so many pairs.
+        NotImplementedError: where a ``tracker`` is given, as there are no iterations to follow.
+
+    >>> import bibun as torch
+    >>> torch.lobpcg(torch.diag(torch.tensor([1.0, 4.0, 9.0, 3.0, 2.0, 5.0])), k=2)[0]
+    tensor([9., 5.])
+    """
+    shape = only_tensor(A, "lobpcg")._a.shape
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise AssertionError(f"A must be square, got shape {A.shape}")
+    m = shape[-1]
+    if B is not None and B._a.shape != shape:
+        raise AssertionError(f"A and B must have same shape, got {A.shape} vs {B.shape}")
+    if iK is not None and iK._a.shape != shape:
+        raise AssertionError(f"A and iK must have same shape, got {A.shape} vs {iK.shape}")
+    if X is not None and (X._a.ndim < 2 or X._a.shape[-2] != m):
+        raise AssertionError(f"X shape mismatch: got {X.shape}, expected {(m, n or k or 1)}")
+    if k is None:
+        k = 1 if X is None else X._a.shape[-1]
+    n = X._a.shape[-1] if X is not None else k if n is None else n
+    if m < 3 * n:
+        raise ValueError(
+            f"LOBPCG algorithm is not applicable when the number of A rows (={m}) is smaller than 3 x the number of requested "
+            f"eigenpairs (={n})"
+        )
+    k = min(k, n)
+    if k < 1:
+        raise ValueError(f"lobpcg: expected at least one pair to be asked for, but k is {k}")
+    if tracker is not None:
+        raise NotImplementedError("lobpcg: eigenpairs are computed directly, there are no iterations for a tracker to follow")
+    A = (A + mh(A)) / 2
+    if B is not None:  # x = L⁻ᴴ y turns the problem into one without B, where B = L Lᴴ
+        lower = linalg_cholesky((B + mh(B)) / 2)
+        half = apply(ops.solve_triangular, (lower, A), (False, False))
+        A = apply(ops.solve_triangular, (lower, mh(half)), (False, False))
+        A = (A + mh(A)) / 2
+    values, vectors = apply(ops.eigh_some, (A,), (int(k), largest is None or bool(largest)))
+    return values, vectors if B is None else apply(ops.solve_triangular, (mh(lower), vectors), (True, False))

@@ -315,6 +315,35 @@ def _eigh_tangent(xp, t_x, eigenvalues, eigenvectors):
     return xp.real(d), xp.matmul(eigenvectors, off - _as_diagonal(xp, _diagonal(xp, off)))
 
 
+@primitive(outputs="eigenvalues eigenvectors", grad="LOBPCGAutogradFunction")
+def eigh_some(xp, x, /, k, largest=True):
+    """The ``k`` largest or smallest (eigenvalues, eigenvectors) of symmetric or Hermitian matrices, the outermost first."""
+    w, v = xp.eigh(x, True)
+    if largest:
+        return w[..., : -k - 1 : -1].copy(), v[..., : -k - 1 : -1].copy()
+    return w[..., :k].copy(), v[..., :k].copy()
+
+
+def _eigh_some_back(xp, g_eigenvalues, g_eigenvectors, x, eigenvalues, eigenvectors):
+    """`_eigh_back` among these pairs; what moves a vector v out of their span solves (λ - x) z = g in its complement.
+
+    The gaps among the other eigenvalues do not enter: those may be equal.
+    """
+    v, vh = eigenvectors, _h(xp, eigenvectors)
+    within = xp.matmul(vh, g_eigenvectors)
+    inner = (within - _h(xp, within)) * 0.5 / _gaps(xp, eigenvalues, 1) + _as_diagonal(xp, g_eigenvalues)
+    away = g_eigenvectors - xp.matmul(v, within)
+    span = xp.matmul(v, vh)
+    rest = span - x + xp.matmul(v * _row(xp, eigenvalues), vh)  # -x in the complement, 1 in the span
+    apart = xp.expand_dims(_eye_like(xp, x) - span, x.ndim - 2) * _column(xp, _column(xp, eigenvalues))
+    z = xp.solve(apart + xp.expand_dims(rest, x.ndim - 2), _column(xp, transposed(xp, away)))[0]
+    half = xp.matmul(transposed(xp, xp.squeeze(z, (z.ndim - 1,))), vh)
+    return xp.matmul(v, xp.matmul(inner, vh)) + (half + _h(xp, half)) * 0.5
+
+
+eigh_some.derivative(x=_eigh_some_back)
+
+
 @primitive(grad="LinalgEigh")
 def eigvalsh(xp, x, /, lower=True):
     """Eigenvalues of symmetric or Hermitian matrices."""
@@ -516,6 +545,7 @@ for _each in (
     cholesky,
     qr,
     eigh,
+    eigh_some,
     eigvalsh,
     eig,
     svd,
