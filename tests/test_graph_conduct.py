@@ -146,3 +146,17 @@ def test_hooks_on_a_view_do_not_see_the_gradient_of_what_is_written_over():
         (used.sum() + b.sum() + (v * other).sum()).backward()
         return seen, x.grad.tolist(), v.grad.tolist()
     assert run(torch) == run(oracle)
+
+
+def test_saved_inputs_that_were_detached_in_place_are_refused():
+    a = torch.ones(2, requires_grad=True)
+    b = a * 2
+    s, e, c = b.sin(), b.exp(), b * torch.ones(2, requires_grad=True)
+    f = e.clone()
+    b.detach_()
+    e.detach_()
+    f.sum().backward()      # saved as an output, or not at all
+    assert torch.allclose(a.grad, 2 * e)
+    for y in (s, c):
+        with pytest.raises(RuntimeError, match="a saved tensor that has been detached"):
+            y.sum().backward()

@@ -386,6 +386,9 @@ class Tensor:
                 "gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be called on "
                 "these gradients."
             )
+        n = self._node
+        if n is not None and n is not LEAF:
+            versions.detached(*n.as_edge())
         self._node = None
         return self
 

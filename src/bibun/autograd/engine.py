@@ -360,9 +360,13 @@ def arrived(error: Exception) -> dict[Any, Any]:
 
 def check_saved(node: Any) -> None:
     """Raise if memory that the node saved was overwritten since."""
+    detached = versions.any_detached[0]
     for takes, values in zip(node.plan.takes, node.saved):
         for (category, index), value in zip(takes, values):
             if category in "io":
+                if detached and category == "i" and any(map(versions.was_detached, node.next if value.__class__ is tuple else node.next[index : index + 1])):
+                    raise RuntimeError("Trying to use a saved tensor that has been detached in-place, i.e. with .detach_(). This is not supported, please use "
+                                       "out-of-place `.detach()` instead")
                 for a in value if value.__class__ is tuple else (value,):
                     while isinstance(a, inplace.Wrapper):  # a function transform saves tensors of the levels below
                         a = a.value

@@ -20,6 +20,9 @@ tick = itertools.count(1).__next__
 #: The time of the newest write anywhere, in a list so that hot code can hold the list.
 last_write = [0]
 
+#: Whether any tensor has been taken out of its graph in place.
+any_detached = [False]
+
 _records: dict[int, Writes] = {}
 _LOG_LIMIT = 32
 
@@ -78,6 +81,21 @@ def written(a: Any, code: Any = None, lasti: int = 0) -> None:
         old = record.log
         record.log = [(old[-1][0], min(w[1] for w in old), max(w[2] for w in old), old[-1][3], old[-1][4])]
     record.log.append((now, *span(a), code, lasti))
+
+
+def detached(node: Any, index: int) -> None:
+    """Note that the tensor that was output ``index`` of ``node`` is no more: what saved it as an input must not use it."""
+    node.__dict__.setdefault("_detached", set()).add(index)
+    any_detached[0] = True
+    last_write[0] = tick()
+
+
+def was_detached(target: Any) -> bool:
+    """Whether the tensor that the target of a gradient stands for was detached in place."""
+    if target is None or not target._seq:
+        return False
+    node, index = target.as_edge()
+    return index in node.__dict__.get("_detached", ())
 
 
 def version_of(a: Any) -> int:
