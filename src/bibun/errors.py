@@ -2,8 +2,8 @@
 what was given, what was expected and what to do.
 
 In come the offending values; out comes an exception for the caller to raise (`raise broadcast_error(...)`), so that
-the traceback ends in the caller. The `normalize_*` functions and `require` check and raise by themselves. Nothing here
-is on a path that succeeds, `normalize_dim` and `normalize_dims` excepted.
+the traceback ends in the caller. The `normalize_*` functions, `check_strided_example` and `require` check and raise by
+themselves; nothing else here is on a path that succeeds.
 """
 
 from __future__ import annotations
@@ -232,3 +232,18 @@ def require(module: str, extra: str, why: str) -> Any:
         if error.name is None or error.name.partition(".")[0] != library:
             raise  # the library is there, and lacks something of its own
         raise missing_extra(library, extra, why) from None
+
+
+def check_strided_example(shape: Any, strides: Any, offset: int, sizes: Any, own: Any, start: int) -> None:
+    """Refuse strides that leave the memory of one example of a batch, of ``sizes`` and strides ``own``, from ``start`` on."""
+    if 0 in shape:
+        return
+    last, room = (sum([(n - 1) * s for n, s in zip(*each)]) for each in ((shape, strides), (sizes, own)))
+    if offset < 0 or offset + last > room or 0 in sizes:
+        at = start + offset
+        raise RuntimeError(
+            f"result = tensor.as_strided({list(shape)}, {list(strides)}, {at}) can access memory outside of `tensor`. `result` "
+            f"can access some memory in range [{at}, {at + last + 1}], but `tensor` can only access some memory in range "
+            f"[{start}, {start + room + 1}]. This is not supported inside of vmap, please try to rewrite the `as_strided` call "
+            "as a sequence of PyTorch view operations"
+        )

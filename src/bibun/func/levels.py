@@ -619,7 +619,7 @@ def assign_at(level: Level, x: Any, result: Any, inside: bool, mine: bool) -> An
     if not inside and level.by_hand:
         if isinstance(result, Dual) and result.tangent is None:
             return inplace.assign(x, result.value)
-        become_dual(level, x)
+        become_dual(level, x, result.tangent if mine else None)
     elif not inside:
         raise RuntimeError("During a grad (vjp, jvp, grad, etc) transform, the function provided attempted to call in-place operation that would mutate a captured "
                            "Tensor. This is not supported; please rewrite the function being transformed to explicitly accept the mutated Tensor(s) as inputs.")
@@ -667,19 +667,32 @@ def tangent_to_write(x: Any, t: Any) -> None:
         x._owned = True
 
 
-def become_dual(level: Level, x: Any) -> None:
-    """Make a plain tensor, and the one that it is a view of, dual where it stands, with a tangent of zeros."""
+def sees_all(view: Any, base: Any) -> bool:
+    """Whether a view is its base's equal, so that the two share one tangent: sizes, strides and place are the same."""
+    a, b = view._a, base._a
+    same = a.__class__ is np.ndarray and b.__class__ is np.ndarray and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
+    return same and a.__array_interface__["data"] == b.__array_interface__["data"]
+
+
+def become_dual(level: Level, x: Any, like: Any = None) -> None:
+    """Make a plain tensor, and the one that it is a view of, dual where it stands, with a tangent of zeros.
+
+    The tangent has the batch dimensions of ``like``, which is to be written into it.
+    """
     value = wrap(x._a)
     value._node, value._view, value._story = x._node, x._view, x._story
     if x._view is None:
-        t = tensor_xp.zeros_like(value)
+        t = zeros_as(value, like) if isinstance(like, Wrapper) else tensor_xp.zeros_like(value)
     else:
         base, _, steps = x._view
         if not isinstance(base, Dual):
-            become_dual(level, base)
+            become_dual(level, base, like)
         base.own()
-        with below(level) if level in stack.levels else contextlib.nullcontext():
-            t = inplace.look(tensor_xp, base.tangent, steps)
+        if sees_all(value, base):
+            t = base.tangent
+        else:
+            with below(level) if level in stack.levels else contextlib.nullcontext():
+                t = inplace.look(tensor_xp, base.tangent, steps)
     x.level, x.value = level, value
     x.__class__ = Dual
     x._tangent, x._owned = t, True

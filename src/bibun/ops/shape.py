@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import prod as product
 from typing import Any
 
+from ..errors import check_strided_example
 from .primitive import linear, primitive, view
 
 
@@ -251,6 +252,7 @@ def _as_strided_batched(apply, size, arrays, dims, shape, strides, offset, own_s
     own = tuple(arrays[0].stride())
     d = dims[0]
     sizes = arrays[0].shape[:d] + arrays[0].shape[d + 1 :]
+    check_strided_example(shape, strides, offset, sizes, own_strides, arrays[0].storage_offset())
     if all(s == t or n == 1 for s, t, n in zip(own[:d] + own[d + 1 :], own_strides, sizes)):  # memory as the program saw it
         return apply(arrays[0], (size, *shape), (own[d], *strides), offset, own), 0
     n = product(arrays[0].shape) // max(size, 1)
