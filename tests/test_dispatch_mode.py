@@ -1,5 +1,7 @@
 """`TorchDispatchMode`: what a mode is shown, what it may change, what nests; against PyTorch where it is there."""
 
+import gc
+
 import pytest
 
 import bibun as bb
@@ -153,3 +155,35 @@ def test_zeros_that_lie_as_another_tensor():
         like = lib.ones(4, 3, dtype=lib.float64).t()[1:]
         made = lib.ops.aten._new_zeros_with_same_feature_meta(lib.ones(5, 2), like, self_num_batch_dims=1)
         assert (made.shape, made.stride(), made.storage_offset(), made.dtype) == ((5, 2, 4), (12, 1, 3), 1, lib.float64) and not made.any()
+
+
+def test_classes_of_tensors_see_their_operators():
+    from bibun.utils._mode_utils import no_dispatch
+
+    before = bb.autograd.dispatch.busy[0]
+    for lib in (bb, pytest.importorskip("torch")):
+        seen = []
+
+        class Seen(lib.Tensor):
+            @staticmethod
+            def __new__(cls, data):
+                return lib.Tensor._make_subclass(cls, data, data.requires_grad)
+
+            @classmethod
+            def __torch_dispatch__(cls, func, types, args=(), kwargs=None, lib=lib, seen=seen):
+                if func.overloadpacket == lib.ops.aten.mul:
+                    with lib.overrides.enable_reentrant_dispatch():
+                        seen.append((str(func), types == (cls,), lib.ones(1, requires_grad=True).exp().requires_grad))
+                with (no_dispatch() if lib is bb else __import__("torch").utils._mode_utils.no_dispatch()):
+                    return func(*args, **(kwargs or {}))
+
+        x = Seen(lib.tensor([1.0, 2.0], requires_grad=True))
+        y = lib.ones(2) * x
+        y.sum().backward()
+        assert seen == [("aten.mul.Tensor", True, True)] and type(y) is lib.Tensor and x.grad.tolist() == [1.0, 1.0]
+        lib.ones(2).mul(3)
+        assert len(seen) == 1
+        bb.overriding._known.pop(Seen, None)
+    del Seen, x, y
+    gc.collect()
+    assert bb.autograd.dispatch.busy[0] == before

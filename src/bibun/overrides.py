@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import overriding
+from .autograd.modes import BELOW, state
 from .functions.register import FUNCTIONS
 from .overriding import dispatched, here, name_of, overloaded, overrides
 from .tensor import Tensor
@@ -189,13 +190,15 @@ class BaseTorchFunctionMode(TorchFunctionMode):
 
 
 class enable_reentrant_dispatch:
-    """A ``with`` block that PyTorch needs inside ``__torch_dispatch__``; nothing here."""
+    """A ``with`` block inside ``__torch_dispatch__`` in which operations are recorded again."""
 
     def __enter__(self) -> None:
-        pass
+        self.before = state.grad
+        if state.grad is BELOW:
+            state.grad = True
 
     def __exit__(self, *_: object) -> None:
-        pass
+        state.grad = self.before
 
 
 class DisableTorchFunctionSubclass:

@@ -670,6 +670,10 @@ class Tensor:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if hasattr(cls, "__torch_dispatch__") and cls.__module__.partition(".")[0] != "bibun":
+            import importlib
+
+            importlib.import_module("bibun.library.dispatching").met(cls)
         if cls.__module__.partition(".")[0] != "bibun" and cls.__torch_function__ is not _disabled_torch_function_impl:
             _overriding().met(cls)
 

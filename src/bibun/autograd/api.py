@@ -22,7 +22,7 @@ from .hooks import run_tensor_hooks, unrecorded
 from .modes import Off, state
 from .namespace import xp as tensor_xp
 from .node import LEAF, Node, Output
-from .running import RUNS, finish, number_of_run, pending
+from .running import ACCUMULATING, RUNS, finish, number_of_run, pending
 from .versions import written
 
 __all__ = ["backward", "grad"]
@@ -446,6 +446,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
             told_apart.__exit__()
 
 
+ACCUMULATING.add(accumulate.__code__)
 RUNS.update(f.__code__ for f in (backward_from, _backward, grad))
 
 

@@ -65,6 +65,8 @@ anomaly = [0]
 watch: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
 #: What the dispatch modes in force in this thread (``state.watchers``; each counts as busy) give for a primitive; see
 #: `bibun.library.dispatching`.
+#: How many classes of tensors with a ``__torch_dispatch__`` there are (each counts as busy).
+dispatching_classes = [0]
 select: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
 #: The same for registered operators, ``(operator, args, kwargs)``, and for tensors made from nothing, ``(name, tensor, args, kwargs)``.
 select_operator: Callable[..., Any] = lambda operator, args, kwargs: NotImplemented
@@ -163,7 +165,7 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
         done = intercept(prim, arrays, static)
         if done is NotImplemented and anomaly[0]:
             done = watch(prim, arrays, static)
-        if done is NotImplemented and state.watchers:
+        if done is NotImplemented and (state.watchers or dispatching_classes[0]):
             done = select(prim, arrays, static)
         if done is not NotImplemented:
             return done

@@ -44,6 +44,11 @@ def off(depth: int = 2) -> Off:
     return made
 
 
+#: Recording is off in the handlers of dispatch modes and classes.
+BELOW = Off()
+BELOW.kind, BELOW.code, BELOW.lasti = "running inside __torch_dispatch__", None, 0
+
+
 #: How many `strict_zero` blocks are open, in all threads: the engine asks its own thread only where there are any.
 strict_users = [0]
 

@@ -21,6 +21,8 @@ number_of_run = itertools.count(1).__next__
 RUNS: set[Any] = set()
 #: The code of `bibun.autograd.engine.run`.
 ENGINE: set[Any] = set()
+#: The code of the functions that add to the ``.grad`` of their local ``leaf``.
+ACCUMULATING: set[Any] = set()
 #: Run number -> callbacks to make at its end. Looked at only where it is not empty.
 pending: dict[int, list[Callable[[], Any]]] = {}
 _lock = threading.Lock()
@@ -49,11 +51,14 @@ def run_number() -> int:
 
 def current_node() -> Any:
     """The node that the run in progress is at, or None."""
-    f, engine = frame_of_run()
-    if engine is not None:
-        return engine.f_locals.get("node")
-    leaf = None if f is None else f.f_locals.get("leaf")
-    return None if leaf is None else leaf.as_edge()[0]
+    f: Any = sys._getframe(1)
+    while f is not None and f.f_code not in RUNS:
+        if f.f_code in ENGINE:
+            return f.f_locals.get("node")
+        if f.f_code in ACCUMULATING:
+            return f.f_locals["leaf"].as_edge()[0]
+        f = f.f_back
+    return None
 
 
 def keeps_graph() -> bool:

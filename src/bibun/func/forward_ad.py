@@ -15,6 +15,7 @@ from ..autograd.function import FORWARD
 from ..autograd.modes import state
 from ..autograd.versions import root_of
 from ..backends.strides import offset_in, strided
+from ..ops.shape import alias
 from .levels import Dual, Level, Wrapper, end_by_hand, stack, view_of_dual, wrapped_dual
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
@@ -119,7 +120,7 @@ def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
         tensor = tensor.value
     if not _alike(tensor, tangent):
         tangent = _laid_out_as(tensor, tangent)
-    made = wrapped_dual(here, tensor.view_as(tensor), tangent)
+    made = wrapped_dual(here, dispatch.apply(alias, (tensor,)), tangent)
     made._owned = True
     return made
 

@@ -1,4 +1,4 @@
-"""Modes that see every operator: ``__torch_dispatch__(self, func, types, args, kwargs)`` for each primitive that runs.
+"""Modes (and classes of tensors) that see every operator: ``__torch_dispatch__(self, func, types, args, kwargs)`` for each primitive that runs.
 
 In: primitives on their way through `dispatch.apply`, registered operators, tensors made from nothing. Out: what the innermost
 mode of the thread gives in their place. A mode stands below the graph: its handler runs unrecorded, and the node of a call
@@ -6,12 +6,14 @@ is made around it. While it runs the mode is off, so that what it calls goes to 
 kernels. ``func(*args, **kwargs)`` runs the very call that the handler was shown.
 
 Operators are primitives under PyTorch's names (`library.aten`); ``args`` are their operands, then what else they take. Forms
-that write in place show the operator that computes and the copy.
+that write in place show the operator that computes and the copy. Classes are asked where no mode is in force; they see what
+their tensors are operands of, and not backward, which works on plain arrays.
 """
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,18 +21,15 @@ from typing import Any
 import numpy as np
 
 from ..autograd import dispatch
-from ..autograd.modes import Off, state
+from ..autograd.inplace import Wrapper
+from ..autograd.modes import BELOW, state
 from ..autograd.node import plan_of
 from ..ops.primitive import Primitive
-from ..tensor import Tensor
+from ..tensor import Tensor, _disabled_torch_function_impl
 from .aten import overload_of
 from .operators import Operator, borrowed
 
 __all__ = ["TorchDispatchMode", "all_modes", "current_mode", "no_modes", "shows_view"]
-
-#: Recording is off in handlers.
-BELOW = Off()
-BELOW.kind, BELOW.code, BELOW.lasti = "running inside __torch_dispatch__", None, 0
 
 
 class _Calls(threading.local):
@@ -38,12 +37,28 @@ class _Calls(threading.local):
 
     def __init__(self) -> None:
         self.stack: list[tuple[Any, Callable[[Any, Any], Any], bool]] = []
+        self.classes_off = False
 
 
 _calls = _Calls()
 _lock = threading.Lock()
-_active = [0]  # modes in force, in all threads
+_active = [0]  # modes in force and classes, in all threads
 _detach = Tensor.detach
+
+
+def _one_more() -> None:
+    with _lock:
+        _active[0] += 1
+        dispatch.busy[0] += 1
+        Tensor.detach = _shown_detach  # type: ignore[method-assign]
+
+
+def _one_less() -> None:
+    with _lock:
+        _active[0] -= 1
+        dispatch.busy[0] -= 1
+        if not _active[0]:
+            Tensor.detach = _detach  # type: ignore[method-assign]
 
 
 class TorchDispatchMode:
@@ -66,20 +81,41 @@ class TorchDispatchMode:
         raise NotImplementedError
 
     def __enter__(self) -> Any:
-        with _lock:
-            _active[0] += 1
-            dispatch.busy[0] += 1
-            Tensor.detach = _shown_detach  # type: ignore[method-assign]
+        _one_more()
         state.watchers = (*state.watchers, self)
         return self
 
     def __exit__(self, *_: object) -> None:
         state.watchers = state.watchers[:-1]
-        with _lock:
-            _active[0] -= 1
-            dispatch.busy[0] -= 1
-            if not _active[0]:
-                Tensor.detach = _detach  # type: ignore[method-assign]
+        _one_less()
+
+
+def met(cls: type) -> None:
+    """A class of tensors with a ``__torch_dispatch__`` was declared: it is asked for as long as it is there."""
+    if getattr(cls.__torch_function__, "__func__", None) is Tensor.__torch_function__.__func__:  # type: ignore[attr-defined]
+        cls.__torch_function__ = _disabled_torch_function_impl  # type: ignore[attr-defined]
+    _one_more()
+    dispatch.dispatching_classes[0] += 1
+    weakref.finalize(cls, _gone)
+
+
+def _gone() -> None:
+    dispatch.dispatching_classes[0] -= 1
+    _one_less()
+
+
+def _handler(operands: Any) -> Any:
+    """Who is asked about a call: a mode, else the class of an operand (subclasses before their bases); None for nobody."""
+    if state.watchers:
+        return state.watchers[-1].__torch_dispatch__
+    if not dispatch.dispatching_classes[0] or _calls.classes_off:
+        return None
+    found: Any = None
+    for x in operands:
+        cls = type(x)
+        if isinstance(x, Tensor) and hasattr(cls, "__torch_dispatch__") and (found is None or issubclass(cls, found)):
+            found = cls
+    return None if found is None else found.__torch_dispatch__
 
 
 def current_mode() -> Any:
@@ -94,12 +130,13 @@ def all_modes() -> list[Any]:
 
 @contextmanager
 def no_modes() -> Iterator[None]:
-    """No mode sees what this thread does inside."""
-    before, state.watchers = state.watchers, ()
+    """No mode or class sees what this thread does inside."""
+    before, off = state.watchers, _calls.classes_off
+    state.watchers, _calls.classes_off = (), True
     try:
         yield
     finally:
-        state.watchers = before
+        state.watchers, _calls.classes_off = before, off
 
 
 def shows_view() -> bool:
@@ -107,15 +144,16 @@ def shows_view() -> bool:
     return bool(_calls.stack) and _calls.stack[-1][2]
 
 
-def _through(func: Any, run: Callable[[Any, Any], Any], args: Any, kwargs: Any, view: bool = False) -> Any:
-    """What the innermost mode gives for a call; ``run(args, kwargs)`` runs it below that mode."""
+def _through(handler: Any, func: Any, run: Callable[[Any, Any], Any], args: Any, kwargs: Any, view: bool = False) -> Any:
+    """What a handler gives for a call; ``run(args, kwargs)`` runs it below the mode whose handler that is."""
     watchers, before = state.watchers, state.grad
     state.watchers = watchers[:-1]
     if before:
         state.grad = BELOW
     _calls.stack.append((func, run, view))
     try:
-        return watchers[-1].__torch_dispatch__(func, (), args, kwargs)
+        kinds = tuple({type(a): None for a in args if hasattr(type(a), "__torch_dispatch__")}) if dispatch.dispatching_classes[0] else ()
+        return handler(func, kinds, args, kwargs)
     finally:
         _calls.stack.pop()
         state.watchers, state.grad = watchers, before
@@ -199,7 +237,10 @@ def _recorded(prim: Primitive, arrays: Any, static: tuple[Any, ...], given: Any,
 
 
 def select(prim: Primitive, arrays: Any, static: tuple[Any, ...]) -> Any:
-    """A primitive called while modes are in force: see `dispatch.apply`."""
+    """A primitive called while modes are in force, or there are classes: see `dispatch.apply`."""
+    handler = _handler(arrays)
+    if handler is None:
+        return NotImplemented
     operands = (list(arrays),) if prim.variadic else tuple(arrays)
     func = overload_of(prim, operands)
     count = len(operands)
@@ -211,7 +252,7 @@ def select(prim: Primitive, arrays: Any, static: tuple[Any, ...]) -> Any:
 
     wanted = _wanted(prim, arrays)
     node = _saved_before(prim, arrays, static) if wanted and dispatch.saved_hooks[0] else None
-    given = _through(func, run, (*operands, *static), {}, prim.family == "view")
+    given = _through(handler, func, run, (*operands, *static), {}, prim.family == "view")
     return _recorded(prim, arrays, static, given, wanted, node)
 
 
@@ -220,7 +261,7 @@ def select(prim: Primitive, arrays: Any, static: tuple[Any, ...]) -> Any:
 
 def select_operator(op: Operator, args: Any, kwargs: Any) -> Any:
     """The same for a registered operator, whose node is made by its `Function`."""
-    return _through(op, lambda args, kwargs: NotImplemented, tuple(args), kwargs)
+    return _through(state.watchers[-1].__torch_dispatch__, op, lambda args, kwargs: NotImplemented, tuple(args), kwargs)
 
 
 def select_made(name: str, t: Any, args: Any, kwargs: Any) -> Any:
@@ -233,13 +274,14 @@ def select_made(name: str, t: Any, args: Any, kwargs: Any) -> Any:
         t = made.pop()
         return select_made(name, t, args, kwargs) if state.watchers else t
 
-    return _through(borrowed(name, of_primitive=True).default, run, args, kwargs)
+    return _through(state.watchers[-1].__torch_dispatch__, borrowed(name, of_primitive=True).default, run, args, kwargs)
 
 
 def _shown_detach(self: Any) -> Any:
-    if not state.watchers or type(self)._node is not Tensor._node:
+    handler = _handler((self,)) if not isinstance(self, Wrapper) else None
+    if handler is None:
         return _detach(self)
-    return _through(borrowed("detach").default, lambda args, kwargs: _shown_detach(*args), (self,), {}, True)
+    return _through(handler, borrowed("detach").default, lambda args, kwargs: _shown_detach(*args), (self,), {}, True)
 
 
 _shown_detach.__name__, _shown_detach.__qualname__, _shown_detach.__doc__ = "detach", "Tensor.detach", _detach.__doc__
