@@ -617,13 +617,13 @@ def test_drawn_programs(program, seed):
 def test_drawn_programs_whose_arrays_count_as_large(program, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bibun.compiler.groups.LARGE", 4)
-        check_drawn(program, seed)
+        check_drawn(program, seed, (5, 24))
 
 
-def check_drawn(program, seed):
+def check_drawn(program, seed, shape=(3, 3)):
     def make():
         rng = np.random.default_rng(seed)
-        pool = [torch.tensor(rng.standard_normal((3, 3)), dtype=torch.float32, requires_grad=k < 2) for k in range(3)]
+        pool = [torch.tensor(rng.standard_normal(shape), dtype=torch.float32, requires_grad=k < 2) for k in range(3)]
         w = torch.tensor([0.5, 1.5], requires_grad=True)
         optimizer = torch.optim.SGD([*pool[:2], w], lr=1e-3, momentum=0.5)
 
@@ -689,3 +689,32 @@ def test_the_report_names_the_parts():
         step()
     table = torch.compiler.report(step)
     assert "bytes" in table and ("loop" in table or not native())
+
+
+@pytest.mark.parametrize("more", ["", "returned", "read", "written"])
+def test_sums_of_one_array_in_one_loop(more):
+    """Gradients of a scale and a shift are sums of the same array, which then need not be written."""
+
+    def make():
+        torch.manual_seed(0)
+        x, w, b = torch.randn(200, 120), torch.randn(120, requires_grad=True), torch.randn(120, requires_grad=True)
+        kept = torch.zeros(200, 120)
+
+        def step():
+            w.grad = b.grad = None
+            y = x * w + b
+            if more == "written":
+                kept.copy_(y.detach())
+            loss = F.gelu(y).sum()
+            loss.backward()
+            extra = F.gelu(y.detach()).mean() if more == "read" else y.detach() if more == "returned" else loss.detach()
+            return torch.cat([w.grad, b.grad, extra.reshape(-1), kept.reshape(-1)])
+
+        return step
+
+    plain, compiled = make(), torch.compile(make())
+    for _ in range(4):
+        assert torch.allclose(plain(), compiled(), rtol=1e-4, atol=1e-4)
+    assert is_compiled(compiled), state_of(compiled)
+    if native() and not more:
+        assert "sums of" in torch.compiler.report(compiled)

@@ -37,17 +37,20 @@ class Group:
 
     def expression(self, xp: Any, *values: Any) -> Any:
         """The chain on one element of each leaf."""
-        known: dict[int, Any] = {}
+        return self.element(xp, self.tree, values, {})
 
-        def of(node: Any) -> Any:
-            if node.__class__ is int:
-                return values[node]
-            if id(node) not in known:
-                form, static, operands = node
-                known[id(node)] = form(xp, *[of(x) for x in operands], *static)
-            return known[id(node)]
+    def element(self, xp: Any, node: Any, values: Any, known: dict[int, Any]) -> Any:
+        """What a tree gives; ``known`` holds what has been made of it already."""
+        if node.__class__ is int:
+            return values[node]
+        if id(node) not in known:
+            form, static, operands = node
+            known[id(node)] = form(xp, *[self.element(xp, x, values, known) for x in operands], *static)
+        return known[id(node)]
 
-        return of(self.tree)
+    def gives(self, step: Step) -> tuple[int, ...]:
+        """The values it makes at the place of a step."""
+        return step.gives
 
     def run(self, *arrays: Any) -> Any:
         from ..native import fuse
@@ -61,6 +64,36 @@ class Group:
 
     def source(self, step: Step, text: Any) -> str:
         return f"v{step.gives[0]} = {text.object(self.run, 'g')}({', '.join(f'v{n}' for n in self.leaves)})"
+
+
+class Sums(Group):
+    """One native loop for several sums over leading dimensions, of which each element is needed for more than one.
+
+    Attributes:
+        trees: one for each sum; makes: their values; shapes, divides: their shapes and, of means, divisors.
+    """
+
+    def __init__(self, leaves: list[int], trees: list[Any], key: str, like: Group, makes: tuple[int, ...], shapes: list[Any], divides: list[int], steps: int):
+        super().__init__(leaves, trees, key, like.shape, "leading", like.cut, like.dtype, (), 0, steps)
+        self.makes, self.shapes, self.divides = makes, shapes, divides
+
+    def gives(self, step: Step) -> tuple[int, ...]:
+        return self.makes
+
+    def expression(self, xp: Any, *values: Any) -> Any:
+        known: dict[int, Any] = {}
+        return [self.element(xp, tree, values, known) for tree in self.tree]
+
+    def run(self, *arrays: Any) -> Any:
+        from ..native import fuse
+
+        made = fuse.evaluate(self.key, self.expression, arrays, self.shape, "leading", self.dtype, self.cut, len(self.makes))
+        if made is NotImplemented:
+            return made
+        return [(x / x.dtype.type(d) if d else x).reshape(s) for x, s, d in zip(made, self.shapes, self.divides)]
+
+    def source(self, step: Step, text: Any) -> str:
+        return f"{', '.join(f'v{n}' for n in self.makes)} = {text.object(self.run, 'g')}({', '.join(f'v{n}' for n in self.leaves)})"
 
 
 def _elementwise(recorder: Recorder, step: Step) -> bool:
@@ -151,7 +184,80 @@ def find_groups(recorder: Recorder, steps: list[Step], wanted: set[int]) -> dict
             for j in inside - {k}:
                 found[j] = None
     _drop(steps, found, doubtful, wanted)
+    _sum_together(recorder, steps, found, wanted, barriers)
     return found
+
+
+def _sum_together(recorder: Recorder, steps: list[Step], found: dict[int, Any], wanted: set[int], barriers: list[int]) -> None:
+    """Have one loop do several sums of an array that nothing else reads, and not write it."""
+    from .program import _reads
+
+    live = [k for k, step in enumerate(steps) if found.get(k, step) is not None]
+    readers: dict[int, list[int]] = {}
+    for k in live:
+        for n in dict.fromkeys(found[k].leaves if k in found else _reads(steps[k])):
+            readers.setdefault(n, []).append(k)
+    for m in live:
+        maker = found.get(m)
+        if maker is None and _elementwise(recorder, steps[m]):
+            maker = _group(recorder, steps, m, {m}, recorder.arrays[steps[m].gives[0]].shape, None)
+        if maker is None or maker.reduce or isinstance(maker, Sums):
+            continue
+        (n,) = steps[m].gives
+        users = readers.get(n, [])
+        if n in wanted or not 2 <= len(users) <= 4 or any(barriers[k] != barriers[m] for k in users):
+            continue
+        parts: list[Any] = [found.get(k) or _plain_sum(recorder, steps[k]) for k in users]
+        first = parts[0]
+        if any(p is None or isinstance(p, Sums) or p.reduce != "leading" or p.cut != first.cut or p.shape != first.shape or p.dtype != first.dtype for p in parts):
+            continue
+        makers = {x: k for k in live for x in (found[k].gives(steps[k]) if k in found else steps[k].gives)}
+        leaves = list(maker.leaves)
+        trees, said = [], []
+        for p in parts:
+            for x in p.leaves:
+                if x != n and x not in leaves:
+                    leaves.append(x)
+            trees.append(_moved(p.tree, [maker.tree if x == n else leaves.index(x) for x in p.leaves]))
+            said.append(f"{p.key.removeprefix('group ')} of {[-1 if x == n else leaves.index(x) for x in p.leaves]}")
+        if len(leaves) > 12 or any(makers.get(x, -1) >= users[0] for x in leaves):
+            continue
+        key = f"sums of {maker.key.removeprefix('group ')}: {'; '.join(said)}"
+        makes = tuple([steps[k].gives[0] for k in users])
+        made = Sums(leaves, trees, key, first, makes, [p.made for p in parts], [p.divide for p in parts], maker.steps + sum(p.steps for p in parts))
+        try:
+            if made.run(*[recorder.arrays[x] for x in leaves]) is NotImplemented:
+                continue
+        except (TypeError, ValueError, AttributeError):
+            continue
+        for k in (m, *users):
+            found[k] = None
+        found[users[0]] = made
+        return _sum_together(recorder, steps, found, wanted, barriers)
+
+
+def _plain_sum(recorder: Recorder, step: Step) -> Group | None:
+    """A sum by itself, as a loop."""
+    how = _sum(recorder, step)
+    if how is None or how[0] != "leading":
+        return None
+    x, out = recorder.arrays[step.takes[0]], recorder.arrays[step.gives[0]]
+    return Group([step.takes[0]], 0, "group x0", x.shape, how[0], how[1], out.dtype, out.shape, how[2], 1)
+
+
+def _moved(tree: Any, leaves: list[Any]) -> Any:
+    """A tree with others, or other numbers, where its leaves were."""
+    known: dict[int, Any] = {}
+
+    def of(node: Any) -> Any:
+        if node.__class__ is int:
+            return leaves[node]
+        if id(node) not in known:
+            form, static, operands = node
+            known[id(node)] = (form, static, [of(x) for x in operands])
+        return known[id(node)]
+
+    return of(tree)
 
 
 def _cheap(recorder: Recorder, step: Step) -> bool:

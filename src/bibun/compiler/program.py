@@ -181,7 +181,7 @@ class Program:
             else:
                 body += self._step(step, text)
             group = self.groups.get(k)
-            dead = [n for n in (*(group.leaves if group is not None else _reads(step)), *step.gives) if last.get(n) == k and n not in escaping and n not in self.sources and recorder.arrays[n].size >= LARGE]
+            dead = [n for n in (*(group.leaves if group is not None else _reads(step)), *(group.gives(step) if group is not None else step.gives)) if last.get(n) == k and n not in escaping and n not in self.sources and recorder.arrays[n].size >= LARGE]
             if dead:
                 body.append(" = ".join(f"v{n}" for n in dict.fromkeys(dead)) + " = None")
         if loud:
@@ -333,7 +333,7 @@ def pieces(recorder: Recorder, program: Program) -> list[tuple[str, str, int, in
         if k - 1 in program.groups:
             group = program.groups[k - 1]
             if group is not None:
-                made.append(("loop", group.key.removeprefix("group "), group.steps, size([*group.leaves, *step.gives])))
+                made.append(("loop", group.key.removeprefix("group "), group.steps, size([*group.leaves, *group.gives(step)])))
         elif step.kind != "grad":
             made.append(("on tensors" if k - 1 in program.on_tensors else "call" if step.kind == "call" else "kernel", name(step), 1, size([*_reads(step), *step.gives])))
     return made
@@ -381,6 +381,6 @@ def _last_uses(steps: list[Step], groups: dict[int, Any]) -> dict[int, int]:
         group = groups.get(k)
         if k in groups and group is None:
             continue
-        for n in (*(group.leaves if group is not None else _reads(step)), *step.gives):
+        for n in (*group.leaves, *group.gives(step)) if group is not None else (*_reads(step), *step.gives):
             found[n] = k
     return found

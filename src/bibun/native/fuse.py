@@ -81,7 +81,7 @@ def layout(shape: tuple[int, ...], arrays: list[Any], at: int | None = None) -> 
 
 
 def evaluate(
-    key: Any, expression: Callable[..., Any], arrays: Any, shape: tuple[int, ...], reduce: str = "", out_dtype: Any = None, cut: int | None = None
+    key: Any, expression: Callable[..., Any], arrays: Any, shape: tuple[int, ...], reduce: str = "", out_dtype: Any = None, cut: int | None = None, count: int = 1
 ) -> Any:
     """``expression(xp, *elements)`` for every element of ``shape``.
 
@@ -90,15 +90,16 @@ def evaluate(
         arrays: ndarrays that broadcast to ``shape``, of one floating dtype or bool.
         reduce: "" for an array of ``shape``, "all" for the sum of everything (0-d), "leading" for the sum over the
             dimensions before ``cut`` and "trailing" for that over those from ``cut`` on (flat).
+        count: with more than 1 the expression gives so many elements, and the result is a list of their sums over the leading dimensions.
     """
     if 0 in shape:
         return NotImplemented
-    asked = (key, reduce, cut, out_dtype, shape, *[(a.shape, a.strides, a.dtype) for a in arrays])
+    asked = (key, reduce, cut, out_dtype, count, shape, *[(a.shape, a.strides, a.dtype) for a in arrays])
     plan = _plans.get(asked)
     if plan is None:
         if len(_plans) > 4096:
             _plans.clear()
-        plan = _plans[asked] = _planned(key, expression, arrays, shape, reduce, out_dtype, cut)
+        plan = _plans[asked] = _planned(key, expression, arrays, shape, reduce, out_dtype, cut, count)
     if plan is NotImplemented:
         return NotImplemented
     call, made, dtype, columns, grain, items = plan
@@ -108,10 +109,11 @@ def evaluate(
         return out
     if reduce == "all":
         return np.add.reduce(out, out=...)
-    return np.add.reduce(out, 0) if len(out) > 1 else out[0]
+    total = np.add.reduce(out, 0) if len(out) > 1 else out[0]
+    return total if count == 1 else [total[k * columns : (k + 1) * columns] for k in range(count)]
 
 
-def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None) -> Any:
+def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int) -> Any:
     """(built-in, shape and dtype of what it fills, columns, chunk, items) for arrays that lie like these; NotImplemented where there is none."""
     dtype = None
     for a in arrays:
@@ -137,19 +139,19 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
     if reduce == "leading":
         grain = max(grain, -(-rows // _PARTS))
     kinds = tuple([_WORD[a.dtype] for a in arrays])
-    full = (key, kinds, moves, reduce, out_dtype, flat)
+    full = (key, kinds, moves, reduce, out_dtype, flat, count)
     call = _made.get(full)
     if call is None:
         call = _made[full] = _build(full, expression, _WORD[dtype])
     if call is NotImplemented:
         return NotImplemented
     parts = -(-items // grain)
-    made = {"": shape, "all": (parts,), "trailing": (rows,), "leading": (parts, columns)}[reduce]
+    made = {"": shape, "all": (parts,), "trailing": (rows,), "leading": (parts, count * columns)}[reduce]
     return call, made, out_dtype, columns, grain, items
 
 
 def _build(full: Any, expression: Any, word: str) -> Any:
-    key, kinds, moves, reduce, out_dtype, flat = full
+    key, kinds, moves, reduce, out_dtype, flat, count = full
     said = f"fuse|{full}|{_sources()}|{_entries()}"
     name = f"fused_{hashlib.sha256(said.encode()).hexdigest()[:16]}"
     out_word = _WORD[out_dtype]
@@ -173,8 +175,10 @@ def _build(full: Any, expression: Any, word: str) -> Any:
             return inner.compare("ne", x, 0) if p.of == "i8" else x
 
         def walk(space: Lanes) -> None:
-            def result(values: list[Value]) -> Value:
+            def result(values: list[Value]) -> Any:
                 made = expression(space, *values)
+                if count > 1:
+                    return [space.value(x) for x in made]
                 if out_word == "i8":
                     return inner.convert(space.truth(made), "i8", signed=False)
                 return space.value(made)
@@ -194,8 +198,8 @@ def _build(full: Any, expression: Any, word: str) -> Any:
                     inner.store(total.get(), inner.offset(out, begin // grain))
             else:
                 if reduce == "leading":
-                    part = inner.offset(out, (begin // grain) * columns)
-                    with inner.loop(0, columns) as j:
+                    part = inner.offset(out, (begin // grain) * (columns * count))
+                    with inner.loop(0, columns * count) as j:
                         inner.store(0, inner.offset(part, j))
                 total = inner.slot(0, out_word) if reduce in ("all", "trailing") else None
                 with inner.loop(begin, end) as r:
@@ -210,8 +214,9 @@ def _build(full: Any, expression: Any, word: str) -> Any:
                         if not reduce:
                             inner.store(x, inner.offset(row, j))
                         elif reduce == "leading":
-                            at = inner.offset(part, j)
-                            inner.store(inner.load(at) + x, at)
+                            for k, each in enumerate(x if count > 1 else [x]):
+                                at = inner.offset(part, columns * k + j if k else j)
+                                inner.store(inner.load(at) + each, at)
                         else:
                             assert total is not None
                             inner.fast = fast
