@@ -430,3 +430,23 @@ def test_leaves_have_their_gradients_when_a_later_part_of_the_run_fails():
     threads = [Thread(target=fail) for _ in range(3)]
     [t.start() for t in threads], [t.join() for t in threads]
     assert seen == ["b"] * 5 and b.grad.tolist() == [5, 5] and c.grad is None
+
+
+@pytest.mark.parametrize(("numbers", "wanted"), [((100, 99, 98), "cab"), ((98, 99, 100), "cba"), ((5, 1, 5), "cab")])
+def test_nodes_are_taken_by_numbers_that_the_program_gives_them(numbers, wanted):
+    from bibun.autograd import node
+
+    for lib in (torch, pytest.importorskip("torch")):
+        x, y, z = [lib.full((3,), v, requires_grad=True) for v in (1.0, 2.0, 3.0)]
+        a, b = x * y, y * z
+        c = a * b
+        order = []
+        for name, t, number in zip("abc", (a, b, c), numbers):
+            t.grad_fn._set_sequence_nr(number)
+            assert t.grad_fn._sequence_nr() == number
+            t.register_hook(lambda g, name=name, order=order: order.append(name))
+        values, _ = c.split([1, 2])
+        (values.sum() + a.exp().sum()).backward()  # the node of `a` waits for both
+        assert "".join(order) == wanted
+        assert y.grad.tolist() == pytest.approx([2 * 1 * 2 * 3 + np.exp(2.0), np.exp(2.0), np.exp(2.0)])
+    node.NUMBERED[0] = False

@@ -23,7 +23,7 @@ from .complaints import warn_of
 from .dispatch import frame_at, internal
 from .fp import IGNORE, quiet, restore
 from .modes import state, strict_users
-from .node import Freed, Output, fit
+from .node import NUMBERED, Freed, Output, fit
 from .versions import last_write
 
 #: How many hooks on several gradients there are: only then are runs told apart.
@@ -144,6 +144,10 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     """
     heap: list[int] = []
     ready: dict[int, Any] = {}
+    if NUMBERED[0]:
+        from .order import Numbered
+
+        ready = Numbered(roots)
     leaves: dict[Any, Any] = {}
     reach = None if wanted is None else wanted.reach
     # Where one node alone is ready it waits here and not in the heap: chains run without the heap.
@@ -173,6 +177,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             elif heap:
                 k = -heappop(heap)
                 node, g = ready.pop(k)
+                k = node._seq
             else:
                 break
             hooks = node.hooks

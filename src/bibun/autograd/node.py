@@ -20,6 +20,10 @@ from .modes import state
 __all__ = ["LEAF", "NarrowFix", "Node", "Output", "Plan", "make_node_class", "plan_of"]
 
 
+#: Whether a program has given nodes numbers of its own (`Node._set_sequence_nr`).
+NUMBERED = [False]
+
+
 class _Leaf:
     """What a leaf tensor that requires grad has in place of a node."""
 
@@ -195,7 +199,12 @@ class Node:
         return made[0] if len(made) == 1 else tuple(made)
 
     def _sequence_nr(self) -> int:
-        return self._seq
+        return self.__dict__.get("_number", self._seq)
+
+    def _set_sequence_nr(self, number: int) -> None:
+        """Among nodes that are ready, backward takes those with the larger number first."""
+        self.__dict__["_number"] = number
+        NUMBERED[0] = True
 
     def as_edge(self) -> tuple[Any, int]:
         return self, 0
