@@ -58,6 +58,35 @@ class Guards:
         ]
         self.grads = [(s[1], s[1]._grad._a) for s in sources.values() if s[0] == "grad"]
         self.modes = self._modes()
+        self.quick = self._write()
+
+    def _write(self) -> Any:
+        """`holds` where nothing at all has changed, as straight code: whether every object is the very one that was recorded."""
+        names: dict[str, Any] = {"busy": dispatch.busy, "state": state, "dtypes": dtypes, "anomaly": anomaly.mode, "saved": dispatch.saved_hooks, "is_": is_, "all": all, "map": map}
+        tests = ["busy[0]", "dtypes.default_np is not default", "anomaly[0] != watched", "saved[0] != packing", "bool(state.grad) is not grad"]
+        names["grad"], names["inference"], names["strict"], names["default"], names["watched"], names["packing"] = self.modes
+        tests += ["state.inference != inference", "state.strict != strict"]
+        for i, (t, a, _, node, hooks) in enumerate(self.tensors):
+            names.update({f"t{i}": t, f"a{i}": a, f"n{i}": node})
+            tests.append(f"t{i}._a is not a{i} or t{i}._node is not n{i} or t{i}._has_hooks is not {hooks!r}")
+        for i, (leaf, _) in enumerate(self.grads):
+            names.update({f"l{i}": leaf, f"s{i}": leaf._a.shape})
+            tests.append(f"l{i}._grad is None or l{i}._grad._a.shape != s{i}")
+        for i, (d, values) in enumerate([(d, v) for _, d, v, _ in self.modules] + [(d, v) for d, v, _ in self.contents]):
+            names.update({f"d{i}": d, f"v{i}": values})
+            tests.append(f"len(d{i}) != {len(values)} or not all(map(is_, d{i}.values(), v{i}))" if values else f"d{i}")
+        for i, (space, name, value) in enumerate([*self.names, *self.owners]):
+            names.update({f"g{i}": space, f"w{i}": value})
+            tests.append(f"g{i}.get({name!r}) is not w{i}")
+        for i, (cell, value) in enumerate(self.cells):
+            names.update({f"c{i}": cell, f"e{i}": value})
+            tests.append(f"c{i}.cell_contents is not e{i}")
+        names.update({"f": self.function, "defaults": self.defaults[0], "more": self.defaults[1]})
+        if hasattr(self.function, "__defaults__"):
+            tests.append("f.__defaults__ is not defaults or f.__kwdefaults__ is not more")
+        lines = ["def quick():", " try:", *[f"  if {test}: return False" for test in tests], " except (AttributeError, ValueError):", "  return False", " return True"]
+        exec(compile("\n".join(lines), "<bibun guards>", "exec"), names)
+        return names["quick"]
 
     @staticmethod
     def _modes() -> tuple[Any, ...]:
