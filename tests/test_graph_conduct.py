@@ -160,3 +160,28 @@ def test_saved_inputs_that_were_detached_in_place_are_refused():
     for y in (s, c):
         with pytest.raises(RuntimeError, match="a saved tensor that has been detached"):
             y.sum().backward()
+
+
+def test_a_view_made_unrecorded_is_invalid_once_its_memory_is_written():
+    oracle = pytest.importorskip("torch")
+
+    def run(torch):
+        def tried(f):
+            try:
+                return str(f())
+            except RuntimeError as error:
+                return str(error)[:100]
+        found = []
+        for base in (torch.ones(2, requires_grad=True), torch.ones(2), torch.ones(2, requires_grad=True) * 2):
+            with torch.no_grad():
+                v = base[:1]
+                found.append(repr(v))
+                v.add_(1)
+                later = base[1:]
+                found += [repr(v), repr(v * 2), repr(later), tried(lambda v=v: v.is_leaf)]
+            found += [tried(lambda v=v: v * 2), tried(lambda v=v: v.view(1)), tried(lambda v=v: v.detach()), repr(later)]
+            with torch.no_grad():
+                base.mul_(3)
+            found += [repr(v), repr(later), tried(lambda v=later: v * 2)]
+        return found
+    assert run(torch) == run(oracle)

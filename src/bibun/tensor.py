@@ -296,6 +296,8 @@ class Tensor:
         """The graph node that computed this tensor; None for a leaf."""
         if self._view is not None:
             dispatch.refresh(self)
+            if self._view.__class__ is not tuple:
+                dispatch.refuse_stale(self)
         n = self._node
         return None if n is None or n is LEAF else n.as_edge()[0]
 
@@ -310,6 +312,8 @@ class Tensor:
         """Whether the tensor was made by the user and not by a recorded operation."""
         if self._view is not None:
             dispatch.refresh(self)
+            if self._view.__class__ is not tuple:
+                dispatch.refuse_stale(self)
         n = self._node
         return n is None or n is LEAF
 

@@ -428,6 +428,7 @@ def note_view(prim: Primitive, source: Any, static: Any, outs: list[Any]) -> Non
 
 
 refresh: Callable[[Any], None] = lambda t: None  # set by `bibun.autograd.inplace`
+refuse_stale: Callable[[Any], None] = lambda t: None  # the same
 
 
 # Large arrays; see `bibun.autograd.large`, which is not loaded before there is one

@@ -21,7 +21,7 @@ from .hooks import follow
 from .modes import inference_users, of_inference, state
 from .node import LEAF, Output, make_node_class
 from .versions import written
-from .views import OfInference, refusal
+from .views import OfInference, is_stale, refusal
 
 
 def look(xp: Any, base: Any, steps: Any) -> Any:
@@ -85,8 +85,12 @@ def refresh(t: Any) -> None:
     """Bring a view's place in the graph up to date with its base."""
     base, seen, steps = t._view
     if base._node is seen:
-        if seen is not None and t._node is None and state.grad is True and t._view.__class__ is OfInference:
-            t._node = LEAF  # made in inference mode of a tensor that requires grad: so does it, as a leaf of its own
+        if seen is not None and t._view.__class__ is not tuple and state.grad is True:
+            if t._view.__class__ is OfInference:
+                if t._node is None:
+                    t._node = LEAF  # made in inference mode of a tensor that requires grad: so does it, as a leaf of its own
+            else:
+                refuse_stale(t)
         return
     if t._view.__class__ is not tuple:
         if state.grad is True and base._node is not None and base._node is not LEAF:
@@ -95,6 +99,12 @@ def refresh(t: Any) -> None:
     t._view = (base, base._node, steps)
     if base._node is not None:  # else the base was taken out of its graph, and its views were not
         place_anew(t)
+
+
+def refuse_stale(t: Any) -> None:
+    """Raise where a guarded view is out of date."""
+    if is_stale(t):
+        raise refusal(t, indirect=True)
 
 
 def place_anew(t: Any) -> None:
@@ -113,7 +123,7 @@ def place_anew(t: Any) -> None:
     follow(t, before)
 
 
-dispatch.refresh = refresh
+dispatch.refresh, dispatch.refuse_stale = refresh, refuse_stale
 
 
 INFERENCE_WRITE = ("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal tensor before doing "

@@ -104,6 +104,12 @@ def version_of(a: Any) -> int:
     return record.counter[0] if record else 0
 
 
+def version_time(a: Any) -> int:
+    """When the memory under ``a`` was last written in place; 0 where it never was."""
+    record = _records.get(id(root_of(a)))
+    return record.time if record else 0
+
+
 def record_of(a: Any) -> Writes:
     """The record of ``a``'s memory, made if there is none."""
     root = root_of(a)

@@ -7,19 +7,25 @@ or given back by a user's function.
 
 from __future__ import annotations
 
+from sys import maxsize
 from typing import Any
 
 from .modes import state
 from .node import LEAF
+from .versions import last_write, version_time
 
 FORBIDDEN = (" Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either "
              "both inside the {0} block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be tracked).")
 
 
 class Guarded(tuple[Any, ...]):
-    """The ``_view`` of a view that in-place writes must not touch; ``output`` and ``of`` name it where no node does."""
+    """The ``_view`` of a view that in-place writes must not touch; ``output`` and ``of`` name it where no node does.
+
+    ``time`` is that of the newest write when the view was made, where its base has a history: after another, it is out of date.
+    """
 
     output, of = 0, ""
+    time = maxsize
     mode = ""
     why = ""
 
@@ -55,7 +61,18 @@ class OfFunction(Guarded):
 
 def unrecorded(view: Any) -> Guarded:
     """``view`` as that of a tensor made while nothing is recorded."""
-    return (OfInference if state.inference else Unrecorded)(view)
+    if state.inference:
+        return OfInference(view)
+    made = Unrecorded(view)
+    if view[1] is not None:
+        made.time = last_write[0]
+    return made
+
+
+def is_stale(x: Any) -> bool:
+    """Whether ``x``, a guarded view made under `no_grad`, looks at memory that was written since: what became of its gradient is unknown."""
+    guard = x._view
+    return guard.time < last_write[0] and guard[0]._node is not None and version_time(x._a) > guard.time
 
 
 def like(guarded: Any, view: Any) -> Any:
@@ -63,6 +80,8 @@ def like(guarded: Any, view: Any) -> Any:
     made = guarded.__class__(view)
     if guarded.__class__ is not tuple:
         made.output, made.of = guarded.output, guarded.of
+        if guarded.time != maxsize:
+            made.time = last_write[0]
     return made
 
 
@@ -84,4 +103,4 @@ def refusal(x: Any, indirect: bool = False) -> RuntimeError:
     return RuntimeError(text + guard.why)
 
 
-__all__ = ["Guarded", "OfFunction", "OfInference", "OneOfSeveral", "Unrecorded", "like", "refusal", "unrecorded"]
+__all__ = ["Guarded", "OfFunction", "OfInference", "OneOfSeveral", "Unrecorded", "is_stale", "like", "refusal", "unrecorded"]
