@@ -157,6 +157,12 @@ def test_zeros_that_lie_as_another_tensor():
         assert (made.shape, made.stride(), made.storage_offset(), made.dtype) == ((5, 2, 4), (12, 1, 3), 1, lib.float64) and not made.any()
 
 
+def test_alias_by_name():
+    x = bb.ones(2, requires_grad=True)
+    y = bb.ops.aten.alias(x)
+    assert y._base is x and type(y.grad_fn).__name__ == "AliasBackward0" and bb.ops.aten.alias.default(y).data_ptr() == x.data_ptr()
+
+
 def test_classes_of_tensors_see_their_operators():
     from bibun.utils._mode_utils import no_dispatch
 

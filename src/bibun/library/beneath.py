@@ -6,8 +6,10 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+from ..autograd.dispatch import apply
 from ..autograd.namespace import xp
 from ..functions.register import FUNCTIONS
+from ..ops import shape
 from ..ops.conv import convolution
 from ..tensor import Tensor
 
@@ -38,5 +40,10 @@ def _new_zeros_with_same_feature_meta(self: Tensor, other: Tensor, *, self_num_b
     return memory.as_strided((*batch, *other.shape), (*strides, *other.stride()), other.storage_offset())
 
 
+def alias(self: Tensor) -> Any:
+    """A view of all of a tensor."""
+    return apply(shape.alias, (self,))
+
+
 #: Name -> function.
-BENEATH: dict[str, Callable[..., Any]] = {f.__name__: f for f in (convolution_backward, _new_zeros_with_same_feature_meta)}
+BENEATH: dict[str, Callable[..., Any]] = {f.__name__: f for f in (alias, convolution_backward, _new_zeros_with_same_feature_meta)}
