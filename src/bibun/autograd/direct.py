@@ -19,10 +19,10 @@ from ..ops.primitive import Primitive
 from . import dispatch
 from .dispatch import F32, F64, apply, busy, frame_at, internal, new, saved_hooks
 from .fp import IGNORE, quiet, restore
-from .modes import state
+from .modes import inference_users, state
 from .node import LEAF, Output, make_node_class, plan_of
-from .versions import tick
-from .views import OneOfSeveral, like, unrecorded
+from .versions import last_write, tick
+from .views import OneOfSeveral, Unrecorded, like, unrecorded
 
 __all__ = ["direct", "make_joint", "make_many", "make_one", "make_two", "make_view", "make_views"]
 
@@ -76,7 +76,12 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         grad = state.grad
         if n is None or not grad:
             if not grad:
-                t._view = unrecorded(t._view)
+                if inference_users[0]:
+                    t._view = unrecorded(t._view)
+                else:  # `unrecorded` in line
+                    v = t._view = Unrecorded(t._view)
+                    if v[1] is not None:
+                        v.time = last_write[0]
             t._node = None
             t._story = grad if n is not None else input._story
             return t

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sys import maxsize
 from typing import Any
 
-from .modes import state
+from .modes import inference_users, state
 from .node import LEAF
 from .versions import last_write, version_time
 
@@ -61,7 +61,7 @@ class OfFunction(Guarded):
 
 def unrecorded(view: Any) -> Guarded:
     """``view`` as that of a tensor made while nothing is recorded."""
-    if state.inference:
+    if inference_users[0] and state.inference:
         return OfInference(view)
     made = Unrecorded(view)
     if view[1] is not None:
