@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 __all__ = [
@@ -37,6 +38,11 @@ __all__ = [
 
 ndarray = np.ndarray
 _ALL = slice(None)
+_HALF = np.dtype(np.float16)
+#: Bytes of a real number -> the dtype of pairs of such.
+_PAIRS = {4: np.dtype(np.complex64), 8: np.dtype(np.complex128)}
+if hasattr(ml_dtypes, "complex32"):
+    _PAIRS[2] = np.dtype(ml_dtypes.complex32)
 _LEADING = tuple((_ALL,) * n for n in range(65))
 
 
@@ -260,11 +266,11 @@ def split_with_sizes(x: Any, sizes: tuple[int, ...], axis: int) -> list[Any]:
 
 def view_as_real(x: Any) -> Any:
     """Complex numbers as pairs of reals, in a new last dimension."""
-    part = x.real.dtype
+    part = x.real.dtype if x.dtype.kind == "c" else _HALF  # complex32 has no parts of its own
     return strided(x, (*x.shape, 2), (*x.strides, part.itemsize), 0, part)
 
 
 def view_as_complex(x: Any) -> Any:
     """Pairs of reals in the last dimension as complex numbers."""
-    whole = np.dtype(np.complex64 if x.itemsize == 4 else np.complex128)
+    whole = _PAIRS[x.itemsize]
     return strided(x, x.shape[:-1], x.strides[:-1], 0, whole)

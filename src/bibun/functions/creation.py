@@ -140,7 +140,7 @@ def array_from(data: Any, d: Any, copy: bool = True) -> ndarray:
         if d is None:
             d = _SCALARS[kind]()
         try:
-            return np.array(data, d) if kind is not complex or d.kind == "c" else _refuse_complex(d)
+            return np.array(data, d) if kind is not complex or d.kind in "cW" else _refuse_complex(d)
         except OverflowError:
             if kind is int and d.kind in "iu" and -(2**63) <= data < 2**64:
                 if data < 0 or d.itemsize == 8:

@@ -384,7 +384,7 @@ _even_split("dsplit", 3, lambda n: 2)
 @function(out=False)
 def view_as_real(input: Any) -> Any:
     """Complex numbers as pairs of reals in a new last dimension."""
-    if input._a.dtype.kind != "c":
+    if input._a.dtype.kind not in "cW":
         raise RuntimeError("view_as_real is only supported for complex tensors")
     return apply(ops.view_as_real, (input,))
 
@@ -422,7 +422,7 @@ def view_as_complex(input: Any) -> Any:
 @function(method=False, out=False)
 def real(input: Any) -> Any:
     """The real part: a view of a complex tensor, a real tensor itself."""
-    if input._a.dtype.kind != "c":
+    if input._a.dtype.kind not in "cW":
         return input
     pairs = apply(ops.view_as_real, (input,))
     return _select(pairs, pairs._a.ndim - 1, 0)
@@ -431,7 +431,7 @@ def real(input: Any) -> Any:
 @function(method=False, out=False)
 def imag(input: Any) -> Any:
     """The imaginary part of a complex tensor, a view."""
-    if input._a.dtype.kind != "c":
+    if input._a.dtype.kind not in "cW":
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
     pairs = apply(ops.view_as_real, (input,))
     return _select(pairs, pairs._a.ndim - 1, 1)

@@ -38,7 +38,7 @@ def normal_(generator: Generator | None, out: np.ndarray, mean: float = 0.0, std
     if not std >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {number(std)}")
     dtype = out.dtype
-    if dtype.kind == "c":
+    if dtype.kind in "cW":
         normal_(generator, parts(out), mean, std / math.sqrt(2))
         return out
     if dtype != float32 and dtype != float64 and dtype != float16 and dtype != bfloat16:

@@ -63,7 +63,7 @@ def uniform_(generator: Generator | None, out: np.ndarray, low: float = 0.0, hig
     """
     generator = default_generator if generator is None else generator
     dtype = out.dtype
-    if dtype.kind == "c":
+    if dtype.kind in "cW":
         uniform_(generator, parts(out), low, high)
         return out
     if dtype not in _LARGEST:
