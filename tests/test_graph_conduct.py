@@ -185,3 +185,19 @@ def test_a_view_made_unrecorded_is_invalid_once_its_memory_is_written():
             found += [repr(v), repr(later), tried(lambda v=later: v * 2)]
         return found
     assert run(torch) == run(oracle)
+
+
+def test_indices_are_saved_by_dimension():
+    a = torch.ones(2, 2, 3, requires_grad=True)
+    i = torch.tensor([0, 1])
+    node = a[:, i].grad_fn
+    assert node._saved_indices[0] is None and node._saved_indices[1].tolist() == [0, 1] and node._saved_self_sym_sizes == a.shape
+    assert [x is None for x in a[i, :, i].grad_fn._saved_indices] == [False, True, False]
+    nothing, one = node._raw_saved_indices
+    assert one.data.tolist() == [0, 1] and nothing.data is None
+    with pytest.raises(RuntimeError, match="None is forbidden"):
+        nothing.register_hooks(lambda x: x, lambda x: x)
+    seen = []
+    one.register_hooks(lambda x: x, lambda x: seen.append(x) or x)
+    node(torch.ones(2, 2, 3))
+    assert len(seen) == 1

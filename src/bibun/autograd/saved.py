@@ -111,7 +111,14 @@ def saved_names(node: Any) -> dict[str, Any]:
             else:
                 name = prim.arrays[index] + {"i": "", "h": "_sym_sizes", "d": "_scalar_type"}[category]
             found[name] = value
+    if "i0" in found and "places" in found:  # reading or writing by index arrays: one for each dimension, None where there is none
+        found["indices"] = tuple([None if name is None else found[name] for name in index_names(found["places"])])
     return found
+
+
+def index_names(places: tuple[int, ...]) -> list[str | None]:
+    """The operand that indexes each dimension, up to the last that has one."""
+    return [f"i{places.index(d)}" if d in places else None for d in range(max(places) + 1)]
 
 
 #: PyTorch's names for the first and second operand.
@@ -150,8 +157,16 @@ def saved_attribute(node: Any, name: str) -> Any:
 
 def raw_saved_attribute(node: Any, name: str) -> Any:
     """``node._raw_saved_<name>``: the saved value, on which saved-tensor hooks can be registered."""
-    if not isinstance(saved_attribute(node, name), dispatch.Tensor):
+    value = saved_attribute(node, name)
+    if name == "indices" and value.__class__ is tuple:
+        return tuple([saved_tensor(node, one) for one in index_names(saved_attribute(node, "places"))])
+    if not isinstance(value, dispatch.Tensor):
         raise AttributeError(f"{type(node).__name__!r} object has no attribute '_raw_saved_{name}': it is no tensor")
+    return saved_tensor(node, name)
+
+
+def saved_tensor(node: Any, name: Any) -> SavedTensor:
+    """The value that ``node`` saved under ``name`` (None for a value that is None)."""
     made = SavedTensor.__new__(SavedTensor)
     made._node, made._name = node, name
     return made
@@ -198,7 +213,7 @@ class SavedTensor:
     @property
     def data(self) -> Any:
         """The tensor itself."""
-        return saved_attribute(self._node, self._name)
+        return None if self._name is None else saved_attribute(self._node, self._name)
 
     def register_hooks(self, *hooks: Any) -> None:
         """``register_hooks(pack_hook, unpack_hook)``: pack this one saved tensor now, and unpack it when backward needs it."""
@@ -208,6 +223,8 @@ class SavedTensor:
         pack_hook, unpack_hook = hooks
 
         node = self._node
+        if self._name is None:
+            raise RuntimeError("Calling register_hooks on a saved tensor with value None is forbidden")
         if node.saved.__class__ is Freed:
             raise RuntimeError(FREED)
         names = {self._name, *ALIASES.get(self._name, ())}
