@@ -311,3 +311,20 @@ def test_expanding_by_dimensions_of_size_one_is_unsqueezing():
     assert bibun.ones(5, 2).expand(1, 3, 5, 2).stride() == (0, 0, 2, 1)
     assert bibun.ones(2, 1).expand(1, 2, 3).stride() == (2, 1, 0)
     assert bibun.ones(()).expand(1, 2).stride() == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["scatter_reduce", "index_reduce"])
+def test_products_with_several_zeros_have_second_derivatives(name):
+    """(PyTorch refuses them.) Of x·a·b·3 at a = b = 0 the derivative in a and b is 3x."""
+    x = bibun.tensor([1.5, 0.0], dtype=bibun.float64, requires_grad=True)
+    values = bibun.tensor([0.0, 0.0, 2.0, 3.0, 1.0], dtype=bibun.float64, requires_grad=True)
+    index = bibun.tensor([0, 0, 1, 0, 1])
+
+    def product(x, values):
+        return getattr(bibun, name)(x, 0, index, values, "prod")
+
+    assert bibun.autograd.gradcheck(product, (x, values)) and bibun.autograd.gradgradcheck(product, (x, values))
+    second = bibun.autograd.functional.hessian(lambda v: product(x, v).sum(), values)
+    expected = np.zeros((5, 5))
+    expected[0, 1] = expected[1, 0] = 4.5
+    np.testing.assert_allclose(second.detach().numpy(), expected)

@@ -187,7 +187,8 @@ _KINDS = ("sum", "prod", "mean", "amax", "amin")
 def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
     """``input`` with the values of ``src`` reduced (sum, prod, mean, amax, amin) into ``index`` along a dimension.
 
-    With ``include_self=False`` a place that gets values forgets its own.
+    With ``include_self=False`` a place that gets values forgets its own. Products have second derivatives also where
+    several factors are zero, which PyTorch refuses.
     """
     if reduce not in _KINDS:
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}.")
