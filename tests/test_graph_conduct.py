@@ -201,3 +201,14 @@ def test_indices_are_saved_by_dimension():
     one.register_hooks(lambda x: x, lambda x: seen.append(x) or x)
     node(torch.ones(2, 2, 3))
     assert len(seen) == 1
+
+
+def test_what_was_saved_and_freed_says_so_when_it_is_used():
+    a = torch.ones(2, requires_grad=True)
+    out = a * a
+    out.sum().backward()
+    saved = out.grad_fn._raw_saved_self
+    with pytest.raises(RuntimeError, match="after it has been freed"):
+        saved.register_hooks(lambda x: x, lambda x: x)
+    with pytest.raises(RuntimeError, match="after they have already been freed"):
+        saved.data

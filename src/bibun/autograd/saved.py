@@ -157,6 +157,8 @@ def saved_attribute(node: Any, name: str) -> Any:
 
 def raw_saved_attribute(node: Any, name: str) -> Any:
     """``node._raw_saved_<name>``: the saved value, on which saved-tensor hooks can be registered."""
+    if node.saved.__class__ is Freed and hasattr(type(node), "plans"):
+        return saved_tensor(node, name)  # which says so when it is used
     value = saved_attribute(node, name)
     if name == "indices" and value.__class__ is tuple:
         return tuple([saved_tensor(node, one) for one in index_names(saved_attribute(node, "places"))])
