@@ -212,3 +212,12 @@ def test_what_was_saved_and_freed_says_so_when_it_is_used():
         saved.register_hooks(lambda x: x, lambda x: x)
     with pytest.raises(RuntimeError, match="after they have already been freed"):
         saved.data
+
+
+def test_writes_through_complex_views_of_real_tensors():
+    def run(write):
+        x = torch.arange(1.0, 9.0, dtype=torch.double).reshape(2, 2, 2).requires_grad_()
+        z = torch.view_as_complex(x.clone()).reshape(4)
+        z = z.mul_(2) if write else z * 2
+        return torch.autograd.grad((z * z).sum().abs(), x)[0]
+    assert torch.allclose(run(True), run(False))

@@ -54,7 +54,7 @@ copy_slices.derivative(
     base=lambda xp, g, value_shape, value_dtype, steps: xp.copy_slices(g, xp.zeros(value_shape, dtype=value_dtype), steps),
     value=lambda xp, g, steps: xp.replay(g, steps))
 replay.derivative(base=lambda xp, g, base_shape, base_dtype, steps: xp.copy_slices(
-    xp.zeros(base_shape, dtype=base_dtype if base_dtype.kind == "c" else g.dtype), g, steps))
+    xp.zeros(base_shape, dtype=base_dtype if base_dtype.kind == "c" or any(step[0].name == "view_as_complex" for step in steps) else g.dtype), g, steps))
 
 for _made in (copy_slices, replay):
     REGISTRY[_made.name] = _made
