@@ -221,3 +221,15 @@ def test_writes_through_complex_views_of_real_tensors():
         z = z.mul_(2) if write else z * 2
         return torch.autograd.grad((z * z).sum().abs(), x)[0]
     assert torch.allclose(run(True), run(False))
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_gradients_of_complex_views_whose_pairs_lie_apart(replayed):
+    x = torch.randn(2, 2, 2, dtype=torch.float64, requires_grad=True)
+    with torch.autograd._force_original_view_tracking(replayed):
+        b = x.clone()
+        v = torch.view_as_complex(b).reshape(-1)
+        v.mul_(2)
+        (g,) = torch.autograd.grad(v.sum().abs(), x)
+    total = torch.view_as_complex(x.detach()).sum()
+    assert torch.allclose(g, torch.view_as_real(2 * total / total.abs()).expand(2, 2, 2))

@@ -34,14 +34,19 @@ def look(xp: Any, base: Any, steps: Any) -> Any:
 
 
 def _run_copy_slices(xp: Any, base: Any, value: Any, /, steps: Any) -> Any:
-    out = np.array(base)
+    out = np.array(base, order="C" if _pairs(steps) else "K")
     part = look(cpu, out, steps)
     part[...] = value
     return out
 
 
 def _run_replay(xp: Any, base: Any, /, steps: Any) -> Any:
-    return look(cpu, base, steps)
+    return look(cpu, np.ascontiguousarray(base) if _pairs(steps) and base.strides[-1] != base.itemsize else base, steps)
+
+
+def _pairs(steps: Any) -> bool:
+    """Whether the view steps see pairs of numbers as complex ones, which must lie side by side; those of a gradient may not."""
+    return any(step[0].name == "view_as_complex" for step in steps)
 
 
 #: base with ``value`` in place of what the view steps see of it.
@@ -54,12 +59,12 @@ copy_slices.derivative(
     base=lambda xp, g, value_shape, value_dtype, steps: xp.copy_slices(g, xp.zeros(value_shape, dtype=value_dtype), steps),
     value=lambda xp, g, steps: xp.replay(g, steps))
 replay.derivative(base=lambda xp, g, base_shape, base_dtype, steps: xp.copy_slices(
-    xp.zeros(base_shape, dtype=base_dtype if base_dtype.kind == "c" or any(step[0].name == "view_as_complex" for step in steps) else g.dtype), g, steps))
+    xp.zeros(base_shape, dtype=base_dtype if base_dtype.kind == "c" or _pairs(steps) else g.dtype), g, steps))
 
 for _made in (copy_slices, replay):
     REGISTRY[_made.name] = _made
 cpu.copy_slices = lambda base, value, steps: _run_copy_slices(cpu, base, value, steps)  # type: ignore[attr-defined]
-cpu.replay = lambda base, steps: look(cpu, base, steps)  # type: ignore[attr-defined]
+cpu.replay = lambda base, steps: _run_replay(cpu, base, steps)  # type: ignore[attr-defined]
 
 
 def along(base: Any, steps: Any) -> Any:
