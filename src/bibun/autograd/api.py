@@ -446,8 +446,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
             told_apart.__exit__()
 
 
-ACCUMULATING.add(accumulate.__code__)
-RUNS.update(f.__code__ for f in (backward_from, _backward, grad))
+ACCUMULATING[id(accumulate.__code__)] = accumulate.__code__
+RUNS.update((id(f.__code__), f.__code__) for f in (backward_from, _backward, grad))
 
 
 class AccumulateGrad(Node):

@@ -18,11 +18,11 @@ from .modes import state
 #: Gives each run its number.
 number_of_run = itertools.count(1).__next__
 #: The code of the functions whose local ``number`` is that of a run; entered by `bibun.autograd.api`.
-RUNS: set[Any] = set()
+RUNS: dict[int, Any] = {}
 #: The code of `bibun.autograd.engine.run`.
-ENGINE: set[Any] = set()
+ENGINE: dict[int, Any] = {}
 #: The code of the functions that add to the ``.grad`` of their local ``leaf``.
-ACCUMULATING: set[Any] = set()
+ACCUMULATING: dict[int, Any] = {}
 #: Run number -> callbacks to make at its end. Looked at only where it is not empty.
 pending: dict[int, list[Callable[[], Any]]] = {}
 _lock = threading.Lock()
@@ -35,9 +35,9 @@ def frame_of_run() -> tuple[Any, Any]:
     f: Any = sys._getframe(1)
     engine = None
     while f is not None:
-        if f.f_code in RUNS:
+        if id(f.f_code) in RUNS:
             return f, engine
-        if f.f_code in ENGINE and engine is None:
+        if id(f.f_code) in ENGINE and engine is None:
             engine = f
         f = f.f_back
     return None, None
@@ -52,10 +52,10 @@ def run_number() -> int:
 def current_node() -> Any:
     """The node that the run in progress is at, or None."""
     f: Any = sys._getframe(1)
-    while f is not None and f.f_code not in RUNS:
-        if f.f_code in ENGINE:
+    while f is not None and id(f.f_code) not in RUNS:
+        if id(f.f_code) in ENGINE:
             return f.f_locals.get("node")
-        if f.f_code in ACCUMULATING:
+        if id(f.f_code) in ACCUMULATING:
             return f.f_locals["leaf"].as_edge()[0]
         f = f.f_back
     return None
