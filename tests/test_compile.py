@@ -475,6 +475,31 @@ def test_random_draws_go_on():
     both(make)
 
 
+def test_what_another_thread_does_meanwhile_is_not_recorded():
+    model, optimizer, x, y = training()
+    compiled = torch.compile(step_of(model, optimizer, x, y))
+    counted, written, stop = torch.zeros(3), 0, threading.Event()
+
+    def work():
+        nonlocal written
+        while not stop.is_set():
+            counted.add_(1.0)
+            written += 1
+
+    other = threading.Thread(target=work)
+    other.start()
+    for _ in range(4):
+        compiled()
+    stop.set()
+    other.join()
+    assert counted[0].item() == written
+    assert is_compiled(compiled), why_not(compiled)
+    before = counted.clone()
+    for _ in range(4):
+        compiled()
+    assert torch.equal(counted, before)
+
+
 def test_two_threads():
     model, _, x, _ = training()
     wanted = model(x)

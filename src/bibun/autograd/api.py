@@ -80,8 +80,7 @@ def on_tensors(create_graph: bool, grads: Any) -> bool:
 
 def recorded() -> bool:
     """Whether everything is being recorded (`bibun.compile`), gradients' computation too."""
-    r = dispatch.recorder[0]
-    return r is not None and not r.paused
+    return dispatch.recording() is not None
 
 
 def start_gradient(t: Any, g: Any, create: bool) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,12 @@ recorder: list[Any] = [None]
 def transformed() -> bool:
     """Whether function transforms or overrides want to see every call; a recording alone does not count."""
     return busy[0] > (recorder[0] is not None)
+
+
+def recording() -> Any:
+    """The recorder that notes what this thread does now, or None."""
+    r = recorder[0]
+    return r if r is not None and not r.paused and r.thread == get_ident() else None
 
 
 intercept: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
@@ -215,8 +222,8 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
                 t._story = cut
     if prim.family == "view":
         note_view(prim, arrays[0], static, outs)
-    if recorder[0] is not None and not recorder[0].paused:
-        recorder[0].note(prim, arrays, raw, static, outs)
+    if recorder[0] is not None and (r := recording()) is not None:
+        r.note(prim, arrays, raw, static, outs)
     return tuple(outs) if prim.several else outs[0]
 
 

@@ -211,8 +211,8 @@ def assign(x: Any, result: Any, checked: bool = True) -> Any:
                            "Please clone() the tensor before performing the operation.")
     if a is not source:
         np.copyto(a, source, casting="unsafe")
-    if dispatch.recorder[0] is not None and not dispatch.recorder[0].paused:
-        dispatch.recorder[0].note_write(a, source)
+    if dispatch.recorder[0] is not None and (r := dispatch.recording()) is not None:
+        r.note_write(a, source)
     f = user_frame(2)
     written(a, f.f_code, f.f_lasti)
     if state.grad:

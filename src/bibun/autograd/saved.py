@@ -83,9 +83,9 @@ def as_tensors(node: Any, only: Any = None) -> tuple[tuple[Any, ...], ...]:
 
 def recorded_jointly(node: Any, g: Any) -> Any:
     """The gradients by the rule for all inputs, as one step of the recording in progress; NotImplemented where there is none."""
-    r = dispatch.recorder[0]
+    r = dispatch.recording()
     held = node.saved
-    if r is None or r.paused or state.grad or state.strict or dispatch.transformed() or held.__class__ is not tuple or isinstance(node.fix, NarrowFix):
+    if r is None or state.grad or state.strict or dispatch.transformed() or held.__class__ is not tuple or isinstance(node.fix, NarrowFix):
         return NotImplemented
     plan = node.plan
     call, chosen, places = plan.joint

@@ -16,14 +16,19 @@ from .loss import places, weights
 _maximum, _add = np.maximum.reduce, np.add.reduce
 
 
+def _natively(name: str, *arrays: Any) -> Any:
+    """What the native kernel of that name gives for rows along the last axis; NotImplemented where there is none."""
+    if not native():
+        return NotImplemented
+    from ..native.kernels import softmax as kernels
+
+    return getattr(kernels, name)(*arrays)
+
+
 def softmax(x: Any, axis: int) -> Any:
     """exp(x) over its sum along ``axis``; nothing overflows."""
-    if x.size >= LARGE and axis == x.ndim - 1 and native():
-        from ..native.kernels import softmax as kernels
-
-        made = kernels.softmax(x)
-        if made is not NotImplemented:
-            return made
+    if x.size >= LARGE and axis == x.ndim - 1 and (made := _natively("softmax", x)) is not NotImplemented:
+        return made
     if not x.ndim:
         return np.ones_like(x)
     work = x if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind == "c" else x.astype(np.float32)
@@ -37,12 +42,8 @@ def softmax(x: Any, axis: int) -> Any:
 
 def log_softmax(x: Any, axis: int) -> Any:
     """The logarithm of `softmax`."""
-    if x.size >= LARGE and axis == x.ndim - 1 and native():
-        from ..native.kernels import softmax as kernels
-
-        made = kernels.log_softmax(x)
-        if made is not NotImplemented:
-            return made
+    if x.size >= LARGE and axis == x.ndim - 1 and (made := _natively("log_softmax", x)) is not NotImplemented:
+        return made
     if not x.ndim:
         return np.zeros_like(x)
     work = x if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind == "c" else x.astype(np.float32)
@@ -56,12 +57,8 @@ def log_softmax(x: Any, axis: int) -> Any:
 
 def softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     """result·(grad - Σ grad·result)."""
-    if result.size >= LARGE and axis == result.ndim - 1 and native():
-        from ..native.kernels import softmax as kernels
-
-        made = kernels.softmax_gradient(grad, result)
-        if made is not NotImplemented:
-            return made
+    if result.size >= LARGE and axis == result.ndim - 1 and (made := _natively("softmax_gradient", grad, result)) is not NotImplemented:
+        return made
     if not result.ndim:
         return np.zeros_like(result)
     made = np.multiply(grad, result)
@@ -73,12 +70,8 @@ def softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
 
 def log_softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     """grad - exp(result)·Σ grad."""
-    if result.size >= LARGE and axis == result.ndim - 1 and native():
-        from ..native.kernels import softmax as kernels
-
-        made = kernels.log_softmax_gradient(grad, result)
-        if made is not NotImplemented:
-            return made
+    if result.size >= LARGE and axis == result.ndim - 1 and (made := _natively("log_softmax_gradient", grad, result)) is not NotImplemented:
+        return made
     if not result.ndim:
         return np.zeros_like(result)
     made = np.exp(result)

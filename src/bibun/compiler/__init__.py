@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd.modes import state
 from ..func.pytree import tree_flatten
 from ..nn import Module
 from ..tensor import Tensor
@@ -384,6 +383,3 @@ class set_stance:
 
     def __exit__(self, *_: object) -> None:
         _stance[0] = self.before
-
-
-__all__ += ["state"]

@@ -275,12 +275,6 @@ class Recorder:
             stack.extend(getattr(t, "node", t) for t in n.next)
 
 
-def active() -> Any:
-    """The recorder of this thread that is not paused, or None."""
-    r = dispatch.recorder[0]
-    return r if r is not None and not r.paused and r.thread == threading.get_ident() else None
-
-
 _one_at_a_time = threading.Lock()
 
 
@@ -302,6 +296,3 @@ def recording(r: Recorder) -> Iterator[Recorder]:
         dispatch.recorder[0] = None
         tracemalloc.stop()
         _one_at_a_time.release()
-
-
-__all__ += ["LEAF", "active"]
