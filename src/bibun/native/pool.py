@@ -1,8 +1,10 @@
 """Worker threads that park inside native code.
 
-In: a native function of (arguments, begin, end), a number of items and how many make a chunk. The caller and the workers take
-chunks until none is left; a worker that comes late finds nothing and does no harm, so nobody waits for it. Chunks do not depend on
-the number of threads: what a kernel computes of a chunk is the same to the bit for one thread and for many.
+In: a native function of (arguments, begin, end), a number of items and how many make a chunk. Each thread has a range of the chunks
+that is its own, the same part of every job, so that what one kernel wrote the next one reads on the same core: cores that do not
+share a cache pay dearly for each other's lines. Who is done with its own goes on with the others' chunks; a worker that comes late
+finds nothing and does no harm, so nobody waits for it. Chunks do not depend on the number of threads: what a kernel computes of a
+chunk is the same to the bit for one thread and for many.
 
 Between jobs a worker spins for some microseconds and then sleeps on a condition variable. A second caller (another Python thread, or
 a kernel inside a kernel) finds the pool taken and walks its chunks itself. A forked child starts without workers.
@@ -36,13 +38,16 @@ from .lang import (
 __all__ = ["PARALLEL", "run_symbol", "set_threads", "start", "threads"]
 
 # Places in the shared memory, in i64; those that several threads write are a cache line apart.
-GENERATION, OPEN, JOB, ARGUMENTS, ITEMS, GRAIN = 0, 1, 2, 3, 4, 5
-NEXT, INSIDE, LOCK, SLEEPERS, TICKETS = 16, 32, 48, 64, 80
+GENERATION, OPEN, JOB, ARGUMENTS, GRAIN, PARTIES = 0, 1, 2, 3, 4, 5
+INSIDE, LOCK, SLEEPERS, NAMES = 32, 48, 64, 80
 WORKERS, LIMIT, SPINS = 96, 97, 98
-MUTEX, CONDITION, LENGTH = 112, 128, 160
-
+MUTEX, CONDITION = 112, 128
 #: Workers that are made at most, however many threads are asked for.
 MOST = 256
+#: From here on the threads' ranges: where the next chunk begins, and where the range ends.
+RANGES, APART = 160, 16
+LENGTH = RANGES + APART * (MOST + 1)
+
 #: How often a worker looks for more before it sleeps, for about a tenth of a millisecond: as long as Python takes from one large
 #: operation to the next. Waking a sleeper costs some 20 microseconds, and training steps with many products a twentieth of their time.
 TURNS = 8000
@@ -59,12 +64,19 @@ _call_job = external("bibun_call_job", void, i64, i64, i64, i64)
 
 
 @device
-def _take_chunks(s: Ptr[i64], job: i64, arguments: i64, items: i64, grain: i64) -> void:
-    """Run chunks until none is left."""
-    begin = atomic_add(s + NEXT, grain)
-    while begin < items:
-        _call_job(job, arguments, begin, minimum(begin + grain, items))
-        begin = atomic_add(s + NEXT, grain)
+def _take_chunks(s: Ptr[i64], me: i64, parties: i64, job: i64, arguments: i64, grain: i64) -> void:
+    """Run the chunks of one's own range, then what is left of the others'."""
+    for k in range(parties):
+        owner = me + k
+        if owner >= parties:
+            owner -= parties
+        mine = s + (RANGES + APART * owner)
+        end = mine[1]
+        if atomic_get(mine) < end:
+            begin = atomic_add(mine, grain)
+            while begin < end:
+                _call_job(job, arguments, begin, minimum(begin + grain, end))
+                begin = atomic_add(mine, grain)
 
 
 @device
@@ -73,6 +85,7 @@ def work(s: Ptr[i64]) -> Ptr[u8]:
     mutex = Ptr[u8](s + MUTEX)
     condition = Ptr[u8](s + CONDITION)
     seen = i64(0)
+    me = atomic_add(s + NAMES, 1) + 1
     while True:
         spins = i64(0)
         while atomic_get(s + GENERATION) == seen and spins < s[SPINS]:
@@ -88,8 +101,8 @@ def work(s: Ptr[i64]) -> Ptr[u8]:
         seen = atomic_get(s + GENERATION)
         atomic_add(s + INSIDE, 1)
         if atomic_get(s + OPEN) != 0:
-            if atomic_add(s + TICKETS, 1) < s[LIMIT] - 1:
-                _take_chunks(s, s[JOB], s[ARGUMENTS], s[ITEMS], s[GRAIN])
+            if me < s[PARTIES]:
+                _take_chunks(s, me, s[PARTIES], s[JOB], s[ARGUMENTS], s[GRAIN])
         atomic_add(s + INSIDE, -1)
 
 
@@ -105,17 +118,21 @@ def run(s: Ptr[i64], job: i64, arguments: i64, items: i64, grain: i64) -> void:
         return
     s[JOB] = job
     s[ARGUMENTS] = arguments
-    s[ITEMS] = items
     s[GRAIN] = grain
-    atomic_set(s + NEXT, 0)
-    atomic_set(s + TICKETS, 0)
+    chunks = (items + grain - 1) // grain
+    parties = minimum(minimum(s[LIMIT], s[WORKERS] + 1), chunks)
+    s[PARTIES] = parties
+    for k in range(parties):
+        mine = s + (RANGES + APART * k)
+        mine[0] = chunks * k // parties * grain
+        mine[1] = minimum(chunks * (k + 1) // parties * grain, items)
     atomic_set(s + OPEN, 1)
     atomic_add(s + GENERATION, 1)
     if atomic_get(s + SLEEPERS) != 0:
         _lock_mutex(Ptr[u8](s + MUTEX))
         _broadcast(Ptr[u8](s + CONDITION))
         _unlock_mutex(Ptr[u8](s + MUTEX))
-    _take_chunks(s, job, arguments, items, grain)
+    _take_chunks(s, 0, parties, job, arguments, grain)
     atomic_set(s + OPEN, 0)
     turns = i64(0)
     while atomic_get(s + INSIDE) != 0:
@@ -155,7 +172,7 @@ class _Shared:
         first = (-ctypes.addressof(raw) // 8) % 16  # a cache line's beginning, for two-line prefetchers
         self.raw, self.at = raw, first
         names = ["bibun_pool_run", "bibun_pool_work", "bibun_pool_set", "bibun_pool_parallel"]
-        run_at, self.work_at, set_at, self.parallel_at = build.load("pool 1", _write, names)
+        run_at, self.work_at, set_at, self.parallel_at = build.load("pool 2", _write, names)
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(set_at)(self.address)
         build.symbol(PARALLEL, self.parallel_at)
         self.threads: list[Any] = []
@@ -181,7 +198,7 @@ class _Shared:
 
     def _in_child(self) -> None:
         wanted = self[LIMIT]
-        for place in (OPEN, INSIDE, LOCK, SLEEPERS, WORKERS):
+        for place in (OPEN, INSIDE, LOCK, SLEEPERS, WORKERS, NAMES):
             self[place] = 0
         self._prepare()
         self.threads.clear()
