@@ -65,6 +65,28 @@ class Writes:
         self.root = weakref.ref(root, forget)
 
 
+def records_of(arrays: Any) -> list[Any]:
+    """What `all_written` takes of arrays that own their memory: their records, which live as long as they do."""
+    made = []
+    for a in arrays:
+        if a.base is not None:
+            raise TypeError("an array that looks at another's memory")
+        record = _records.get(id(a))
+        if record is None:
+            record = _records[id(a)] = Writes(a)
+        made.append(record)
+    return made
+
+
+def all_written(records: list[Any], code: Any, lasti: int) -> None:
+    """As `written`, for whole arrays that are overwritten together."""
+    now = last_write[0] = tick()
+    for record in records:
+        record.counter[0] += 1
+        record.time = now
+        record.log = [(now, 0, sys.maxsize, code, lasti)]
+
+
 def written(a: Any, code: Any = None, lasti: int = 0) -> None:
     """Note that the memory of ``a`` was just overwritten, by the line that ``code`` and ``lasti`` name."""
     base = a.base

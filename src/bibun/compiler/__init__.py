@@ -87,7 +87,7 @@ class Compiled:
                 if known.checked < self.verify:
                     known.checked += 1
                     return self._verified(known, leaves, args, kwargs)
-                return program(leaves)
+                return program.run(leaves)
             known.program = known.first = None
             self.say(f"recorded anew: {differs} has changed")
         elif known.failures >= PATIENCE or known.building:

@@ -18,9 +18,11 @@ from ..autograd.modes import state
 from ..autograd.node import LEAF, Freed
 from ..autograd.versions import written
 from ..backends import cpu
-from ..backends.large import LARGE
+from ..backends.large import LARGE, native
 from ..func.pytree import tree_flatten
 from ..functions.register import array_function_of
+from ..optim.optimizer import Optimizer
+from ..optim.prepared import PreparedStep, preparable
 from ..tensor import Tensor
 from .groups import find_groups
 from .recorder import Recorder, Refused, Slot, Step
@@ -91,7 +93,7 @@ class Program:
             self.segments = find_segments(recorder, self.steps, self.groups, self.wanted)
         self.arrays = {n: recorder.arrays[n] for n in self.sources}
         self.pieces = pieces(recorder, self)
-        self.function, self.text = self._write(recorder)
+        self.run, self.text = self._write(recorder)
 
     # what comes out
 
@@ -190,12 +192,27 @@ class Program:
             lines.append("    restore(token)")
         else:
             lines += body
-        made = ", ".join(f"v{i}" if kind == "value" else f"t{i}" for kind, i, _ in self.outputs if kind != "constant")
-        lines.append(f"return ({made}{',' if made else ''})")
+        lines += self._returned(text)
         source_text = "def program(arguments):\n" + "\n".join("    " + x for x in lines) + "\n"
         space: dict[str, Any] = dict(text.names)
         exec(compile(source_text, "<bibun program>", "exec"), space)
         return space["program"], source_text
+
+    def _returned(self, text: _Text) -> list[str]:
+        """What gives the caller its result."""
+        lines: list[str] = []
+        leaves: list[str] = []
+        for kind, x, node in self.outputs:
+            if kind == "value" and node is not None:
+                text.names["state"] = state
+                name = f"r{len(leaves)}"
+                lines += [f"{name} = wrap(v{x})", f"if state.grad: {name}._node = {text.object(node, 'g')}"]
+                leaves.append(name)
+            else:
+                leaves.append(text.object(x, "k") if kind == "constant" else f"wrap(v{x})" if kind == "value" else f"t{x}")
+        if self.spec.kind is None:
+            return [*lines, f"return {leaves[0]}"]
+        return [*lines, f"return {text.object(self.spec.build, 'b')}(iter(({', '.join(leaves)},)))" if leaves else f"return {text.object(self.spec.build, 'b')}(iter(()))"]
 
     def _on_tensors(self, step: Step, text: _Text) -> list[str]:
         """A step whose part of the graph the caller gets."""
@@ -273,29 +290,15 @@ class Program:
             leaf = text.object(step.what, "t_")
             return [f"{leaf}._grad = {'None' if n is None else f'wrap(v{n})'}"]
         args, kwargs = step.static
+        owner = getattr(step.what, "__self__", None)
+        if not [x for x in (*args, *kwargs.values()) if x is not None] and step.what.__name__ == "step" and preparable(owner) and native():
+            return [f"{text.object(PreparedStep(owner, step.line), 'f')}()"]
+        if getattr(step.what, "__func__", None) is Optimizer.zero_grad and (*args, *kwargs.values()) == (True,):
+            return [f"for group in {text.object(owner, 'o')}.param_groups:", "    for p in group['params']: p._grad = None"]
         given = ", ".join([*(self._static(a, text) for a in args), *(f"{k}={self._static(v, text)}" for k, v in kwargs.items())])
         call = f"{text.object(step.what, 'f')}({given})"
         made = f"v{step.gives[0]} = {call}._a" if step.gives else call
         return [self.outside[0], made, self.outside[1]] if self.outside else [made]
-
-    # running
-
-    def __call__(self, arguments: list[Any]) -> Any:
-        values = iter(self.function(arguments))
-        grad = state.grad
-        leaves = []
-        for kind, x, node in self.outputs:
-            if kind == "constant":
-                leaves.append(x)
-                continue
-            if kind == "tensor":
-                leaves.append(next(values))
-                continue
-            t = dispatch.wrap(next(values))
-            if node is not None and grad:
-                t._node = node
-            leaves.append(t)
-        return self.spec.build(iter(leaves))
 
     def same(self, other: Recorder) -> str:
         """Why another recording is not of the same program; "" where it is."""

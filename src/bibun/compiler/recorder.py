@@ -256,7 +256,8 @@ class Recorder:
             gives = (self.add(result._a),)
         elif result is not None:
             raise Refused(f"it uses what {getattr(function, '__qualname__', function)}() returns")
-        self.steps.append(Step("call", function, (), static, gives))
+        f = dispatch.user_frame(1)
+        self.steps.append(Step("call", function, (), static, gives, (f.f_code, f.f_lasti)))
         for leaf in self.leaves:  # it may have set gradients anew
             g = leaf._grad
             if g is not None and id(g._a) not in self.known:

@@ -727,6 +727,7 @@ class Segment:
         self.call = builtin("segment", build.load(f"segment {text}", write, [f"{name}_{digest}"])[0])
         self.order = writer.order
         self.flagged = writer.flagged
+        self.shapes = {n: writer.array(n).shape for s in self.steps for n in s.takes if n is not None} if writer.flagged else {}
         touched = [writer.cells[s.takes[0]].block for s in self.steps if s.kind == "write"]
         self.writes = sorted({block[1] for block in touched if block[0] == "outside"})
         self.flag = np.zeros(1, np.int64)
@@ -761,7 +762,12 @@ class Segment:
         for s in self.views:
             lines += program._step(s, text)
         if self.flagged:
-            check = [line for s in self.steps if s.kind == "run" and s.what.name == "cross_entropy" for line in program._step(s, text)]
+            check = []
+            for s in self.steps:
+                if s.kind == "run" and s.what.name == "cross_entropy":  # the plain one raises what is to be said; the classes' scores do not matter
+                    n = s.takes[0]
+                    check += [f"v{n} = zeros({self.shapes[n]!r}, 'f')", *program._step(s, text)]
+            text.names.setdefault("zeros", np.zeros)
             lines += [f"if {flag}[0]:", f"    {flag}[0] = 0", *["    " + c for c in check]]
         lines += [f"written(v{n})" for n in self.writes]
         for s in self.steps:

@@ -34,7 +34,7 @@ def compare(compiled: Any, known: Any, leaves: list[Any], args: Any, kwargs: Any
 
     states = [(o, copy.deepcopy(o.state_dict())) for o in owners]
     drawn = get_rng_state()
-    result = known.program(leaves)
+    result = known.program.run(leaves)
     mine = [x.detach().clone() for x in tree_flatten(result)[0] if isinstance(x, Tensor)]
     after = [(t._a.copy(), None if t._grad is None else t._grad._a.copy()) for t in held]
     for t, a, g in before:

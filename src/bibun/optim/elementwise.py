@@ -110,8 +110,9 @@ class Elementwise(Optimizer):
     #: ``_rule(x, flags, numbers, parameter, gradient, *state)``
     _rule: Any
 
-    #: Whether the scalars depend on more of a parameter's state than its step.
+    #: Whether the scalars depend on more of a parameter's state than its step, and whether steps are counted at all.
     _own_scalars = False
+    _counted = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -63,6 +63,7 @@ class SGD(Elementwise):
     """
 
     _rule = staticmethod(_sgd)
+    _counted = False
     _later = {"nesterov": False, "maximize": False, "foreach": None, "differentiable": False, "fused": None}
 
     def __init__(
@@ -112,11 +113,13 @@ class SGD(Elementwise):
         super().__setstate__(state)
         self._rates = {}
 
-    def _options(self, group: dict[str, Any]) -> tuple[Any, Any]:
-        """What the rule wants to know of a group: flags, of parameters with velocity, and scalars."""
-        lr, decay, momentum, dampening = group["lr"], group["weight_decay"], group["momentum"], group["dampening"]
-        flags = (group["maximize"], decay != 0, False, dampening != 0, group["nesterov"])
-        return flags, (-lr, decay, momentum, 1 - dampening)
+    def _layout(self, group: dict[str, Any]) -> tuple[tuple[str, ...], Any]:
+        """Flags are those of parameters with velocity."""
+        names = ("momentum_buffer",) if group["momentum"] != 0 else ()
+        return names, (group["maximize"], group["weight_decay"] != 0, False, group["dampening"] != 0, group["nesterov"])
+
+    def _scalars(self, group: dict[str, Any], n: float = 0.0, state: Any = None) -> tuple[Any, ...]:
+        return -group["lr"], group["weight_decay"], group["momentum"], 1 - group["dampening"]
 
     def _step_group(self, group: dict[str, Any], line: tuple[Any, int]) -> None:
         lr = group["lr"]
@@ -150,8 +153,8 @@ class SGD(Elementwise):
         return self._vocabulary(p, a)
 
     def _step_with_options(self, group: dict[str, Any], line: tuple[Any, int]) -> None:
-        flags, values = self._options(group)
-        values = [float(v) for v in values]
+        flags = self._layout(group)[1]
+        values = [float(v) for v in self._scalars(group)]
         first = (flags[0], flags[1], True, *flags[3:])
         moving = group["momentum"] != 0
         states, kind, numbers = self.state, None, None
@@ -176,7 +179,7 @@ class SGD(Elementwise):
             written(a, *line)
 
     def _step_tensors(self, group: dict[str, Any]) -> None:
-        flags, values = self._options(group)
+        flags, values = self._layout(group)[1], self._scalars(group)
         for p in group["params"]:
             g = p.grad
             if g is None:

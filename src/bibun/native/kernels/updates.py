@@ -22,7 +22,7 @@ from .. import build, ir
 from ..ir import Function, Module, Value
 from ..kernel import _DATA, _sources, builtin, make_entry
 
-__all__ = ["run_updates"]
+__all__ = ["CHUNK", "kernel_of", "run_updates"]
 
 #: Elements that a thread takes at a time.
 CHUNK = 1 << 14
@@ -227,28 +227,33 @@ def _write(module: Module, name: str, rule: Any, flags: Any, word: str, arrays: 
 
 
 #: (rule, flags, type, arrays) to the kernels made for it, each behind the answers it is for.
-_made: dict[Any, list[tuple[list[Any], Any]]] = {}
+_made: dict[Any, list[tuple[list[Any], Any, frozenset[int]]]] = {}
 
 
-def _kernel(rule: Any, flags: Any, dtype: Any, arrays: int, numbers: tuple[float, ...]) -> Any:
+def kernel_of(rule: Any, flags: Any, dtype: Any, arrays: int, numbers: Any) -> tuple[Any, frozenset[int]]:
+    """The kernel of a rule for arrays of a dtype and such numbers; and the places of the numbers on which it depends which one it is.
+
+    It takes (table, rows, elements of all, elements that a thread takes at a time); of the table `run_updates` tells.
+    """
     key = rule, flags, dtype, arrays
     known = _made.get(key)
     if known is None:
         known = _made[key] = []
-    for answers, made in known:
+    for answers, made, asked in known:
         for index, question, other, answer in answers:
             if _ASK[question](numbers[index], other) is not answer:
                 break
         else:
-            return made
+            return made, asked
     word = _WORDS[dtype]
     answers = _write(Module(), "kernel", rule, flags, word, arrays, numbers)
     said = f"update|{inspect.getsource(rule)}|{flags}|{word}|{arrays}|{answers}|{_sources()}"
     name = f"{rule.__name__.strip('_')}_{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     at = build.load(said, lambda module: _write(module, name, rule, flags, word, arrays, numbers), [name])[0]  # type: ignore[arg-type,return-value]
     made = builtin(rule.__name__.strip("_"), at)
-    known.append((answers, made))
-    return made
+    asked = frozenset(index for index, *_ in answers)
+    known.append((answers, made, asked))
+    return made, asked
 
 
 def run_updates(jobs: list[Any]) -> None:
@@ -260,7 +265,7 @@ def run_updates(jobs: list[Any]) -> None:
     """
     groups: dict[Any, list[Any]] = {}
     for rule, flags, numbers, arrays in jobs:
-        call = _kernel(rule, flags, arrays[0].dtype, len(arrays), numbers)
+        call, _ = kernel_of(rule, flags, arrays[0].dtype, len(arrays), numbers)
         groups.setdefault((call, len(arrays), len(numbers)), []).append((arrays, numbers))
     for (call, n, scalars), rows in groups.items():
         table = np.empty((len(rows), 1 + n + scalars), np.int64)
