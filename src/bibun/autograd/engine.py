@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import cpu
 from . import anomaly, inplace, running, versions
 from .complaints import warn_of
 from .dispatch import frame_at, internal
 from .fp import IGNORE, quiet, restore
 from .modes import state, strict_users
 from .node import NUMBERED, Freed, Output, fit
+from .saved import placed
 from .versions import last_write
 
 #: How many hooks on several gradients there are: only then are runs told apart.
@@ -144,16 +146,20 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     """
     heap: list[int] = []
     ready: dict[int, Any] = {}
-    if NUMBERED[0]:
+    numbered = NUMBERED[0]
+    if numbered:
         from .order import Numbered
 
         ready = Numbered(roots)
     leaves: dict[Any, Any] = {}
-    reach = None if wanted is None else wanted.reach
-    # Where one node alone is ready it waits here and not in the heap: chains run without the heap.
+    reach = runs = captures = goals = None
+    if wanted is not None:
+        reach, runs, captures, goals = wanted.reach, wanted.runs, wanted.captures, wanted.leaves
+    # The newest of the nodes that are ready waits here and not in the heap: chains run without the heap.
     node: Any = None
     g: Any = None
-    waiting = waiting_g = None
+    waiting: Any = None
+    waiting_g: Any = None
     freed = None
     if not retain:
         f = frame_at(1)
@@ -164,6 +170,8 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     checking = anomaly.mode[0] == 2
     if checking:
         anomaly.begin()
+    usual = not strict and not checking
+    raw = xp is cpu
     unpacked_nodes: list[tuple[Any, Any]] = []
     token = quiet(IGNORE)
     try:
@@ -171,16 +179,82 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             _deliver(target, r, heap, ready, leaves, reach)
         while True:
             if waiting is not None:
-                node, g = waiting, waiting_g
-                k = node._seq
+                node = waiting
+                g = waiting_g
                 waiting = waiting_g = None
             elif heap:
-                k = -heappop(heap)
-                node, g = ready.pop(k)
-                k = node._seq
+                node, g = ready.pop(-heappop(heap))
             else:
                 break
+            k = node._seq
             hooks = node.hooks
+            saved = node.saved
+            plan = node.plan
+            fix = node.fix
+            if (
+                usual
+                and hooks is None
+                and g is not None
+                and saved.__class__ is tuple
+                and plan.direct is not None
+                and (fix is None or fix.__class__ is tuple and not plan.large)
+            ):
+                # Most nodes: each rule takes the gradient and gives that of one input.
+                if runs is not None and (k not in runs or k in captures):
+                    if k in captures:
+                        for _, place in captures[k]:
+                            wanted.found[place] = g
+                    if k not in runs:
+                        continue
+                if plan.keeps:
+                    if last_write[0] > k:
+                        check_saved(node)
+                    if not retain:
+                        node.saved = freed
+                nexts = node.next
+                try:
+                    for (i, rule, count, places), values in zip(plan.direct if raw else plan.lifted, saved):
+                        target = nexts[i]
+                        seq = target._seq
+                        if reach is not None and (seq not in reach if seq else target not in goals):
+                            continue
+                        if create and places:
+                            values = placed(node, places, values)
+                        if count == 1:
+                            r = rule(g, values[0])
+                        elif count:
+                            r = rule(g, *values)
+                        else:
+                            r = rule(g)
+                        if r is None:
+                            if waiting is not None:
+                                _deliver(waiting, waiting_g, heap, ready, leaves, None)
+                                waiting = waiting_g = None
+                            _deliver_nothing(target, heap, ready)
+                            continue
+                        if fix is not None:
+                            shape, dtype = fix[i]
+                            if dtype is not None or r.shape != shape:
+                                r = fit(r, shape, dtype, xp)
+                        if not seq:
+                            leaves[target] = leaves[target] + r if target in leaves else r
+                        elif target is waiting:
+                            waiting_g = waiting_g + r
+                        elif waiting is None and (not heap or seq > -heap[0] and not numbered) and target.__class__ is not Output:
+                            waiting = target
+                            waiting_g = r
+                        else:
+                            if waiting is not None and (numbered or seq > waiting._seq):
+                                _deliver(waiting, waiting_g, heap, ready, leaves, None)
+                                waiting = waiting_g = None
+                            _deliver(target, r, heap, ready, leaves, None)
+                except Exception as error:
+                    node.saved = saved
+                    from .complaints import locate
+
+                    locate(error, node)
+                    raise
+                continue
             if hooks is not None:
                 g = hooks.seen(node, g, xp)
             if wanted is not None:
@@ -193,72 +267,32 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 g = hooks.before(node, g, xp)
             if (g is None or g.__class__ is list and not any(x is not None for x in g)) and node.primitive is not None:
                 for target in node.next:
-                    _deliver_nothing(target, heap, ready, reach, waiting)
+                    if target is not None and (reach is None or target._seq in reach):
+                        _deliver_nothing(target, heap, ready)
                 continue
-            saved = node.saved
             if saved.__class__ is Freed:
                 from .complaints import second_backward
 
                 raise second_backward(node)
-            plan = node.plan
             keeps = plan.keeps
-            if last_write[0] > k and keeps:
-                try:
-                    check_saved(node)
-                except RuntimeError:
-                    if anomaly.mode[0]:
-                        warn_of(node)
-                    raise
-            if not retain and keeps:
-                node.saved = freed
-            direct = plan.direct
+            if keeps and last_write[0] > k:
+                check_saved(node)
             only = None
             if wanted is not None and node.primitive is not None and len(plan.rules) > 1 and not node.primitive.variadic and hooks is None and not checking:
                 only = tuple([t is not None and (t._seq in wanted.reach if t._seq else t in wanted.leaves) for t in node.next])
-                direct = None
             if (
                 saved.__class__ is not tuple
                 and hasattr(saved, "unpack")
-                and (not create if hasattr(saved, "packed") else direct is not None)
+                and (not create if hasattr(saved, "packed") else plan.direct is not None and only is None)
             ):
                 packed, saved = saved, saved.unpack(node)
+                node.saved = saved
                 if retain:
-                    node.saved = saved
                     unpacked_nodes.append((node, packed))
             try:
-                if direct is not None and not create and node.fix is None and not strict:
-                    # Most nodes: each rule takes the gradient and gives that of one input.
-                    nexts = node.next
-                    if len(direct) == 1:
-                        ((i, rule, takes_xp),) = direct
-                        r = rule(xp, g, *saved[0]) if takes_xp else rule(g, *saved[0])
-                        if hooks is None and not checking:
-                            target = nexts[i]
-                            seq = target._seq
-                            if reach is not None and seq not in reach:
-                                continue
-                            if r is None:
-                                _deliver_nothing(target, heap, ready, reach, waiting)
-                                continue
-                            if not seq:
-                                leaves[target] = leaves[target] + r if target in leaves else r
-                            elif not heap and target.__class__ is not Output:
-                                waiting, waiting_g = target, r
-                            else:
-                                _deliver(target, r, heap, ready, leaves, reach)
-                            continue
-                        grads = [None] * len(nexts)
-                        grads[i] = r
-                    else:
-                        grads = [None] * len(nexts)
-                        for (i, rule, takes_xp), values in zip(direct, saved):
-                            grads[i] = rule(xp, g, *values) if takes_xp else rule(g, *values)
-                else:
-                    if not retain and keeps:
-                        node.saved = saved
-                    grads = node.apply(g, xp, create) if only is None else node.apply(g, xp, create, only)
-                    if not retain and keeps:
-                        node.saved = freed
+                grads = node.apply(g, xp, create) if only is None else node.apply(g, xp, create, only)
+                if not retain and keeps:
+                    node.saved = freed
             except Exception as error:
                 node.saved = saved
                 from .complaints import locate
@@ -276,19 +310,22 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 if reach is not None and seq not in reach:
                     continue
                 if r is None:
-                    _deliver_nothing(target, heap, ready, reach, waiting)
+                    if waiting is not None:
+                        _deliver(waiting, waiting_g, heap, ready, leaves, None)
+                        waiting = waiting_g = None
+                    _deliver_nothing(target, heap, ready)
                     continue
                 if not seq:
                     leaves[target] = leaves[target] + r if target in leaves else r
                 elif target is waiting:
                     waiting_g = waiting_g + r
-                elif waiting is None and not heap and target.__class__ is not Output:
+                elif waiting is None and (not heap or seq > -heap[0] and not numbered) and target.__class__ is not Output:
                     waiting, waiting_g = target, r
                 else:
-                    if waiting is not None:
-                        _deliver(waiting, waiting_g, heap, ready, leaves, reach)
+                    if waiting is not None and (numbered or seq > waiting._seq):
+                        _deliver(waiting, waiting_g, heap, ready, leaves, None)
                         waiting = waiting_g = None
-                    _deliver(target, r, heap, ready, leaves, reach)
+                    _deliver(target, r, heap, ready, leaves, None)
     finally:
         restore(token)
         for node, packed in unpacked_nodes:
@@ -321,12 +358,10 @@ def _deliver(
         heappush(heap, -seq)
 
 
-def _deliver_nothing(target: Any, heap: list[int], ready: dict[int, Any], reach: set[int] | None, waiting: Any) -> None:
+def _deliver_nothing(target: Any, heap: list[int], ready: dict[int, Any]) -> None:
     """Let a target know that no gradient comes this way: it runs all the same, as PyTorch's do, and its hooks see None."""
-    if target is None or not target._seq or target is waiting or reach is not None and target._seq not in reach:
-        return
     seq = target._seq
-    if seq not in ready:
+    if seq and seq not in ready:
         node = target.node if target.__class__ is Output else target
         ready[seq] = (node, [None] * len(node.outs) if target.__class__ is Output else None)
         heappush(heap, -seq)
@@ -365,6 +400,15 @@ def arrived(error: Exception) -> dict[Any, Any]:
 
 def check_saved(node: Any) -> None:
     """Raise if memory that the node saved was overwritten since."""
+    try:
+        _check_saved(node)
+    except RuntimeError:
+        if anomaly.mode[0]:
+            warn_of(node)
+        raise
+
+
+def _check_saved(node: Any) -> None:
     detached = versions.any_detached[0]
     for takes, values in zip(node.plan.takes, node.saved):
         for (category, index), value in zip(takes, values):

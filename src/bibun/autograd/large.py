@@ -104,7 +104,7 @@ class LargePlan(Plan):
         super().__init__(prim, wanted)
         self.fused = tuple([_fused(prim, prim.arrays[i], takes) for (i, _, _), takes in zip(self.rules, self.takes)])
         assert self.direct is not None
-        self.direct = tuple([(i, _direct(fused, rule), True) for (i, rule, _), fused in zip(self.rules, self.fused)])
+        self.direct = tuple([(i, _direct(fused, rule), n, places) for (i, rule, n, places), fused in zip(self.direct, self.fused)])
 
     def apply(self, g: Any, saved: Any, fix: Any, count: int, only: Any = None) -> list[Any]:
         """The gradients of all inputs, brought to their shapes, on arrays."""
@@ -121,12 +121,9 @@ class LargePlan(Plan):
 
 
 def _direct(fused: Any, rule: Any) -> Any:
-    def call(xp: Any, g: Any, *values: Any) -> Any:
-        if xp is cpu:
-            made = fused(g, values, None)
-            if made is not NotImplemented:
-                return made
-        return rule(xp, g, *values)
+    def call(g: Any, *values: Any) -> Any:
+        made = fused(g, values, None)
+        return rule(g, *values) if made is NotImplemented else made
 
     return call
 

@@ -9,6 +9,7 @@ PyTorch shows for a leaf is made when somebody looks.
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -257,14 +258,15 @@ class Plan:
     """How a primitive is differentiated in a given set of its inputs.
 
     ``rules``: (input number, rule, indices of the output gradients it takes or None) for each wanted input; ``direct``:
-    the same as (input number, rule, does it take xp?) where one gradient goes in and one comes out of each, else None;
-    ``joint``: see `Primitive.jointly`;
+    the same where one gradient goes in and one comes out of each, else None, as (input number, ``rule(g, *values)``, how many
+    values it takes, ``places``) on arrays, and ``lifted`` on tensors, where ``places`` tells for each value whether it is an
+    input (its number), the output (-1) or neither (-2), and is () where all are neither; ``joint``: see `Primitive.jointly`;
     ``takes``: for each of them, (category, index) of every value it takes besides gradients. Categories: ``i`` an input,
     ``o`` an output, ``h`` an input's shape, ``d`` its dtype, ``s`` a static argument. ``needed``: the outputs whose gradients the
     rules take, None for all.
     """
 
-    __slots__ = ("direct", "joint", "keeps", "needed", "rules", "takes", "wanted")
+    __slots__ = ("_lifted", "_plain", "direct", "joint", "keeps", "needed", "rules", "takes", "wanted")
     #: Whether the rules run as native loops; see `bibun.autograd.large`.
     large = False
 
@@ -281,13 +283,31 @@ class Plan:
             grads = [n for n in rule.needs if n == "g" or n.startswith("g_")]
             chosen = tuple([prim.outputs.index(n[2:]) for n in grads]) if grads and grads[0] != "g" else None
             rules.append((i, rule.call, chosen))
-            direct.append((i, rule.plain, rule.takes_xp))
-            takes.append(tuple(self._locate(prim, n) for n in rule.needs if n not in grads))
+            row = tuple([self._locate(prim, n) for n in rule.needs if n not in grads])
+            places = tuple([k if category == "i" else -1 if category == "o" else -2 for category, k in row])
+            direct.append((i, rule, len(row), () if all(p == -2 for p in places) else places))
+            takes.append(row)
         self.rules, self.takes = tuple(rules), tuple(takes)
         self.joint = self._joint(prim) if prim.joint_rule is not None and len(rules) > 1 else None
-        self.direct = None if prim.variadic or prim.several or self.joint is not None else tuple(direct)
+        self._plain = None if prim.variadic or prim.several or self.joint is not None else tuple(direct)
+        self.direct = self._bound(cpu)
+        self._lifted: Any = None
         self.needed = None if any(r[2] is None for r in rules) else frozenset(k for r in rules for k in r[2])
         self.keeps = any(category in "io" for values in takes for category, _ in values)
+
+    def _bound(self, xp: Any) -> Any:
+        if self._plain is None:
+            return None
+        return tuple([(i, MethodType(rule.plain, xp) if rule.takes_xp else rule.plain, n, places) for i, rule, n, places in self._plain])
+
+    @property
+    def lifted(self) -> Any:
+        made = self._lifted
+        if made is None:
+            from .namespace import xp
+
+            made = self._lifted = self._bound(xp)
+        return made
 
     def _joint(self, prim: Primitive) -> Any:
         """(rule, indices of the output gradients, where in `takes` its values are) of a rule for all inputs; None where they are not."""

@@ -16,6 +16,9 @@ from . import dispatch
 from .modes import state
 from .node import LEAF, Freed, NarrowFix, Output
 
+ndarray = np.ndarray
+new = object.__new__
+
 
 def _tensor(value: Any, target: Any, packed: bool = False) -> Any:
     if isinstance(value, dispatch.Tensor):
@@ -46,6 +49,29 @@ def _converted(value: Any, target: Any, own: Any) -> Any:
         holder._node = target
     dispatch.record(REGISTRY["astype"], (holder,), [np.empty((), own)], (value.dtype,), [made], None)
     return made
+
+
+def placed(node: Any, places: tuple[int, ...], values: tuple[Any, ...]) -> Any:
+    """The values that a rule takes, as tensors where ``places`` (see `Plan`) says that they stand in the graph."""
+    nexts, fix = node.next, node.fix
+    row = []
+    for place, value in zip(places, values):
+        if place != -2:
+            target = nexts[place] if place >= 0 else node
+            if value.__class__ is not ndarray:
+                value = _tensor(value, target)
+            elif fix is not None and place >= 0 and target is not None and (own := fix[place][1]) is not None and own != value.dtype:
+                value = _converted(value, target, own)
+            elif target is not None and not target._seq:
+                value = target if target._a is value else _tensor(value, target)
+            else:
+                t = new(dispatch.Tensor)
+                t._a = value
+                t._node = target
+                t._grad = t._view = t._story = None
+                value = t
+        row.append(value)
+    return row
 
 
 def as_tensors(node: Any, only: Any = None) -> tuple[tuple[Any, ...], ...]:
