@@ -351,6 +351,7 @@ LAYERS = {
         lambda d: S(d(2, 3), d(4, 3), d(2, 4)),
         lambda d: S(d(1, 2, 3), d(4, 3), d(1, 4)),
     ],
+    "linear_transpose": [lambda d: S(d(2, 3), d(3, 4)), lambda d: S(d(2, 2, 3), d(3, 4)), lambda d: S(d(3), d(3, 4))],
     "outer_sum": [lambda d: S(d(2, 3), d(2, 4)), lambda d: S(d(2, 2, 3), d(2, 2, 4))],
     "embedding": [
         embeddings("embedding", padding_idx=-1, scale=False),

@@ -152,9 +152,13 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
 
         ready = Numbered(roots)
     leaves: dict[Any, Any] = {}
-    reach = runs = captures = goals = None
+    reach: Any = None
+    runs: Any = None
+    captures: Any = ()
+    goals: Any = ()
+    found: Any = None
     if wanted is not None:
-        reach, runs, captures, goals = wanted.reach, wanted.runs, wanted.captures, wanted.leaves
+        reach, runs, captures, goals, found = wanted.reach, wanted.runs, wanted.captures, wanted.leaves, wanted.found
     # The newest of the nodes that are ready waits here and not in the heap: chains run without the heap.
     node: Any = None
     g: Any = None
@@ -200,10 +204,10 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 and (fix is None or fix.__class__ is tuple and not plan.large)
             ):
                 # Most nodes: each rule takes the gradient and gives that of one input.
-                if runs is not None and (k not in runs or k in captures):
+                if runs is not None:
                     if k in captures:
                         for _, place in captures[k]:
-                            wanted.found[place] = g
+                            found[place] = g
                     if k not in runs:
                         continue
                 if plan.keeps:
@@ -257,11 +261,11 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 continue
             if hooks is not None:
                 g = hooks.seen(node, g, xp)
-            if wanted is not None:
-                if k in wanted.captures:
-                    for index, place in wanted.captures[k]:
-                        wanted.found[place] = g if index is None else g[index]
-                if k not in wanted.runs:
+            if runs is not None:
+                if k in captures:
+                    for index, place in captures[k]:
+                        found[place] = g if index is None else g[index]
+                if k not in runs:
                     continue
             if hooks is not None and hooks.pre:
                 g = hooks.before(node, g, xp)
@@ -279,7 +283,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 check_saved(node)
             only = None
             if wanted is not None and node.primitive is not None and len(plan.rules) > 1 and not node.primitive.variadic and hooks is None and not checking:
-                only = tuple([t is not None and (t._seq in wanted.reach if t._seq else t in wanted.leaves) for t in node.next])
+                only = tuple([t is not None and (t._seq in reach if t._seq else t in goals) for t in node.next])
             if (
                 saved.__class__ is not tuple
                 and hasattr(saved, "unpack")

@@ -49,6 +49,14 @@ def _native(x: Any, weight: Any, bias: Any) -> Any:
     return made if made is NotImplemented or x.ndim == 2 else made.reshape(*x.shape[:-1], weight.shape[0])
 
 
+def linear_transpose(y: Any, weight: Any) -> Any:
+    """``y @ weight`` for y (..., m), weight (m, n)."""
+    if y.ndim == 2:
+        d = y.dtype
+        return y.dot(weight) if (d is F32 or d is F64) and y.size * weight.shape[1] < BIG else mm(y, weight)
+    return linear(y, weight.T, None)
+
+
 def outer_sum(y: Any, x: Any) -> Any:
     """The sum over all leading places of ``y[..., :, None] * x[..., None, :]``."""
     if x.dtype in NARROW:

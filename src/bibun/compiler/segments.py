@@ -465,6 +465,11 @@ def _linear(w: Writer, step: Step) -> None:
     _product(w, _flat(x), _turned(weight), flat, bias if bias is None or len(bias.shape) <= 2 else None)
 
 
+def _linear_transpose(w: Writer, step: Step) -> None:
+    out = w.make(step.gives[0])
+    _product(w, _flat(w.cell(step.takes[0])), w.cell(step.takes[1]), _flat(out), None)
+
+
 def _outer_sum(w: Writer, step: Step) -> None:
     y, x = _flat(w.cell(step.takes[0])), _flat(w.cell(step.takes[1]))
     _product(w, _turned(y), x, w.make(step.gives[0]), None)
@@ -601,7 +606,7 @@ def _softmax_gradient(w: Writer, step: Step) -> None:
 
 
 FORMS: dict[str, Callable[[Writer, Step], None]] = {
-    "sum": _sum, "mean": lambda w, s: _sum(w, s, True), "linear": _linear, "outer_sum": _outer_sum, "mm": _mm, "matmul": _mm, "mse_loss": _mse,
+    "sum": _sum, "mean": lambda w, s: _sum(w, s, True), "linear": _linear, "linear_transpose": _linear_transpose, "outer_sum": _outer_sum, "mm": _mm, "matmul": _mm, "mse_loss": _mse,
     "mse_loss_gradient": _mse_gradient, "log_softmax": _log_softmax, "softmax": _softmax, "log_softmax_gradient": _log_softmax_gradient,
     "softmax_gradient": _softmax_gradient,
 }  # fmt: skip

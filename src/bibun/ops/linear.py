@@ -1,6 +1,7 @@
-"""The linear layer: rows times a weight matrix plus a bias, and the kernel of its weight's gradient.
+"""The linear layer: rows times a weight matrix plus a bias, and the kernels of its gradients.
 
-In: x (..., n), weight (m, n), bias (m,) or None, of one dtype. Out: (..., m).
+In: x (..., n), weight (m, n), bias (m,) or None, of one dtype. Out: (..., m). The three products `linear`, `linear_transpose`
+and `outer_sum` are each other's derivatives, so that no order of differentiation transposes a matrix.
 """
 
 from __future__ import annotations
@@ -20,9 +21,19 @@ def outer_sum(xp, y, x):
     return xp.outer_sum(y, x)
 
 
+@primitive(grad="Mm", tangent="multilinear")
+def linear_transpose(xp, y, weight):
+    """``y @ weight``, for y (..., m): what the layer's transpose makes of rows."""
+    return xp.linear_transpose(y, weight)
+
+
 outer_sum.derivative(
     y=lambda xp, g, x: xp.linear(x.conj(), g, None),
-    x=lambda xp, g, y: xp.linear(y.conj(), xp.permute_dims(g, (1, 0)), None),
+    x=lambda xp, g, y: xp.linear_transpose(y.conj(), g),
+)
+linear_transpose.derivative(
+    y=lambda xp, g, weight: xp.linear(g, weight.conj(), None),
+    weight=lambda xp, g, y: xp.outer_sum(y.conj(), g),
 )
 
 
@@ -34,7 +45,7 @@ def _bias_gradient(xp, g, bias_shape):
 
 
 linear.derivative(
-    x=lambda xp, g, weight: xp.linear(g, xp.permute_dims(weight, (1, 0)).conj(), None),
+    x=lambda xp, g, weight: xp.linear_transpose(g, weight.conj()),
     weight=lambda xp, g, x: xp.outer_sum(g, x.conj()),
     bias=_bias_gradient,
 )
@@ -80,3 +91,17 @@ def _linear_batched(apply, size, arrays, dims):
 def _outer_sum_batched(apply, size, arrays, dims):
     y, x = [a.movedim(d, 0) if d is not None else a.expand((size, *a.shape)) for a, d in zip(arrays, dims)]
     return y.reshape((size, -1, y.shape[-1])).mT @ x.reshape((size, -1, x.shape[-1])), 0
+
+
+@linear_transpose.batching
+def _linear_transpose_batched(apply, size, arrays, dims):
+    y, weight = arrays
+    if dims[0] is not None:
+        y = y.movedim(dims[0], 0)
+    if dims[1] is None:
+        return apply(y, weight), 0
+    weight = weight.movedim(dims[1], 0)
+    if dims[0] is None:
+        y = y.expand((size, *y.shape))
+    rows = y.reshape((size, -1, y.shape[-1])) @ weight
+    return rows.reshape((*y.shape[:-1], weight.shape[-1])), 0
