@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -29,31 +28,12 @@ __all__ = ["direct", "make_joint", "make_many", "make_one", "make_two", "make_vi
 ndarray = np.ndarray
 
 
-def _one_of(place: int) -> Callable[[Any], Any]:
-    return lambda env: (env[place],)
-
-
-def _getters(takes: Any, first: dict[str, int], static: int) -> tuple[Callable[[Any], Any], ...]:
-    """For each rule of a plan, what picks the values it takes from a flat tuple; ``first`` says where each category starts."""
-    made: list[Callable[[Any], Any]] = []
-    for row in takes:
-        places = [first[category] + i if category != "s" else static + i for category, i in row]
-        if not places:
-            made.append(lambda env: ())
-        elif len(places) == 1:
-            made.append(_one_of(places[0]))
-        else:
-            made.append(itemgetter(*places))
-    return tuple(made)
-
-
 def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
     """The call of a view primitive: ``call(input, *static)``. It computes nothing, so any dtype will do."""
     cls = make_node_class(prim)
     plan = plan_of(prim, (True,))
     if plan.keeps or prim.several or len(prim.arrays) != 1:
         raise TypeError(f"{prim.name} is not a view of one array whose rule saves no array")
-    pick = _getters(plan.takes, {"h": 0, "d": 1}, 2)[0]
     Tensor = dispatch.Tensor
 
     def call(input: Any, *static: Any) -> Any:
@@ -89,7 +69,7 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         node.plan = plan
         node.fix = node.hooks = None
         node.next = (input if n is LEAF else n,)
-        node.saved = (pick((a.shape, a.dtype, *static)),)
+        node.saved = (plan.save or plan.saver())((a,), (), static)
         f = frame_at(1)
         c = f.f_code
         while internal[c.co_filename] and f.f_back is not None:
@@ -110,7 +90,6 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
     cls = make_node_class(prim)
     plan = plan_of(prim, (True,))
     keeps = plan.keeps
-    pick = _getters(plan.takes, {"i": 0, "o": 1, "h": 2, "d": 3}, 4)[0]
     Tensor = dispatch.Tensor
 
     def call(input: Any, *static: Any) -> Any:
@@ -143,7 +122,7 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
         node.plan = plan
         node.fix = node.hooks = None
         node.next = (input if n is LEAF else n,)
-        node.saved = (pick((a, r, a.shape, d, *static)),)
+        node.saved = (plan.save or plan.saver())((a,), (r,), static)
         f = frame_at(1)
         c = f.f_code
         while internal[c.co_filename] and f.f_back is not None:
@@ -165,13 +144,9 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
     The arrays are of one dtype, unless the second is one that no gradient goes to (an index, a mask).
     """
     cls = make_node_class(prim)
-    first = {"i": 0, "o": 2, "h": 3, "d": 5}
     if prim.arrays[1] not in prim.derivatives:
-        return _make_indexed(prim, array_function, cls, first)
-    plans = {wanted: plan_of(prim, wanted) for wanted in ((True, False), (False, True), (True, True))}
-    picks = {wanted: _getters(plan.takes, first, 7) for wanted, plan in plans.items()}
-    plan_a, plan_b, plan_ab = plans[True, False], plans[False, True], plans[True, True]
-    (pick_a,), (pick_b,), (pick_1, pick_2) = picks[True, False], picks[False, True], picks[True, True]
+        return _make_indexed(prim, array_function, cls)
+    plan_a, plan_b, plan_ab = plan_of(prim, (True, False)), plan_of(prim, (False, True)), plan_of(prim, (True, True))
     Tensor = dispatch.Tensor
 
     def call(x: Any, y: Any, *static: Any) -> Any:
@@ -200,19 +175,17 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
             t._story = grad if n is not None or m is not None else x._story if x._story is not None else y._story
             return t
         node = new(cls)
-        env = (a, b, r, a.shape, b.shape, d, d, *static)
         if m is None:
-            node.plan = plan_a
+            plan = plan_a
             node.next = (x if n is LEAF else n, None)
-            node.saved = (pick_a(env),)
         elif n is None:
-            node.plan = plan_b
+            plan = plan_b
             node.next = (None, y if m is LEAF else m)
-            node.saved = (pick_b(env),)
         else:
-            node.plan = plan_ab
+            plan = plan_ab
             node.next = (x if n is LEAF else n, y if m is LEAF else m)
-            node.saved = (pick_1(env), pick_2(env))
+        node.plan = plan
+        node.saved = (plan.save or plan.saver())((a, b), (r,), static)
         node.fix = node.hooks = None
         f = frame_at(1)
         c = f.f_code
@@ -235,17 +208,15 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
     The outputs may be several, all of them arrays. The caller has seen to it that the differentiable ones are of one dtype.
     """
     cls = make_node_class(prim)
-    n, several = len(prim.arrays), prim.several
-    k = len(prim.outputs)
-    first = {"i": 0, "o": n, "h": n + k, "d": 2 * n + k}
-    takes_dtypes = 3 * n + k
+    several = prim.several
     differentiable_outputs = tuple([i for i, name in enumerate(prim.outputs) if name not in prim.nondiff])
-    able = tuple([name in prim.derivatives for name in prim.arrays])
-    plans: dict[tuple[bool, ...], Any] = {}
+    able = tuple([1 << i if name in prim.derivatives else 0 for i, name in enumerate(prim.arrays)])
+    plans: dict[int, Any] = {}
     Tensor = dispatch.Tensor
 
     def call(arrays: Any, static: tuple[Any, ...]) -> Any:
-        d = arrays[0]._a.dtype
+        x = arrays[0]
+        d = None if x is None else x._a.dtype
         if d is not F32 and d is not F64 or busy[0] or saved_hooks[0]:
             return apply(prim, arrays, static)
         raw = [None if t is None else t._a for t in arrays]
@@ -272,37 +243,29 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         if not state.grad:
             return result
         targets: list[Any] = []
-        wanted = []
-        for t, differentiable in zip(arrays, able):
+        wanted = 0
+        for t, bit in zip(arrays, able):
             node = None
             if t is not None:
                 if t._view is not None:
                     dispatch.refresh(t)
-                if differentiable:
+                if bit:
                     node = t._node
-                    if node is LEAF:
-                        node = t
+                    if node is not None:
+                        wanted |= bit
+                        if node is LEAF:
+                            node = t
             targets.append(node)
-            wanted.append(node is not None)
-        if True not in wanted:
+        if not wanted:
             return result
-        key = tuple(wanted)
-        found = plans.get(key)
-        if found is None:
-            plan = plan_of(prim, key)
-            found = plans[key] = plan, _getters(plan.takes, first, takes_dtypes)
-        env = (
-            *raw,
-            *r,
-            *[None if a is None else a.shape for a in raw],
-            *[None if a is None else a.dtype for a in raw],
-            *static,
-        )
+        plan = plans.get(wanted)
+        if plan is None:
+            plan = plans[wanted] = plan_of(prim, tuple([wanted & bit > 0 for bit in able]))
         node = new(cls)
-        node.plan = found[0]
+        node.plan = plan
         node.fix = node.hooks = None
         node.next = tuple(targets)
-        node.saved = tuple([pick(env) for pick in found[1]])
+        node.saved = (plan.save or plan.saver())(raw, r, static)
         f = frame_at(1)
         c = f.f_code
         while internal[c.co_filename] and f.f_back is not None:
@@ -323,12 +286,9 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
     return call
 
 
-def _make_indexed(
-    prim: Primitive, array_function: Callable[..., Any], cls: Any, first: dict[str, int]
-) -> Callable[..., Any]:
+def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any) -> Callable[..., Any]:
     """`make_two` where only the first array is differentiable, and the second of any dtype."""
     plan = plan_of(prim, (True, False))
-    pick = _getters(plan.takes, first, 7)[0]
     Tensor = dispatch.Tensor
 
     def call(x: Any, y: Any, *static: Any) -> Any:
@@ -353,7 +313,7 @@ def _make_indexed(
         node = new(cls)
         node.plan = plan
         node.next = (x if n is LEAF else n, None)
-        node.saved = (pick((a, b, r, a.shape, b.shape, d, b.dtype, *static)),)
+        node.saved = (plan.save or plan.saver())((a, b), (r,), static)
         node.fix = node.hooks = None
         f = frame_at(1)
         c = f.f_code
@@ -387,7 +347,7 @@ def make_joint(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
     plan = plan_of(prim, ())
     if plan.keeps:
         raise TypeError(f"the rule of {prim.name} keeps arrays")
-    pick = _getters(plan.takes, {"h": 0, "d": 1}, 2)[0]
+    takes = plan.takes[0]
     Tensor = dispatch.Tensor
 
     def call(tensors: Any, *static: Any) -> Any:
@@ -417,7 +377,9 @@ def make_joint(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
         node.plan = plan
         node.fix = node.hooks = None
         node.next = tuple(targets)
-        node.saved = (pick((tuple([a.shape for a in raw]), (d,) * len(raw), *static)),)
+        node.saved = (
+            tuple([static[i] if category == "s" else tuple([a.shape for a in raw]) if category == "h" else (d,) * len(raw) for category, i in takes]),
+        )
         f = frame_at(1)
         c = f.f_code
         while internal[c.co_filename] and f.f_back is not None:
@@ -439,7 +401,6 @@ def make_views(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
     plan = plan_of(prim, (True,))
     if plan.keeps:
         raise TypeError(f"the rule of {prim.name} keeps arrays")
-    pick = _getters(plan.takes, {"h": 0, "d": 1}, 2)[0]
     Tensor = dispatch.Tensor
 
     def call(input: Any, *static: Any) -> Any:
@@ -467,7 +428,7 @@ def make_views(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
         node.plan = plan
         node.fix = node.hooks = None
         node.next = (input if n is LEAF else n,)
-        node.saved = (pick((a.shape, a.dtype, *static)),)
+        node.saved = (plan.save or plan.saver())((a,), (), static)
         f = frame_at(1)
         c = f.f_code
         while internal[c.co_filename] and f.f_back is not None:

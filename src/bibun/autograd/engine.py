@@ -119,19 +119,19 @@ class Wanted:
         self.runs: set[int] = set(self.captures) if run_inputs else set()
         if leaves:
             self.reach.add(0)
-        seen: dict[int, Any] = {}
-        stack = [getattr(t, "node", t) for t in roots if t is not None and t._seq]
+        nodes: dict[int, Any] = {}
+        stack = [t.node if t.__class__ is Output else t for t in roots if t is not None and t._seq]
         while stack:
             node = stack.pop()
-            if node._seq in seen:
-                continue
-            seen[node._seq] = node
-            for t in node.next:
-                if t is not None and t._seq and t._seq not in seen:
-                    stack.append(t.node if t.__class__ is Output else t)
+            seq = node._seq
+            if seq not in nodes:
+                nodes[seq] = node
+                for t in node.next:
+                    if t is not None and (seq := t._seq) and seq not in nodes:
+                        stack.append(t.node if t.__class__ is Output else t)
         reach, runs = self.reach, self.runs
-        for seq in sorted(seen):
-            for t in seen[seq].next:
+        for seq in sorted(nodes):
+            for t in nodes[seq].next:
                 if t is not None and (t._seq in reach if t._seq else t in leaves):
                     runs.add(seq)
                     reach.add(seq)

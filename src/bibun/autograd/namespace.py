@@ -32,59 +32,67 @@ def from_front(prim: Primitive, arrays: Any, static: Any) -> Any:
 
 def caller(prim: Primitive) -> Callable[..., Any]:
     """The primitive as a function of tensors, with the signature it has on arrays."""
-
     place = prim.static.index("dtype") if "dtype" in prim.static else -1
-    axes = prim.batch_axes
-    count = len(prim.arrays)
-    full = count + len(prim.static)
-    kinds = {dispatch.Tensor, dispatch.Parameter, type(None)}
-    quick = quick_call(prim)
+    axes = bool(prim.batch_axes)
+    quick, tuples = quick_call(prim)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != full or prim.variadic:
-            arrays, static = prim.bind(args, kwargs)
-        else:
-            arrays, static = args[:count], args[count:]
+    def general(arrays: Any, static: tuple[Any, ...]) -> Any:
         if place >= 0:  # entries know NumPy's dtypes
             static = (*static[:place], _numpy_dtype(static[place]), *static[place + 1 :])
         if axes:
             static = from_front(prim, arrays, static)
-        if quick is not None and not dispatch.busy[0] and arrays[0] is not None:
-            for a in arrays:
-                if a.__class__ not in kinds:
-                    break
-            else:
-                return quick(*arrays, *static)
+        if quick is not None and not dispatch.busy[0] and all([a.__class__ in kinds for a in arrays]):
+            return quick(arrays, static) if tuples else quick(*arrays, *static)
         return dispatch.apply(prim, arrays[0] if prim.variadic else arrays, static)
 
-    call.__name__ = prim.name
-    return call
+    kinds = {dispatch.Tensor, dispatch.Parameter, type(None)} if tuples else {dispatch.Tensor, dispatch.Parameter}
+    # Python itself binds the arguments: the function is written out with the entry's own parameters.
+    arrays = prim.arrays
+    known = {"general": general, "quick": quick, "Tensor": dispatch.Tensor, "kinds": kinds, "busy": dispatch.busy}
+    known.update({f"_{name}": value for name, value in prim.defaults.items()})
+    parameters = [*arrays, *[f"{name}=_{name}" if name in prim.defaults else name for name in prim.static]]
+    given, static = "".join([f"{name}, " for name in arrays]), "".join([f"{name}, " for name in prim.static])
+    lines = [f"def {prim.name}({', '.join(parameters)}):"]
+    if quick is not None and place < 0 and not axes:
+        usual = " and ".join([f"({name}.__class__ is Tensor or {name}.__class__ in kinds)" for name in arrays])
+        lines += [f"    if {usual} and not busy[0]:", f"        return quick(({given}), ({static}))" if tuples else f"        return quick({given}{static})"]
+    lines.append(f"    return general(({given}), ({static}))")
+    exec(compile("\n".join(lines), f"{__file__}: {prim.name}", "exec"), known)
+    made: Callable[..., Any] = known[prim.name]
+    return made
 
 
-def quick_call(prim: Primitive) -> Any:
-    """What does the same as `dispatch.apply`, sooner, for tensors and None outside of transforms; None where nothing does."""
-    from .direct import direct, make_view
+def quick_call(prim: Primitive) -> tuple[Any, bool]:
+    """(what does the same as `dispatch.apply`, sooner, for tensors and None outside of transforms, or None; whether it takes two tuples)."""
+    from .direct import make_many, make_one, make_two, make_view
 
     if prim.variadic or not prim.derivatives:
-        return None
+        return None, False
+    flat: Any
     if prim.family == "view":
         try:
-            return make_view(prim, functools.partial(prim.run, cpu))
+            flat = make_view(prim, functools.partial(prim.run, cpu))
         except TypeError:
-            return None
-    if prim.family == "elementwise":
+            return None, False
+    elif prim.family == "elementwise":
         if prim.static or len(prim.arrays) > 2 or prim.several or prim.kind not in ("same", "float"):
-            return None
+            return None, False
         run = prim.run
 
         def on_arrays(*arrays: Any, out: Any = None) -> Any:
             made = run(cpu, *arrays)
             return made if made.__class__ is np.ndarray else np.asarray(made)
 
-        return (dispatch.make_unary if len(prim.arrays) == 1 else dispatch.make_binary)(prim, on_arrays, True)
-    if len(prim.arrays) == 1 and prim.arrays[0] not in prim.derivatives:
-        return None
-    return direct(prim)
+        flat = (dispatch.make_unary if len(prim.arrays) == 1 else dispatch.make_binary)(prim, on_arrays, True)
+    elif len(prim.arrays) == 1 and prim.arrays[0] not in prim.derivatives:
+        return None, False
+    elif len(prim.arrays) == 1 and not prim.several:
+        flat = make_one(prim, functools.partial(prim.run, cpu))
+    elif len(prim.arrays) == 2 == len(prim.derivatives) and not prim.several:
+        flat = make_two(prim, functools.partial(prim.run, cpu))
+    else:
+        return make_many(prim, functools.partial(prim.run, cpu)), True
+    return flat, False
 
 
 def _numpy_dtype(x: Any) -> Any:

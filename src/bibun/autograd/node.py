@@ -9,6 +9,7 @@ PyTorch shows for a leaf is made when somebody looks.
 
 from __future__ import annotations
 
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -266,7 +267,7 @@ class Plan:
     rules take, None for all.
     """
 
-    __slots__ = ("_lifted", "_plain", "direct", "joint", "keeps", "needed", "rules", "takes", "wanted")
+    __slots__ = ("_lifted", "_plain", "direct", "joint", "keeps", "needed", "rules", "save", "takes", "wanted")
     #: Whether the rules run as native loops; see `bibun.autograd.large`.
     large = False
 
@@ -292,8 +293,15 @@ class Plan:
         self._plain = None if prim.variadic or prim.several or self.joint is not None else tuple(direct)
         self.direct = self._bound(cpu)
         self._lifted: Any = None
+        #: ``save(arrays, outputs, static)`` gives a node's ``saved``; None before `saver` has made it.
+        self.save: Any = None
         self.needed = None if any(r[2] is None for r in rules) else frozenset(k for r in rules for k in r[2])
         self.keeps = any(category in "io" for values in takes for category, _ in values)
+
+    def saver(self) -> Any:
+        """What picks the values that the rules take, as one expression."""
+        made = self.save = _expression(self.takes)
+        return made
 
     def _bound(self, xp: Any) -> Any:
         if self._plain is None:
@@ -331,6 +339,14 @@ class Plan:
             return "s", prim.static.index(name)
         array, _, what = name.rpartition("_")
         return ("h" if what == "shape" else "d"), prim.arrays.index(array)
+
+
+@cache
+def _expression(takes: tuple[tuple[tuple[str, int], ...], ...]) -> Any:
+    """``takes`` as a function ``(arrays, outputs, static)``: ``((arrays[0], arrays[1].shape), (static[0],))`` and the like."""
+    words = {"i": "a[{}]", "o": "r[{}]", "s": "s[{}]", "h": "(a[{0}].shape if a[{0}] is not None else ())", "d": "a[{}].dtype"}
+    rows = ["(" + "".join(words[category].format(k) + ", " for category, k in row) + "), " for row in takes]
+    return eval(f"lambda a, r, s: ({''.join(rows)})", {})
 
 
 def plan_of(prim: Primitive, wanted: tuple[bool, ...]) -> Plan:
