@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from .large import native
+from .products import matmul
 from .reduce import NARROW
 
 __all__ = [
@@ -168,6 +169,16 @@ def convolution(
     return out if out.dtype == d else out.astype(d)
 
 
+def only_one(out: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> bool:
+    """Whether there is a single window that is one block of the image: then a product of matrices is all."""
+    return groups == 1 and all([n == 1 for n in out]) and not any(padding) and all([d == 1 for d in dilation])
+
+
+def block(x: Any, kernel: Sizes) -> Any:
+    """The only window of images as rows."""
+    return x[(slice(None), slice(None), *[slice(k) for k in kernel])].reshape(len(x), -1)
+
+
 def correlate(
     x: Any, weight: Any, bias: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> Any:
@@ -177,6 +188,9 @@ def correlate(
     shift = None if bias is None else bias.reshape((-1, *(1,) * len(kernel)))
     if not channels or not n or not math.prod(out) or not outputs:
         made = np.zeros((n, outputs, *out), x.dtype)
+        return made if shift is None else np.add(made, shift, out=made)
+    if only_one(out, padding, dilation, groups):
+        made = matmul(block(x, kernel), weight.reshape(outputs, -1).T).reshape(n, outputs, *out)
         return made if shift is None else np.add(made, shift, out=made)
     if x.dtype == F32 and math.prod(out) * n * weight.size >= WORK and native():
         from ..native.kernels import conv
@@ -265,6 +279,13 @@ def spread(
     made_shape = (n, channels, *spatial)
     if not g.size or not weight.size or not math.prod(spatial):
         return np.zeros(made_shape, g.dtype)
+    if only_one(out, padding, dilation, groups):
+        columns = matmul(g.reshape(n, outputs), weight.reshape(outputs, -1)).reshape(n, channels, *kernel)
+        if kernel == spatial:
+            return columns
+        made = np.zeros(made_shape, g.dtype)
+        made[(Ellipsis, *[slice(k) for k in kernel])] = columns
+        return made
     if g.dtype == F32 and math.prod(out) * n * weight.size >= WORK and native():
         from ..native.kernels import conv
 
@@ -327,6 +348,8 @@ def convolution_weight_gradient(
     outputs, kernel, out = size[0], tuple(size[2:]), g.shape[2:]
     if not x.size or not g.size or not math.prod(size):
         return np.zeros(size, d)
+    if only_one(out, padding, dilation, groups):
+        return matmul(g.reshape(n, outputs).T, block(x, kernel)).reshape(size)
     if d == F32 and math.prod(out) * n * math.prod(size) >= WORK and native():
         from ..native.kernels import conv
 

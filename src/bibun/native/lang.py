@@ -717,7 +717,8 @@ class Translator:
             known = {k.arg: self.value(k.value) for k in e.keywords}
             callee = called.make(f.module, args, known)
             wanted = iter(callee.params)
-            values = [f.coerce(a, next(wanted)[0]) for a in args if isinstance(a, Value) or isinstance(a, (int, float)) and not _is_known(a, called, args)]
+            given = zip(called.tree().args.args, args)
+            values = [f.coerce(a, next(wanted)[0]) for p, a in given if isinstance(a, Value) or isinstance(a, (int, float)) and p.annotation is not None]
             made = f.call(callee.name, callee.returns, *values)
             result = callee.result  # type: ignore[attr-defined]
             made.of, made.signed = (result.of.word if result.of else None), result.signed
@@ -725,12 +726,6 @@ class Translator:
         if callable(called) and not any(isinstance(a, Value) for a in args):
             return called(*args)
         return self.fail(e, "this cannot be called in a kernel")
-
-
-def _is_known(a: Any, called: Device, args: list[Any]) -> bool:
-    """Whether an argument is a number that the callee takes as known (its parameter has no annotation)."""
-    tree = called.tree()
-    return any(given is a and arg.annotation is None for arg, given in zip(tree.args.args, args))
 
 
 def _loaded(target: Any) -> Any:

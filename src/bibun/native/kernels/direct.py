@@ -41,6 +41,8 @@ from ..lang import (
     unrolled,
     void,
 )
+from . import implicit
+from .implicit import vectors
 from .tiles import Room, fill, give_back, lanes, register_rows, take, turn_in
 
 __all__ = ["convolve", "images_gradient", "weight_gradient"]
@@ -171,25 +173,24 @@ def _convolve(
 
 @device(inline=False)
 def weight_tile(
-    laid: Ptr[T], shifts: Ptr[i64], g: Ptr[T], g_step: i64, rows: i64, first: i64, oy: i64, ox: i64, qy: i64, qx: i64, made: Ptr[T], made_row: i64, R, V, W,
+    laid: Ptr[T], shifts: Ptr[i64], g: Ptr[T], g_step: i64, spots: Ptr[i64], pixels: i64, made: Ptr[T], made_row: i64, R, V, W,
 ) -> void:  # type: ignore[no-untyped-def]  # fmt: skip
-    """R places of V vectors of outputs, the sum over some rows of pixels added to ``made``."""
+    """R places of V vectors of outputs, the sum over some pixels added to ``made``."""
     sums = bundle(R * V, spread(T(0), Vec[T, W]))
     at = bundle(R, laid)
     for i in unrolled(R):
         at[i] = laid + shifts[i]
-    for row in range(first, first + rows):
-        offset = (row // oy * qy + row % oy) * qx
-        for x in range(ox):
-            v = bundle(V, load(g, Vec[T, W]))
-            for j in unrolled(1, V):
-                v[j] = load(g + j * W, Vec[T, W])
-            for i in unrolled(R):
-                p = at[i]
-                s = spread(p[offset + x], Vec[T, W])
-                for j in unrolled(V):
-                    sums[i * V + j] = fma(s, v[j], sums[i * V + j])
-            g = g + g_step
+    for k in range(pixels):
+        spot = spots[k]
+        v = bundle(V, load(g, Vec[T, W]))
+        for j in unrolled(1, V):
+            v[j] = load(g + j * W, Vec[T, W])
+        for i in unrolled(R):
+            p = at[i]
+            s = spread(p[spot], Vec[T, W])
+            for j in unrolled(V):
+                sums[i * V + j] = fma(s, v[j], sums[i * V + j])
+        g = g + g_step
     for i in unrolled(R):
         for j in unrolled(V):
             to = made + i * made_row + j * W
@@ -198,11 +199,11 @@ def weight_tile(
 
 @kernel(explicit=True)
 def _weight_parts(
-    laid: Ptr[T], g: Ptr[T], shifts: Ptr[i64], parts: Ptr[T], room: Ptr[T], slots: Ptr[i64], slot_count: i64, size: i64, count: i64, image: i64,
-    group_image: i64, groups: i64, rows: i64, row_room: i64, oz: i64, oy: i64, ox: i64, qy: i64, qx: i64, blocks: i64, block_rows: i64, items: i64, each: i64,
-    R, V, W, begin: i64, end: i64,
+    laid: Ptr[T], g: Ptr[T], shifts: Ptr[i64], spots: Ptr[i64], parts: Ptr[T], room: Ptr[T], slots: Ptr[i64], slot_count: i64, size: i64, count: i64,
+    image: i64, group_image: i64, groups: i64, rows: i64, row_room: i64, pixels: i64, blocks: i64, block: i64, items: i64, each: i64, R, V, W,
+    begin: i64, end: i64,
 ) -> void:  # fmt: skip
-    """Sums over some blocks of rows of pixels: (part, group, channel and place, output)."""
+    """Sums over some blocks of pixels: (part, group, channel and place, output)."""
     slot = take(slots, slot_count)
     turned = room + slot * size
     for part in range(begin, end):
@@ -210,17 +211,17 @@ def _weight_parts(
         fill(mine, groups * count * row_room, W)
         for item in range(part * each, minimum((part + 1) * each, items)):
             n = item // blocks
-            first = item % blocks * block_rows
-            some = minimum(block_rows, oz * oy - first)
+            first = item % blocks * block
+            some = minimum(block, pixels - first)
             for group in range(groups):
                 for o in range(0, row_room, W):
-                    for k in range(0, some * ox, W):
-                        source = g + ((n * groups + group) * rows + o) * oz * oy * ox + first * ox + k
-                        turn_in(source, oz * oy * ox, rows - o, some * ox - k, turned + k * row_room + o, row_room, W)
+                    for k in range(0, some, W):
+                        source = g + ((n * groups + group) * rows + o) * pixels + first + k
+                        turn_in(source, pixels, rows - o, some - k, turned + k * row_room + o, row_room, W)
                 for k in range(0, count, R):
                     for o in range(0, row_room, V * W):
                         weight_tile(
-                            laid + n * image + group * group_image, shifts + k, turned + o, row_room, some, first, oy, ox, qy, qx,
+                            laid + n * image + group * group_image, shifts + k, turned + o, row_room, spots + first, some,
                             mine + (group * count + k) * row_room + o, row_room, R, V, W,
                         )  # fmt: skip
     give_back(slots, slot)
@@ -276,6 +277,8 @@ class Laid:
         n, channels = x.shape[:2]
         spatial, low, size, s = triple(x.shape[2:], 1), triple(low, 0), triple(size, 1), triple(stride, 1)
         self.stride = s
+        if max(s) == 1:
+            size = [max(a, b + c) for a, b, c in zip(size, low, spatial)]
         self.q = q = [-(-a // b) for a, b in zip(size, s)]
         self.part = math.prod(q)
         self.plane = self.part * math.prod(s)
@@ -293,27 +296,42 @@ class Laid:
             phase, place = phase * s + p % s, place * q + p // s
         return phase * self.part + place
 
+    def steps(self, stride: Any) -> list[int]:
+        """How far windows that are ``stride`` apart lie apart, where the images were not taken apart."""
+        return [stride[0] * self.q[1] * self.q[2], stride[1] * self.q[2], stride[2]]
+
     def length(self, out: Any) -> int:
         """From the first to the last pixel."""
         return ((out[0] - 1) * self.q[1] + out[1] - 1) * self.q[2] + out[2]
 
 
 def run(
-    laid: Laid, weight: Any, steps: Any, taps: Any, shifts: Any, bias: Any, made: Any, origin: int, groups: int, channels: int, rows: int, out: Any, out_steps: Any
+    laid: Laid, weight: Any, steps: Any, taps: Any, shifts: Any, bias: Any, made: Any, origin: int, groups: int, channels: int, rows: int, out: Any, out_steps: Any,
+    apart: Any = None,
 ) -> None:
-    """One sum over shifts: ``taps`` are the places' numbers in the weight, ``shifts`` where their pixels begin in the laid out images."""
+    """One sum over shifts: ``taps`` are the places' numbers in the weight, ``shifts`` where their pixels begin in the laid out images;
+    with ``apart`` the windows' strides in images that were not taken apart, for `implicit`."""
     width = lanes()
-    R, V = (1, 2) if rows == 1 else (register_rows(), PANEL if width == 16 else 2)
-    blocks = -(-rows // R)
+    if apart is not None:
+        R, V = register_rows(), vectors(rows, width)
+        many = V * width
+    else:
+        R, V = (1, 2) if rows == 1 else (register_rows(), PANEL if width == 16 else 2)
+        many = R
+    blocks = -(-rows // many)
     n, count = len(made), channels * len(taps)
     table = np.add.outer(np.arange(channels) * laid.plane, np.array(shifts, np.int64)).reshape(-1).astype(np.int64)
-    packed = np.empty(groups * blocks * count * R, F32)
-    _pack(T=F32, R=R)(
-        weight, packed, np.array(taps, np.int64), len(taps), *steps, rows, blocks, channels, groups * blocks, max(1, 8192 // max(1, count * R))
+    packed = np.empty(groups * blocks * count * many, F32)
+    _pack(T=F32, R=many)(
+        weight, packed, np.array(taps, np.int64), len(taps), *steps, rows, blocks, channels, groups * blocks, max(1, 8192 // max(1, count * many))
     )
-    shift = np.zeros((groups, blocks * R), F32)
+    shift = np.zeros((groups, blocks * many), F32)
     if bias is not None:
         shift[:, :rows] = bias.reshape(groups, rows)
+    if apart is not None:
+        spots, targets = (implicit.places(tuple(out), tuple(each)) for each in (laid.steps(apart), out_steps))
+        implicit.run(laid.memory, packed, table, shift, made, origin, spots, targets, channels * groups * laid.plane, groups, rows, R, V, width)
+        return
     length = laid.length(out)
     panels = -(-length // (V * width))
     plane = made[0, 0].size
@@ -322,6 +340,16 @@ def run(
         laid.memory, packed, table, shift, made.reshape(-1)[origin:], count, channels * groups * laid.plane, channels * laid.plane, groups, rows, blocks,
         length, panels, *laid.q[1:], *out[1:], groups * rows * plane, plane, *out_steps, n * groups * panels, grain
     )  # fmt: skip
+
+
+def by_outputs(n: int, out: Any, row: int, rows: int) -> bool:
+    """Whether `implicit` has less to do for images of shape ``out`` than tiles of runs of pixels, laid out ``row`` apart."""
+    if rows < 8:
+        return False
+    width, R = lanes(), register_rows()
+    many = (PANEL if width == 16 else 2) * width
+    runs = n * -(-(((out[0] - 1) * out[1] + out[1] - 1) * row + out[2]) // many) * many * -(-rows // R) * R // width
+    return implicit.cost(n, math.prod(out), rows, width, R) < runs
 
 
 def numbered(kernel: Any) -> Any:
@@ -334,16 +362,17 @@ def convolve(x: Any, weight: Any, bias: Any, out: Sizes, stride: Sizes, padding:
     kernel, d, outs, s = triple(weight.shape[2:], 1), triple(dilation, 1), triple(out, 1), triple(stride, 1)
     size = [(o - 1) * t + e * (k - 1) + 1 for o, t, e, k in zip(outs, s, d, kernel)]
     low = triple(padding, 0)
+    rows = len(weight) // groups
+    apart = s if max(s) > 1 and rows >= lanes() // 2 or by_outputs(len(x), outs, size[2], rows) else None
     # Tiles read whole panels: images with fewer pixels than one need room behind them.
     pixels = ((outs[0] - 1) * size[1] + outs[1] - 1) * size[2] + outs[2]
-    plain = not any(low) and max(s) == 1 and pixels >= PANEL * lanes()
-    laid = Laid(x, low, size, s, 0 if plain else PANEL * lanes())
+    plain = apart is not None or not any(low) and max(s) == 1 and pixels >= PANEL * lanes()
+    laid = Laid(x, low, size, s if apart is None else (1, 1, 1), 0 if plain else PANEL * lanes())
     shifts = [laid.at([a * b for a, b in zip(place, d)]) for place in numbered(kernel)]
     each, taps = weight.shape[1], math.prod(kernel)
-    rows = len(weight) // groups
     weight = np.ascontiguousarray(weight)
     run(
-        laid, weight, (rows * each * taps, each * taps, taps), range(taps), shifts, bias, made, 0, groups, each, rows, outs, (outs[1] * outs[2], outs[2], 1)
+        laid, weight, (rows * each * taps, each * taps, taps), range(taps), shifts, bias, made, 0, groups, each, rows, outs, (outs[1] * outs[2], outs[2], 1), apart
     )
     return made
 
@@ -366,7 +395,9 @@ def images_gradient(g: Any, weight: Any, spatial: Sizes, stride: Sizes, padding:
         low.append(max(0, -min(reach, default=0)))
         # As wide as the windows of every remainder are together.
         size.append(max(outs[a] + low[a], max(ends, default=0) + low[a] + 1, -(-n[a] // s[a])))
-    laid = Laid(g, low, size, (1, 1, 1), PANEL * lanes())
+    first = [-(-a // b) for a, b in zip(n, s)]
+    apart = (1, 1, 1) if by_outputs(len(g), first, size[2], rows) else None
+    laid = Laid(g, low, size, (1, 1, 1), 0 if apart else PANEL * lanes())
     weight, taps = np.ascontiguousarray(weight), math.prod(kernel)
     whole = [n[1] * n[2], n[2], 1]
     for r in numbered([len(w) for w in ways]):
@@ -377,7 +408,7 @@ def images_gradient(g: Any, weight: Any, spatial: Sizes, stride: Sizes, padding:
         origin = sum(b * e for b, e in zip(r, whole))
         run(
             laid, weight, (channels * each * taps, taps, each * taps), numbers, shifts, None, made, origin, groups, channels, rows, outer,
-            [b * e for b, e in zip(whole, s)],
+            [b * e for b, e in zip(whole, s)], apart,
         )  # fmt: skip
     return made
 
@@ -388,30 +419,34 @@ def weight_gradient(x: Any, g: Any, size: Sizes, stride: Sizes, padding: Sizes, 
     need = [(o - 1) * t + e * (k - 1) + 1 for o, t, e, k in zip(outs, s, d, kernel)]
     low = triple(padding, 0)
     width = lanes()
-    laid = Laid(x, low, need, s, 0)
     each, rows, n = size[1], size[0] // groups, len(x)
+    single = rows == each == 1
+    laid = Laid(x, low, need, s if single else (1, 1, 1), 0)
     g = np.ascontiguousarray(g)
     made = np.empty(size, F32)
     places = [laid.at([a * b for a, b in zip(place, d)]) for place in numbered(kernel)]
     real = each * len(places)
     table = np.add.outer(np.arange(each) * laid.plane, np.array(places, np.int64)).reshape(-1).astype(np.int64)
-    if rows == each == 1:
+    if single:
         _single_weights(T=F32, W=width)(laid.memory, g, table, made, real, n, groups, laid.plane, *outs, *laid.q[1:], groups, 1)
         return made
-    R, V = register_rows(), 2
+    if rows <= width // 2:
+        width //= 2
+    R, V = register_rows(), vectors(rows, width)
     count, row_room = -(-real // R) * R, -(-rows // (V * width)) * V * width
     table = np.concatenate([table, np.zeros(count - real, np.int64)])
-    lines = outs[0] * outs[1]
-    block_rows = max(1, min(lines, BLOCK // (outs[2] * row_room)))
-    blocks = -(-lines // block_rows)
+    pixels = math.prod(outs)
+    spots = implicit.places(tuple(outs), tuple(laid.steps(s)))
+    block = min(pixels, max(width, BLOCK // row_room))
+    blocks = -(-pixels // block)
     items, one = n * blocks, groups * count * row_room
     parts_count = max(1, min(PARTS, items, max(4, PARTS_SIZE // one)))
     part_items = -(-items // parts_count)
     parts_count = -(-items // part_items)
-    parts, room = np.empty(parts_count * one, F32), Room((block_rows * outs[2] + width) * row_room)
+    parts, room = np.empty(parts_count * one, F32), Room((block + width) * row_room)
     _weight_parts(T=F32, R=R, V=V, W=width)(
-        laid.memory, g, table, parts, room.memory, room.slots, room.count, room.size, count, groups * each * laid.plane, each * laid.plane, groups, rows, row_room,
-        *outs, *laid.q[1:], blocks, block_rows, items, part_items, parts_count, 1
+        laid.memory, g, table, spots, parts, room.memory, room.slots, room.count, room.size, count, groups * each * laid.plane, each * laid.plane, groups, rows,
+        row_room, pixels, blocks, block, items, part_items, parts_count, 1
     )  # fmt: skip
     room.release()
     _weight_total(T=F32, W=width)(parts, made, parts_count, one, count, real, rows, row_room, groups * real, max(1, 4096 // rows))

@@ -286,11 +286,15 @@ def _weight_total(parts: Ptr[T], made: Ptr[T], count: i64, channels: i64, c_room
 
 
 def suits(size: tuple[int, ...], stride: Any, dilation: Any, groups: int, outputs: Any) -> bool:
-    """Whether this is a convolution for these kernels: 3×3, stride 1, enough channels."""
-    return (
-        len(size) == 4 and size[2] == size[3] == 3 and stride == (1, 1) and dilation == (1, 1) and groups == 1
-        and size[0] >= 16 and size[1] >= 16 and outputs[0] > 1 and outputs[1] > 1
-    )  # fmt: skip
+    """Whether this is a convolution for these kernels: 3×3, stride 1, enough channels.
+
+    They work on whole tiles of channels; what is multiplied there, and a fifth for the transforms, is weighed against the plain sum.
+    """
+    if len(size) != 4 or size[2] != 3 or size[3] != 3 or stride != (1, 1) or dilation != (1, 1) or groups != 1 or min(outputs) < 2:
+        return False
+    o, c = size[:2]
+    w = lanes()
+    return min(o, c) >= 16 and 4.8 * (-(-o // (2 * w)) * -(-c // (2 * w)) * 4 * w * w) < 9 * c * -(-o // w) * w
 
 
 class Plan:
