@@ -65,7 +65,7 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
             t._node = None
             t._story = grad if n is not None else input._story
             return t
-        node = new(cls)
+        node = cls()
         node.plan = plan
         node.fix = node.hooks = None
         node.next = (input if n is LEAF else n,)
@@ -118,7 +118,7 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
             t._node = None
             t._story = grad if n is not None else input._story
             return t
-        node = new(cls)
+        node = cls()
         node.plan = plan
         node.fix = node.hooks = None
         node.next = (input if n is LEAF else n,)
@@ -174,7 +174,7 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
             t._node = None
             t._story = grad if n is not None or m is not None else x._story if x._story is not None else y._story
             return t
-        node = new(cls)
+        node = cls()
         if m is None:
             plan = plan_a
             node.next = (x if n is LEAF else n, None)
@@ -261,7 +261,7 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         plan = plans.get(wanted)
         if plan is None:
             plan = plans[wanted] = plan_of(prim, tuple([wanted & bit > 0 for bit in able]))
-        node = new(cls)
+        node = cls()
         node.plan = plan
         node.fix = node.hooks = None
         node.next = tuple(targets)
@@ -310,7 +310,7 @@ def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any)
             t._node = None
             t._story = grad if n is not None else x._story
             return t
-        node = new(cls)
+        node = cls()
         node.plan = plan
         node.next = (x if n is LEAF else n, None)
         node.saved = (plan.save or plan.saver())((a, b), (r,), static)
@@ -373,7 +373,7 @@ def make_joint(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
             targets.append(n)
         if not some:
             return t
-        node = new(cls)
+        node = cls()
         node.plan = plan
         node.fix = node.hooks = None
         node.next = tuple(targets)
@@ -424,7 +424,7 @@ def make_views(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
         n = input._node
         if n is None or not grad:
             return tuple(outs)
-        node = new(cls)
+        node = cls()
         node.plan = plan
         node.fix = node.hooks = None
         node.next = (input if n is LEAF else n,)

@@ -160,7 +160,8 @@ class _Constants(dict[float, Any]):
         return a
 
 
-CONSTANTS = {F32: _Constants(F32), F64: _Constants(F64)}
+SINGLES, DOUBLES = _Constants(F32), _Constants(F64)
+CONSTANTS = {F32: SINGLES, F64: DOUBLES}
 
 
 # The general call
@@ -507,7 +508,7 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
             t._node = None
             t._story = cut_of(prim, (input,)) if grad else grad
             return t
-        node = new(cls)
+        node = cls()
         node.plan = plan_for_large(prim, (True,)) if big else plan
         node.fix = node.hooks = None
         node.next = (input if n is LEAF else n,)
@@ -589,7 +590,7 @@ def make_binary(
                 refresh(other)
             nb = other._node
         elif (kind is float or kind is int) and numbers:
-            y = CONSTANTS[d][other] if other else np.array(other, d)
+            y = (SINGLES if d is F32 else DOUBLES)[other] if other else np.array(other, d)
             nb = None
         else:
             return general(input, other)
@@ -627,7 +628,7 @@ def make_binary(
             t._node = None
             t._story = cut_of(prim, (input, other)) if grad else grad
             return t
-        node = new(cls)
+        node = cls()
         xs = x.shape
         if nb is None:
             node.plan = plan_for_large(prim, (True, False)) if big else plan_a

@@ -216,8 +216,26 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                     if not retain:
                         node.saved = freed
                 nexts = node.next
+                direct = plan.direct if raw else plan.lifted
                 try:
-                    for (i, rule, count, places), values in zip(plan.direct if raw else plan.lifted, saved):
+                    if len(direct) == 1 and fix is None and not create:
+                        ((i, rule, count, _),) = direct
+                        target = nexts[i]
+                        seq = target._seq
+                        if reach is not None and (seq not in reach if seq else target not in goals):
+                            continue
+                        r = rule(g, saved[0][0]) if count == 1 else rule(g, *saved[0]) if count else rule(g)
+                        if r is None:
+                            _deliver_nothing(target, heap, ready)
+                        elif not seq:
+                            leaves[target] = leaves[target] + r if target in leaves else r
+                        elif (not heap or seq > -heap[0] and not numbered) and target.__class__ is not Output:
+                            waiting = target
+                            waiting_g = r
+                        else:
+                            _deliver(target, r, heap, ready, leaves, None)
+                        continue
+                    for (i, rule, count, places), values in zip(direct, saved):
                         target = nexts[i]
                         seq = target._seq
                         if reach is not None and (seq not in reach if seq else target not in goals):

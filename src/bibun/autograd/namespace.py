@@ -62,6 +62,16 @@ def caller(prim: Primitive) -> Callable[..., Any]:
     return made
 
 
+def _with_out(function: Any) -> Any:
+    """An array function that takes ``out=...``, as NumPy's own do: what it gives is an array."""
+
+    def call(*arrays: Any, out: Any = None) -> Any:
+        made = function(*arrays)
+        return made if made.__class__ is np.ndarray else np.asarray(made)
+
+    return call
+
+
 def quick_call(prim: Primitive) -> tuple[Any, bool]:
     """(what does the same as `dispatch.apply`, sooner, for tensors and None outside of transforms, or None; whether it takes two tuples)."""
     from .direct import make_many, make_one, make_two, make_view
@@ -77,12 +87,9 @@ def quick_call(prim: Primitive) -> tuple[Any, bool]:
     elif prim.family == "elementwise":
         if prim.static or len(prim.arrays) > 2 or prim.several or prim.kind not in ("same", "float"):
             return None, False
-        run = prim.run
-
-        def on_arrays(*arrays: Any, out: Any = None) -> Any:
-            made = run(cpu, *arrays)
-            return made if made.__class__ is np.ndarray else np.asarray(made)
-
+        on_arrays = getattr(cpu, prim.name)
+        if on_arrays.__class__ is not np.ufunc:
+            on_arrays = _with_out(on_arrays)
         flat = (dispatch.make_unary if len(prim.arrays) == 1 else dispatch.make_binary)(prim, on_arrays, True)
     elif len(prim.arrays) == 1 and prim.arrays[0] not in prim.derivatives:
         return None, False

@@ -122,7 +122,7 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     zeros_like,
 )
 
-from .activation import rectified_gradient, relu, stepwise  # noqa: F401
+from .activation import rectified_gradient, relu, sigmoid_gradient, stepwise, tanh_gradient  # noqa: F401
 from .arrange import (  # noqa: F401
     block_diag,
     concat,
