@@ -390,16 +390,17 @@ LAYERS = {
         lambda d: S(d(1, 2, 3, 2), d(1, 2, 4, 2), d(1, 2, 4, 2), d.mask(3, 4) | np.eye(3, 4, dtype=bool), scale=1.0, causal=False, real=True),
     ],
     "lstm_layer": [
-        lambda d: S(d(3, 2, 8), d(8, 2), d(8), d(2, 2), d(2, 2), reverse=False, real=True),
-        lambda d: S(d(2, 1, 4), d(4, 1), None, d(1, 1), d(1, 1), reverse=True, real=True),
+        lambda d: S(d(3, 2, 3), d(8, 3), d(8, 2), d(8), d(8), d(2, 2), d(2, 2), reverse=False, keep=True, sizes=None, real=True),
+        lambda d: S(d(2, 1, 2), d(4, 2), d(4, 1), None, None, d(1, 1), d(1, 1), reverse=True, keep=True, sizes=None, real=True),
+        lambda d: S(d(4, 2), d(4, 2), d(4, 1), None, d(4), d(2, 1), d(2, 1), reverse=False, keep=True, sizes=(2, 1, 1), real=True, without="batch"),
     ],
     "gru_layer": [
-        lambda d: S(d(3, 2, 6), d(6, 2), d(6), d(2, 2), reverse=False, real=True),
-        lambda d: S(d(2, 1, 3), d(3, 1), None, d(1, 1), reverse=True, real=True),
+        lambda d: S(d(3, 2, 3), d(6, 3), d(6, 2), d(6), d(6), d(2, 2), reverse=False, keep=True, sizes=None, real=True),
+        lambda d: S(d(4, 2), d(3, 2), d(3, 1), None, None, d(2, 1), reverse=True, keep=True, sizes=(2, 2), real=True, without="batch"),
     ],
     "rnn_layer": [
-        lambda d: S(d(3, 2, 2), d(2, 2), d(2), d(2, 2), reverse=False, relu=False, real=True),
-        lambda d: S(d(2, 1, 3), d(3, 3), None, d(1, 3), reverse=True, relu=True, real=True),
+        lambda d: S(d(3, 2, 3), d(2, 3), d(2, 2), d(2), d(2), d(2, 2), reverse=False, keep=True, sizes=None, relu=False, real=True),
+        lambda d: S(d(3, 2), d(3, 2), d(3, 3), None, None, d(2, 3), reverse=True, keep=True, sizes=(2, 1), relu=True, real=True, without="batch"),
     ],
     "attention_weights_gradient": [lambda d: S(d(2, 3, 4), d(2, 3, 4), scale=0.6, real=True)],
     "convolution": [

@@ -313,11 +313,10 @@ def test_recurrent_layers_differentiate_twice(source):
 
 
 @pytest.mark.parametrize("mode", ["RNN_TANH", "RNN_RELU", "LSTM", "GRU"])
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("bias", [False, True])
-def test_a_whole_run_is_its_steps(mode, reverse, bias):
+@pytest.mark.parametrize("reverse, bias", [(False, True), (True, False), (True, True)])
+@pytest.mark.parametrize("sizes", [None, [3, 3, 2, 1, 1]])
+def test_a_whole_run_is_its_steps(mode, reverse, bias, sizes, monkeypatch):
     """The run on arrays against the plain form, values and gradients, on drawn input."""
-    from bibun.functions.recurrent import LAYERS
     from bibun.nn.modules import recurrence
 
     rng = np.random.default_rng(0)
@@ -326,16 +325,16 @@ def test_a_whole_run_is_its_steps(mode, reverse, bias):
     def drawn(*shape):
         return bibun.tensor(rng.normal(size=shape), requires_grad=True)
 
-    x, w, b = drawn(5, 2, rows), drawn(rows, 4), drawn(rows) if bias else None
-    state = tuple(drawn(2, 4) for _ in range(2 if mode == "LSTM" else 1))
-    inputs = [t for t in (x, w, b, *state) if t is not None]
-    found = []
-    call, static = LAYERS[mode]
-    for run in (
-        lambda: call((x, w, b, *state), (reverse, *static))[: 1 + len(state)],
-        lambda: recurrence._steps(mode, x, state, w, b, (), reverse),
-    ):
-        output, *last = tensors_of(run(), bibun.Tensor)
+    x = drawn(5, 3, 2) if sizes is None else drawn(sum(sizes), 2)
+    flat = [drawn(rows, 2), drawn(rows, 4), *([drawn(rows), drawn(rows)] if bias else [])]
+    state = tuple(drawn(3, 4) for _ in range(2 if mode == "LSTM" else 1))
+    inputs, found = [x, *flat, *state], []
+    for whole in (True, False):
+        if not whole:
+            monkeypatch.setattr(recurrence, "_whole", lambda *_: None)
+        rest = (state, flat, bias, False, reverse)
+        made = recurrence.run_layer(mode, x, *rest) if sizes is None else recurrence.run_packed_layer(mode, x, sizes, *rest)
+        output, *last = tensors_of(made, bibun.Tensor)
         total = (output * bibun.arange(output.numel()).view(output.shape).cos()).sum() + sum((s * s).sum() for s in last)
         found.append([output, *last, *bibun.autograd.grad(total, inputs)])
     for whole, steps in zip(*found):
@@ -373,6 +372,21 @@ def test_recurrent_layers_under_transforms():
     x = bibun.randn(6, 5, 2, 3, dtype=bibun.float64)
     batched = bibun.func.vmap(lambda s: gru(s)[0])(x)
     np.testing.assert_allclose(batched.detach().numpy(), np.stack([gru(s)[0].detach().numpy() for s in x]), rtol=1e-9)
+
+    def of_weights(w):
+        return bibun.func.functional_call(gru, {"weight_hh_l0": w}, (x[0],))[0]
+
+    several = bibun.randn(3, 12, 4, dtype=bibun.float64)
+    batched = bibun.func.vmap(of_weights)(several)
+    np.testing.assert_allclose(batched.detach().numpy(), np.stack([of_weights(w).detach().numpy() for w in several]), rtol=1e-9)
+    packed = nn.utils.rnn.pack_sequence([x[0, :4, 0], x[0, :2, 1]])
+
+    def of_data(data):
+        return gru(nn.utils.rnn.PackedSequence(data, packed.batch_sizes))[0].data
+
+    several = bibun.randn(3, *packed.data.shape, dtype=bibun.float64)
+    batched = bibun.func.vmap(of_data)(several)
+    np.testing.assert_allclose(batched.detach().numpy(), np.stack([of_data(d).detach().numpy() for d in several]), rtol=1e-9)
 
 
 def test_cross_map_lrn_as_pytorch():

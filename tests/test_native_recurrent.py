@@ -1,4 +1,4 @@
-"""Whole layers with gates in native kernels, held to NumPy's in float64, and to any number of threads."""
+"""Whole recurrent layers in native kernels, held to NumPy's in float64, and to any number of threads."""
 
 import numpy as np
 import pytest
@@ -8,102 +8,143 @@ from bibun.backends.large import native
 
 pytestmark = pytest.mark.skipif(not native(), reason="no native kernels here")
 
-SHAPES = [(35, 32, 128), (1, 1, 1), (3, 1, 40), (4, 2, 7), (2, 5, 16), (3, 9, 33), (2, 70, 20), (5, 17, 64)]
+PARTS = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+#: steps, batch, inputs, states
+SHAPES = [(35, 32, 64, 128), (1, 1, 1, 1), (3, 1, 5, 40), (4, 2, 40, 7), (2, 5, 3, 16), (3, 9, 31, 33), (2, 150, 8, 20)]
 
 
-def drawn(steps, batch, n, bias, dtype=np.float32, gates=4):
+def drawn(mode, steps, batch, inner, n, bias=True, packed=False, dtype=np.float32):
+    """(inputs of a layer, gradients of its outputs, sizes of the steps)."""
     rng = np.random.default_rng(0)
-    rows = gates * n
-    shapes = [(steps, batch, rows), (rows, n), (rows,) if bias else None, (batch, n), (batch, n)]
+    rows = PARTS[mode] * n
+    sizes = None
+    if packed:
+        lengths = np.r_[steps, rng.integers(1, steps + 1, batch - 1)]
+        sizes = tuple(int((lengths > t).sum()) for t in range(steps))
+    lead = (sum(sizes),) if packed else (steps, batch)
+    shapes = [(*lead, inner), (rows, inner), (rows, n), (rows,) if bias else None, (rows,) if bias else None, (batch, n)]
+    shapes += [(batch, n) if mode == "LSTM" else None]
     given = [None if s is None else rng.standard_normal(s).astype(dtype) for s in shapes]
-    given[1] *= n**-0.5
-    return given, [rng.standard_normal(s).astype(dtype) for s in [(steps, batch, n), (batch, n), (batch, n)]]
+    given[1] *= inner**-0.5
+    given[2] *= n**-0.5
+    grads = [None if s is None else rng.standard_normal(s).astype(dtype) for s in [(*lead, n), (batch, n), shapes[6]]]
+    return given, grads, sizes
 
 
-def wide(arrays):
-    return [a if a is None else a.astype(np.float64) for a in arrays]
+def reference(mode, given, grads, reverse, sizes):
+    """What NumPy makes of it in float64: outputs, last states, gradients."""
+    x, u, w, bu, bw, h, c = (None if a is None else a.astype(np.float64) for a in given)
+    g, g_last, g_cell = (None if a is None else a.astype(np.float64) for a in grads)
+    wanted = (True,) * 7
+    if mode == "LSTM":
+        out, last, cell, *kept = plain.lstm_layer(x, u, w, bu, bw, h, c, reverse, True, sizes)
+        return [out, last, cell, *plain.lstm_layer_gradients(g, g_last, g_cell, x, u, w, h, *kept, reverse, sizes, wanted)]
+    if mode == "GRU":
+        out, last, *kept = plain.gru_layer(x, u, w, bu, bw, h, reverse, True, sizes)
+        return [out, last, *plain.gru_layer_gradients(g, g_last, x, u, w, h, *kept, reverse, sizes, wanted)]
+    relu = mode == "RNN_RELU"
+    out, last, *kept = plain.rnn_layer(x, u, w, bu, bw, h, reverse, True, sizes, relu)
+    return [out, last, *plain.rnn_layer_gradients(g, g_last, x, u, w, h, *kept, reverse, sizes, relu, wanted)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("reverse, bias", [(False, True), (True, True), (True, False)])
-def test_against_numpy(shape, reverse, bias):
-    from bibun.native import pool
+def natively(mode, given, grads, reverse, sizes, wanted=(True,) * 7):
     from bibun.native.kernels import recurrent as kernels
 
-    given, grads = drawn(*shape, bias)
-    wanted = plain.lstm_layer(*wide(given), reverse)
-    wanted_back = plain.lstm_layer_gradients(*wide(grads), given[1].astype(np.float64), *wanted[3:], reverse)
+    x, u, w = given[:3]
+    out, last, cell, *kept = kernels.layer(mode, *given, reverse, True, sizes)
+    found = [out, last, cell, *kernels.gradients(mode, *grads, x, u, w, *kept, reverse, sizes, wanted)]
+    return found if mode == "LSTM" else [*found[:2], *found[3:-1]]
+
+
+@pytest.fixture
+def numpy_alone(monkeypatch):
+    monkeypatch.setattr(plain, "MANY", 1 << 62)
+
+
+@pytest.mark.parametrize("mode", PARTS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("reverse, bias, packed", [(False, True, False), (True, False, False), (False, False, True), (True, True, True)])
+def test_against_numpy(mode, shape, reverse, bias, packed, numpy_alone):
+    from bibun.native import pool
+
+    given, grads, sizes = drawn(mode, *shape, bias, packed)
+    wanted = reference(mode, given, grads, reverse, sizes)
     before, found = pool.threads(), []
     try:
         for threads in (1, 2, 3):
             pool.set_threads(threads)
-            outs = kernels.lstm(*given, reverse)
-            found.append([*outs, *kernels.lstm_gradients(*grads, given[1], *outs[3:], reverse)])
+            found.append(natively(mode, given, grads, reverse, sizes))
     finally:
         pool.set_threads(before)
-    for *same, reference in zip(*found, [*wanted, *wanted_back], strict=True):
+    for *same, expected in zip(*found, wanted, strict=True):
         for other in same[1:]:
             np.testing.assert_array_equal(same[0], other)
-        assert same[0].shape == reference.shape
-        np.testing.assert_allclose(same[0], reference, rtol=2e-4, atol=2e-5 * max(1, np.abs(reference).max()))
+        assert same[0].shape == expected.shape
+        np.testing.assert_allclose(same[0], expected, rtol=2e-4, atol=2e-5 * max(1, np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("reverse, bias", [(False, True), (True, False)])
-def test_gated_units_against_numpy(shape, reverse, bias):
-    from bibun.native import pool
-    from bibun.native.kernels import recurrent as kernels
-
-    (x, w, b, h, _), (g, g_last, _) = drawn(*shape, bias, gates=3)
-    wanted = plain.gru_layer(*wide([x, w, b, h]), reverse)
-    wanted_back = plain.gru_layer_gradients(*wide([g, g_last, w]), *wanted[2:], reverse)
-    before, found = pool.threads(), []
-    try:
-        for threads in (1, 2):
-            pool.set_threads(threads)
-            outs = kernels.gru(x, w, b, h, reverse)
-            found.append([*outs, *kernels.gru_gradients(g, g_last, w, *outs[2:], reverse)])
-    finally:
-        pool.set_threads(before)
-    for one, two, reference in zip(*found, [*wanted, *wanted_back], strict=True):
-        np.testing.assert_array_equal(one, two)
-        assert one.shape == reference.shape
-        np.testing.assert_allclose(one, reference, rtol=2e-4, atol=2e-5 * max(1, np.abs(reference).max()))
+@pytest.mark.parametrize("mode", PARTS)
+def test_what_is_not_wanted_is_not_made(mode):
+    given, grads, sizes = drawn(mode, 4, 6, 5, 8)
+    whole = natively(mode, given, grads, False, sizes)
+    states = len(whole) - (7 if mode == "LSTM" else 6)
+    inputs = natively(mode, given, grads, False, sizes, (True, *(False,) * 6))[states:]
+    weights = natively(mode, given, grads, False, sizes, (False, True, True, True, True, False, False))[states:]
+    np.testing.assert_array_equal(inputs[0], whole[states])
+    assert weights[0] is None and inputs[1] is None
+    for made, same in zip(weights[1:], whole[states + 1 :]):
+        np.testing.assert_array_equal(made, same)
 
 
 @pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1)])
 def test_inputs_and_gradients_that_lie_otherwise(axes):
-    from bibun.native.kernels import recurrent as kernels
-
-    given, grads = drawn(6, 5, 12, True)
+    given, grads, _ = drawn("LSTM", 6, 5, 10, 12)
     back = np.argsort(axes)
-    outs = kernels.lstm(*given, False)
-    x, g = (np.ascontiguousarray(a.transpose(axes)).transpose(back) for a in (given[0], grads[0]))
-    assert not x.flags.c_contiguous
-    for a, b in zip(outs, kernels.lstm(x, *given[1:], False), strict=True):
+    turned = [np.ascontiguousarray(a.transpose(axes)).transpose(back) for a in (given[0], grads[0])]
+    assert not turned[0].flags.c_contiguous
+    first = natively("LSTM", given, grads, False, None)
+    second = natively("LSTM", [turned[0], *given[1:]], [turned[1], *grads[1:]], False, None)
+    for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
-    first = kernels.lstm_gradients(*grads, given[1], *outs[3:], False)
-    for a, b in zip(first, kernels.lstm_gradients(g, *grads[1:], given[1], *outs[3:], False), strict=True):
-        np.testing.assert_array_equal(a, b)
+    if axes == (1, 0, 2):  # batch first: so are the outputs
+        assert second[0].transpose(axes).flags.c_contiguous
 
 
-def test_numbers_that_are_not_finite():
-    from bibun.native.kernels import recurrent as kernels
-
-    given, _ = drawn(3, 9, 5, True)
+@pytest.mark.parametrize("mode", PARTS)
+def test_numbers_that_are_not_finite(mode, numpy_alone):
+    given, grads, _ = drawn(mode, 3, 9, 5, 5)
     given[0][0, 0, 0], given[0][1, 1] = np.nan, np.inf
     given[0][0, 2] = -1e30
     with np.errstate(all="ignore"):
-        wanted = plain.lstm_layer(*wide(given), False)
-    for made, reference in zip(kernels.lstm(*given, False), wanted, strict=True):
-        np.testing.assert_allclose(made, reference, rtol=2e-4, atol=2e-5)
+        wanted = reference(mode, given, grads, False, None)
+    made = natively(mode, given, grads, False, None)
+    for a, b in list(zip(made, wanted))[: 3 if mode == "LSTM" else 2]:
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
 def test_other_dtypes_are_left_to_numpy():
     from bibun.native.kernels import recurrent as kernels
 
-    given, _ = drawn(2, 2, 3, True, np.float64)
-    assert kernels.lstm(*given, False) is NotImplemented
+    given, _, _ = drawn("LSTM", 2, 2, 3, 3, dtype=np.float16)
+    assert kernels.layer("LSTM", *given, False, True, None) is NotImplemented
+
+
+def test_nothing_is_kept_for_a_backward_that_cannot_come():
+    import bibun as torch
+    from bibun.functions import recurrent
+
+    held = []
+    call, static = recurrent._LAYERS["LSTM"]
+    lstm, x = torch.nn.LSTM(16, 32), torch.randn(20, 8, 16)
+    try:
+        recurrent._LAYERS["LSTM"] = lambda *a: held.append(call(*a)) or held[-1], static
+        out = lstm(x)[0]
+        with torch.no_grad():
+            same = lstm(x)[0]
+    finally:
+        recurrent._LAYERS["LSTM"] = call, static
+    assert torch.equal(out, same)
+    assert held[0][5].shape == (20, 8, 128) and not held[1][5].numel()
 
 
 def test_a_compiled_step_is_the_plain_one_in_few_steps():

@@ -1,7 +1,7 @@
 """Whole recurrent layers on arrays: a run over all time steps, and its gradient, with nothing in between.
 
-In and out: see `bibun.ops.recurrent`, whose entries these compute; what does not depend on the state is computed for all steps at
-once, and layers with gates go to a native kernel unless they are small.
+In and out: see `bibun.ops.recurrent`, whose entries these compute. All but small layers go to a native kernel; what is here does the
+input's part of all steps in one product, and the rest step by step.
 """
 
 from __future__ import annotations
@@ -23,43 +23,44 @@ __all__ = [
 ]
 
 ndarray = np.ndarray
-#: Elements of the gates of all steps from which the native kernel is worth being made.
+#: Elements of what the inputs' product makes from which the native kernel is worth being made.
 MANY = 1 << 11
+EVERY = slice(None)
 
 
-def _order(steps: int, reverse: bool) -> range:
-    return range(steps - 1, -1, -1) if reverse else range(steps)
+def _order(steps: Any, sizes: Any, reverse: bool) -> Any:
+    """(where a step lies, which sequences reach it), in the order of the run."""
+    if sizes is None:
+        found = [(t, EVERY) for t in range(len(steps))]
+    else:
+        found, begin = [], 0
+        for n in sizes:
+            found.append((slice(begin, begin + n), slice(0, n)))  # type: ignore[arg-type]
+            begin += n
+    return found[::-1] if reverse else found
 
 
 def _sigmoid(x: ndarray) -> None:
     """1 / (1 + exp(-x)), in place."""
-    np.negative(x, out=x)
+    x *= -1  # NumPy 2.4's `negative` is wrong where input and output both have gaps of certain sizes
     np.exp(x, out=x)
     x += 1
     np.reciprocal(x, out=x)
 
 
-def _room(first: ndarray, steps: int, reverse: bool) -> tuple[ndarray, ndarray, ndarray]:
-    """(the states around all steps, of these those before each step, those after it)."""
-    states = np.empty((steps + 1, *first.shape), first.dtype)
-    states[-1 if reverse else 0] = first
-    return states, *_sides(states, reverse)
+def _room(x: ndarray, columns: int) -> ndarray:
+    return np.empty((*x.shape[:-1], columns), x.dtype)
 
 
-def _sides(states: ndarray, reverse: bool) -> tuple[ndarray, ndarray]:
-    return (states[1:], states[:-1]) if reverse else (states[:-1], states[1:])
-
-
-def _last(states: ndarray, reverse: bool) -> ndarray:
-    return states[0 if reverse else -1].copy()
-
-
-def _row(b: ndarray | None) -> ndarray | None:
-    return None if b is None else b[..., None, :]
+def _times(x: ndarray, w: ndarray, b: ndarray | None) -> ndarray:
+    made = np.matmul(x, w.swapaxes(-1, -2))
+    if b is not None:
+        made += b[..., None, :]
+    return made
 
 
 def _shared(d: ndarray, h: ndarray, w: ndarray) -> tuple[ndarray, ndarray]:
-    """Gradients of the recurrent weight and bias, from the gradients (T, B, rows) and the states before (T, B, H)."""
+    """Gradients of a weight and its bias, from those of the product and what was multiplied, over all steps."""
     if w.ndim > 2:
         d, h = (np.moveaxis(a, 0, -3).reshape(*a.shape[1:-2], -1, a.shape[-1]) for a in (d, h))
         return np.matmul(d.swapaxes(-1, -2), h), d.sum(axis=-2)
@@ -68,133 +69,158 @@ def _shared(d: ndarray, h: ndarray, w: ndarray) -> tuple[ndarray, ndarray]:
 
 
 def _given(g: Any, shape: Any, like: ndarray) -> ndarray:
-    return np.zeros(shape, like.dtype) if g is None else g
+    return np.zeros(shape, like.dtype) if g is None else g.copy()
 
 
-def lstm_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, c: ndarray, reverse: bool) -> tuple[ndarray, ...]:
-    """(outputs, last state and cell, states and cells around all steps, gates, tanh of the cells)."""
-    if x.size >= MANY and native():
-        from ..native.kernels import recurrent
+def _natively(mode: str, x: ndarray, u: ndarray, *rest: Any) -> Any:
+    if x.size // max(x.shape[-1], 1) * u.shape[-2] < MANY or not native():
+        return NotImplemented
+    from ..native.kernels import recurrent
 
-        made = recurrent.lstm(x, w, b, h, c, reverse)
-        if made is not NotImplemented:
-            return made
+    return recurrent.layer(mode, x, u, *rest)
+
+
+def _gradients_natively(mode: str, g: Any, dh: Any, dc: Any, x: ndarray, u: ndarray, w: ndarray, state: Any, *rest: Any) -> Any:
+    if x.size // max(x.shape[-1], 1) * u.shape[-2] < MANY or not native():
+        return NotImplemented
+    from ..native.kernels import recurrent
+
+    g = np.zeros((*x.shape[:-1], w.shape[-1]), x.dtype) if g is None else g
+    dh = np.zeros(state, x.dtype) if dh is None else dh
+    dc = np.zeros(state, x.dtype) if dc is None and mode == "LSTM" else dc
+    return recurrent.gradients(mode, g, dh, dc, x, u, w, *rest)
+
+
+def lstm_layer(
+    x: ndarray, u: ndarray, w: ndarray, bu: Any, bw: Any, h: ndarray, c: ndarray, reverse: bool, keep: bool, sizes: Any
+) -> tuple[ndarray, ...]:
+    """(outputs, last state and cell, states and cells before each step, gates, tanh of the cells)."""
+    made = _natively("LSTM", x, u, w, bu, bw, h, c, reverse, keep, sizes)
+    if made is not NotImplemented:
+        return made
     n = w.shape[-1]
-    states, _, outputs = _room(h, len(x), reverse)
-    cells, _, after = _room(c, len(x), reverse)
-    gates, squashed = np.empty_like(x, order="C"), np.empty_like(outputs)
-    wt, b = w.swapaxes(-1, -2), _row(b)
-    for t in _order(len(x), reverse):
+    gates = _times(x, u, bu)
+    outputs, before, cells, squashed = (_room(gates, n) for _ in range(4))
+    h, c = h.copy(), c.copy()
+    for t, live in _order(gates, sizes, reverse):
+        hs, cs = h[..., live, :], c[..., live, :]
+        before[t], cells[t] = hs, cs
         z = gates[t]
-        np.matmul(h, wt, out=z)
-        if b is not None:
-            z += b
-        z += x[t]
+        z += _times(hs, w, bw)
         _sigmoid(z[..., : 2 * n])
         np.tanh(z[..., 2 * n : 3 * n], out=z[..., 2 * n : 3 * n])
         _sigmoid(z[..., 3 * n :])
-        c = np.multiply(z[..., n : 2 * n], c, out=after[t])
-        c += z[..., :n] * z[..., 2 * n : 3 * n]
-        h = np.multiply(z[..., 3 * n :], np.tanh(c, out=squashed[t]), out=outputs[t])
-    return outputs.copy(), _last(states, reverse), _last(cells, reverse), states, cells, gates, squashed
+        cs *= z[..., n : 2 * n]
+        cs += z[..., :n] * z[..., 2 * n : 3 * n]
+        hs[...] = np.multiply(z[..., 3 * n :], np.tanh(cs, out=squashed[t]), out=outputs[t])
+    return outputs, h, c, before, cells, gates, squashed
 
 
 def lstm_layer_gradients(
     g_outputs: Any,
     dh: Any,
     dc: Any,
+    x: ndarray,
+    u: ndarray,
     w: ndarray,
-    states: ndarray,
+    h: ndarray,
+    before: ndarray,
     cells: ndarray,
     gates: ndarray,
     squashed: ndarray,
     reverse: bool,
+    sizes: Any,
+    wanted: Any,
 ) -> list[ndarray]:
-    """Gradients of (x, weight, bias, first state, first cell), given those of the outputs, last state and last cell (None: zeros)."""
-    g_outputs = _given(g_outputs, squashed.shape, states)
-    dh, dc = (_given(g, states.shape[1:], states) for g in (dh, dc))
-    if gates.size >= MANY and native():
-        from ..native.kernels import recurrent
-
-        made = recurrent.lstm_gradients(g_outputs, dh, dc, w, states, cells, gates, squashed, reverse)
-        if made is not NotImplemented:
-            return made
+    """Gradients of (x, its weight, the recurrent weight, their biases, first state, first cell), given those of the outputs, last state
+    and last cell (None: zeros)."""
+    made = _gradients_natively(
+        "LSTM", g_outputs, dh, dc, x, u, w, h.shape, before, cells, gates, squashed, reverse, sizes, wanted
+    )
+    if made is not NotImplemented:
+        return made
     n = w.shape[-1]
-    before = _sides(states, reverse)[0]
+    dh, dc = _given(dh, h.shape, h), _given(dc, h.shape, h)
     split = gates.reshape(*gates.shape[:-1], 4, n)
     i, f, g, o = (split[..., k, :] for k in range(4))
     # d(pre-activation) is d(cell), or for the last gate d(output), times these; d(cell) takes d(output) times `into`.
     slopes = np.empty_like(split)
     slopes[..., 0, :] = g * i * (1 - i)
-    slopes[..., 1, :] = _sides(cells, reverse)[0] * f * (1 - f)
+    slopes[..., 1, :] = cells * f * (1 - f)
     slopes[..., 2, :] = i * (1 - g * g)
     slopes[..., 3, :] = squashed * o * (1 - o)
     into = o * (1 - squashed * squashed)
     d = np.empty_like(split)
-    dx = d.reshape(gates.shape)
-    for t in _order(len(gates), not reverse):
-        dh = dh + g_outputs[t]
-        dc = dc + dh * into[t]
-        np.multiply(dc[..., None, :], slopes[t, ..., :3, :], out=d[t, ..., :3, :])
-        np.multiply(dh, slopes[t, ..., 3, :], out=d[t, ..., 3, :])
-        dc = dc * f[t]
-        dh = dx[t] @ w
-    return [dx, *_shared(dx, before, w), dh, dc]
+    dz = d.reshape(gates.shape)
+    for t, live in _order(gates, sizes, not reverse):
+        hs, cs = dh[..., live, :], dc[..., live, :]
+        if g_outputs is not None:
+            hs += g_outputs[t]
+        cs += hs * into[t]
+        np.multiply(cs[..., None, :], slopes[t][..., :3, :], out=d[t][..., :3, :])
+        np.multiply(hs, slopes[t][..., 3, :], out=d[t][..., 3, :])
+        cs *= f[t]
+        hs[...] = dz[t] @ w
+    dw, db = _shared(dz, before, w)
+    return [dz @ u, _shared(dz, x, u)[0], dw, db, db.copy(), dh, dc]
 
 
-def gru_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, reverse: bool) -> tuple[ndarray, ...]:
-    """(outputs, last state, states around all steps, gates, the last gate's recurrent part)."""
-    if x.size >= MANY and native():
-        from ..native.kernels import recurrent
-
-        made = recurrent.gru(x, w, b, h, reverse)
-        if made is not NotImplemented:
-            return made
+def gru_layer(
+    x: ndarray, u: ndarray, w: ndarray, bu: Any, bw: Any, h: ndarray, reverse: bool, keep: bool, sizes: Any
+) -> tuple[ndarray, ...]:
+    """(outputs, last state, states before each step, gates, the last gate's recurrent part)."""
+    made = _natively("GRU", x, u, w, bu, bw, h, None, reverse, keep, sizes)
+    if made is not NotImplemented:
+        out, last, _, before, _, gates, hidden = made
+        return out, last, before, gates, hidden
     n = w.shape[-1]
-    states, _, outputs = _room(h, len(x), reverse)
-    gates, hidden = np.empty_like(x, order="C"), np.empty_like(outputs)
-    wt, b = w.swapaxes(-1, -2), _row(b)
-    for t in _order(len(x), reverse):
-        y = h @ wt
-        if b is not None:
-            y += b
+    gates = _times(x, u, bu)
+    outputs, before, hidden = (_room(gates, n) for _ in range(3))
+    h = h.copy()
+    for t, live in _order(gates, sizes, reverse):
+        hs = h[..., live, :]
+        before[t] = hs
+        y = _times(hs, w, bw)
         z = gates[t]
-        np.add(x[t, ..., : 2 * n], y[..., : 2 * n], out=z[..., : 2 * n])
+        z[..., : 2 * n] += y[..., : 2 * n]
         _sigmoid(z[..., : 2 * n])
         hidden[t] = y[..., 2 * n :]
         new = z[..., 2 * n :]
-        np.multiply(z[..., :n], hidden[t], out=new)
-        new += x[t, ..., 2 * n :]
+        new += z[..., :n] * hidden[t]
         np.tanh(new, out=new)
         out = outputs[t]
-        np.subtract(h, new, out=out)
+        np.subtract(hs, new, out=out)
         out *= z[..., n : 2 * n]
         out += new
-        h = out
-    return outputs.copy(), _last(states, reverse), states, gates, hidden
+        hs[...] = out
+    return outputs, h, before, gates, hidden
 
 
 def gru_layer_gradients(
     g_outputs: Any,
     dh: Any,
+    x: ndarray,
+    u: ndarray,
     w: ndarray,
-    states: ndarray,
+    h: ndarray,
+    before: ndarray,
     gates: ndarray,
     hidden: ndarray,
     reverse: bool,
+    sizes: Any,
+    wanted: Any,
 ) -> list[ndarray]:
-    """Gradients of (x, weight, bias, first state), given those of the outputs and the last state (None: zeros)."""
-    g_outputs, dh = _given(g_outputs, hidden.shape, states), _given(dh, states.shape[1:], states)
-    if gates.size >= MANY and native():
-        from ..native.kernels import recurrent
-
-        made = recurrent.gru_gradients(g_outputs, dh, w, states, gates, hidden, reverse)
-        if made is not NotImplemented:
-            return made
+    """Gradients of (x, its weight, the recurrent weight, their biases, first state), given those of the outputs and the last state
+    (None: zeros)."""
+    made = _gradients_natively(
+        "GRU", g_outputs, dh, None, x, u, w, h.shape, before, None, gates, hidden, reverse, sizes, wanted
+    )
+    if made is not NotImplemented:
+        return made[:-1]
     n = w.shape[-1]
+    dh = _given(dh, h.shape, h)
     split = gates.reshape(*gates.shape[:-1], 3, n)
     r, z, new = (split[..., k, :] for k in range(3))
-    before = _sides(states, reverse)[0]
     # All three are d(output) times these.
     to_new = (1 - z) * (1 - new * new)
     slopes = np.empty_like(split)
@@ -203,48 +229,75 @@ def gru_layer_gradients(
     slopes[..., 2, :] = to_new * r  # of the recurrent part; the input's part lacks r
     d = np.empty_like(split)
     dy = d.reshape(gates.shape)
-    dx_new = np.empty_like(hidden)
-    for t in _order(len(gates), not reverse):
-        dh = dh + g_outputs[t]
-        np.multiply(dh[..., None, :], slopes[t], out=d[t])
-        np.multiply(dh, to_new[t], out=dx_new[t])
-        dh = dh * z[t]
-        dh += dy[t] @ w
-    dw, db = _shared(dy, before, w)
-    dx = dy.copy()
-    dx[..., 2 * n :] = dx_new
-    return [dx, dw, db, dh]
+    dz_new = np.empty_like(hidden)
+    for t, live in _order(gates, sizes, not reverse):
+        hs = dh[..., live, :]
+        if g_outputs is not None:
+            hs += g_outputs[t]
+        np.multiply(hs[..., None, :], slopes[t], out=d[t])
+        np.multiply(hs, to_new[t], out=dz_new[t])
+        hs *= z[t]
+        hs += dy[t] @ w
+    dw, dbw = _shared(dy, before, w)
+    dz = dy.copy()
+    dz[..., 2 * n :] = dz_new
+    du, dbu = _shared(dz, x, u)
+    return [dz @ u, du, dw, dbu, dbw, dh]
 
 
 def _relu(z: ndarray, out: ndarray) -> ndarray:
     return np.maximum(z, 0, out=out)
 
 
-def rnn_layer(x: ndarray, w: ndarray, b: Any, h: ndarray, reverse: bool, relu: bool) -> tuple[ndarray, ...]:
-    """(outputs, last state, states around all steps)."""
-    states, _, outputs = _room(h, len(x), reverse)
-    wt, b = w.swapaxes(-1, -2), _row(b)
+def rnn_layer(
+    x: ndarray, u: ndarray, w: ndarray, bu: Any, bw: Any, h: ndarray, reverse: bool, keep: bool, sizes: Any, relu: bool
+) -> tuple[ndarray, ...]:
+    """(outputs, last state, states before each step, states after it)."""
+    made = _natively("RNN_RELU" if relu else "RNN_TANH", x, u, w, bu, bw, h, None, reverse, keep, sizes)
+    if made is not NotImplemented:
+        out, last, _, before, _, _, after = made
+        return out, last, before, after
+    after = _times(x, u, bu)
+    before, h = np.empty_like(after), h.copy()
     squash: Callable[..., Any] = _relu if relu else np.tanh
-    for t in _order(len(x), reverse):
-        z = outputs[t]
-        np.matmul(h, wt, out=z)
-        if b is not None:
-            z += b
-        z += x[t]
-        h = squash(z, out=z)
-    return outputs.copy(), _last(states, reverse), states
+    for t, live in _order(after, sizes, reverse):
+        hs, z = h[..., live, :], after[t]
+        before[t] = hs
+        z += _times(hs, w, bw)
+        hs[...] = squash(z, out=z)
+    return after.copy(), h, before, after
 
 
 def rnn_layer_gradients(
-    g_outputs: Any, dh: Any, w: ndarray, states: ndarray, reverse: bool, relu: bool
+    g_outputs: Any,
+    dh: Any,
+    x: ndarray,
+    u: ndarray,
+    w: ndarray,
+    h: ndarray,
+    before: ndarray,
+    after: ndarray,
+    reverse: bool,
+    sizes: Any,
+    relu: bool,
+    wanted: Any,
 ) -> list[ndarray]:
-    """Gradients of (x, weight, bias, first state), given those of the outputs and the last state (None: zeros)."""
-    before, outputs = _sides(states, reverse)
-    g_outputs, dh = _given(g_outputs, outputs.shape, states), _given(dh, states.shape[1:], states)
-    slopes = (outputs > 0).astype(outputs.dtype) if relu else 1 - outputs * outputs
-    d = np.empty_like(outputs)
-    for t in _order(len(outputs), not reverse):
-        dh = dh + g_outputs[t]
-        np.multiply(dh, slopes[t], out=d[t])
-        dh = d[t] @ w
-    return [d, *_shared(d, before, w), dh]
+    """Gradients of (x, its weight, the recurrent weight, their biases, first state), given those of the outputs and the last state
+    (None: zeros)."""
+    mode = "RNN_RELU" if relu else "RNN_TANH"
+    made = _gradients_natively(
+        mode, g_outputs, dh, None, x, u, w, h.shape, before, None, None, after, reverse, sizes, wanted
+    )
+    if made is not NotImplemented:
+        return made[:-1]
+    dh = _given(dh, h.shape, h)
+    slopes = (after > 0).astype(after.dtype) if relu else 1 - after * after
+    d = np.empty_like(after)
+    for t, live in _order(after, sizes, not reverse):
+        hs = dh[..., live, :]
+        if g_outputs is not None:
+            hs += g_outputs[t]
+        np.multiply(hs, slopes[t], out=d[t])
+        hs[...] = d[t] @ w
+    dw, db = _shared(d, before, w)
+    return [d @ u, _shared(d, x, u)[0], dw, db, db.copy(), dh]

@@ -58,7 +58,8 @@ def batch(level: Level, prim: Primitive, values: list[Any], dims: list[int | Non
             given = tuple(positional[i] if i < len(positional) else changed.get(name, s) for i, (name, s) in enumerate(zip(prim.static, static)))
             return apply(prim, args[0] if prim.variadic else args[:n], given)
         call.primitive = prim.name  # type: ignore[attr-defined]
-        return prim.batch_rule(call, level.size, values, dims, *static)
+        made = prim.batch_rule(call, level.size, values, dims, *static)
+        return batch_by_loop(level, prim, values, dims, static) if made is NotImplemented else made
     if prim.family == "elementwise":
         return batch_elementwise(prim, values, dims, static)
     if prim.batch_axes or prim.batch_shapes:

@@ -181,7 +181,7 @@ class Primitive:
         ``axes`` names static parameters that hold axes (non-negative integers or tuples of them), which a leading batch
         dimension shifts by one; ``shapes`` those that hold shapes, which it prefixes with the batch size. A rule is called
         ``rule(apply, size, arrays, dims, *static)`` with the position of the batch dimension of each array (None: not
-        batched), where ``apply(*arrays, **static)`` runs this primitive, and gives (output, dimension).
+        batched), where ``apply(*arrays, **static)`` runs this primitive, and gives (output, dimension); NotImplemented for one run after the other.
         """
         self.batch_rule = rule
         self.batch_axes, self.batch_shapes = tuple(axes.split()), tuple(shapes.split())

@@ -1,10 +1,11 @@
 """Whole recurrent layers over a sequence, each one entry: what the steps keep is kept in a few arrays for the backward.
 
-In: the input's part of every step (T, B, gates · H), the recurrent weight (gates · H, H), its bias or None, and the first
-states (B, H). Out: the outputs (T, B, H), the last states (B, H), and what the backward on arrays wants: the states
-before and after all steps, (T + 1, B, H), and the gates. All arrays may have the same dimensions more, before their last two (the
-bias before its last one). Hochreiter and Schmidhuber, "Long Short-Term Memory" (1997); Cho and others, "Learning Phrase
-Representations using RNN Encoder-Decoder" (2014), the reset gate applied after the product.
+In: the inputs (T, B, I), their weight (gates · H, I), the recurrent weight (gates · H, H), the biases of both or None, and the first
+states (B, H); or packed inputs, the rows of all steps one below the other, with ``sizes`` saying how many sequences reach each step.
+Out: the outputs (T, B, H), the last states (B, H), and, with ``keep``, what the backward on arrays wants: the states before all steps
+and the gates. All arrays may have the same dimensions more, before their last two (the biases before their last one). Hochreiter and
+Schmidhuber, "Long Short-Term Memory" (1997); Cho and others, "Learning Phrase Representations using RNN Encoder-Decoder" (2014), the
+reset gate applied after the product.
 
 The rules go back through time in differentiable steps where they are on tensors, and in one kernel where they are on arrays.
 """
@@ -16,14 +17,32 @@ from typing import Any
 from .primitive import primitive
 from .products import transposed
 
+__all__ = ["gru_layer", "lstm_layer", "rnn_layer"]
 
-def _steps(xp: Any, x: Any, reverse: bool) -> Any:
+
+def _pieces(xp: Any, x: Any, sizes: Any, reverse: bool) -> Any:
     """The steps of a sequence in the order of the run."""
-    found = list(xp.unbind(x, axis=0))
+    if sizes is None:
+        found = list(xp.unbind(x, axis=0))
+    else:
+        found, begin = [], 0
+        for n in sizes:
+            found.append(x[begin : begin + n])
+            begin += n
     return found[::-1] if reverse else found
 
 
-def _recurrent(xp: Any, h: Any, w: Any, b: Any) -> Any:
+def _live(h: Any, like: Any) -> Any:
+    """The states of the sequences that reach a step."""
+    return h if h.shape[-2] == like.shape[-2] else h[: like.shape[0]]
+
+
+def _with_others(xp: Any, new: Any, h: Any) -> Any:
+    """The states of all sequences after a step that gives those of the first."""
+    return new if h.shape[-2] == new.shape[-2] else xp.concat([new, h[new.shape[0] :]], axis=0)
+
+
+def _product(xp: Any, h: Any, w: Any, b: Any) -> Any:
     made = xp.matmul(h, transposed(xp, w))
     return made if b is None else made + xp.expand_dims(b, b.ndim - 1)
 
@@ -37,17 +56,17 @@ def _joined(xp: Any, parts: Any) -> Any:
     return xp.concat(parts, axis=parts[0].ndim - 1)
 
 
-def _collected(xp: Any, dx: Any, dw: Any, d_bias: Any, reverse: bool, *first: Any) -> Any:
-    """The gradients in the order of the inputs, those of the steps having been gathered from the last step on."""
-    dx = xp.stack(dx if reverse else dx[::-1], axis=0)
-    return [dx, _sum(dw), _sum(d_bias), *first]
-
-
-def _sum(parts: Any) -> Any:
-    made = parts[0]
-    for each in parts[1:]:
-        made = made + each
-    return made
+def _collected(xp: Any, x: Any, u: Any, steps: Any, sizes: Any, reverse: bool, *first: Any) -> Any:
+    """The gradients in the order of the inputs, from (those of the input's part, of the state's, the state) from the last step on."""
+    dx: list[Any] = []
+    sums: list[Any] = []
+    for each, (dz, dy, h) in zip(_pieces(xp, x, sizes, not reverse), steps):
+        dx.append(xp.matmul(dz, u))
+        now = [*_shared(xp, dz, each), *_shared(xp, dy, h)]
+        sums = [a + b for a, b in zip(sums, now)] if sums else now
+    du, dbu, dw, dbw = sums
+    dx = dx if reverse else dx[::-1]
+    return [xp.stack(dx, axis=0) if sizes is None else xp.concat(dx, axis=0), du, dw, dbu, dbw, *first]
 
 
 def _shared(xp: Any, d: Any, h: Any) -> Any:
@@ -55,20 +74,23 @@ def _shared(xp: Any, d: Any, h: Any) -> Any:
     return xp.matmul(transposed(xp, d), h), xp.sum(d, axis=d.ndim - 2)
 
 
-def _batched(apply: Any, size: int, arrays: Any, dims: Any, reverse: Any, *static: Any) -> Any:
-    """With one weight for all, the batch's dimension joins the one it already has; else it comes before."""
-    x, w, b, *first = arrays
-    if dims[1] is None and dims[2] is None:
+def _batched(apply: Any, size: int, arrays: Any, dims: Any, reverse: Any, keep: Any, sizes: Any, *static: Any) -> Any:
+    """With one set of weights for all, the batch's dimension joins the one it already has; else it comes before. Packed sequences go
+    one batch after the other."""
+    if sizes is not None:
+        return NotImplemented
+    x, u, w, bu, bw, *first = arrays
+    if all(d is None for d in dims[1:5]):
         together = [
             (a.movedim(d, -3) if d is not None else a.unsqueeze(-3).expand((*a.shape[:-2], size, *a.shape[-2:]))).flatten(-3, -2)
-            for a, d in zip((x, *first), (dims[0], *dims[3:]))
+            for a, d in zip((x, *first), (dims[0], *dims[5:]))
         ]
-        outs = apply(together[0], w, b, *together[1:])
+        outs = apply(together[0], u, w, bu, bw, *together[1:])
         return tuple([o.unflatten(-2, (size, -1)) for o in outs]), tuple([o.ndim - 2 for o in outs])
     x = x.movedim(dims[0], 1) if dims[0] is not None else x.unsqueeze(1).expand((x.shape[0], size, *x.shape[1:]))
     rest = [
         a if a is None else a.movedim(d, 0) if d is not None else a.expand((size, *a.shape))
-        for a, d in zip((w, b, *first), dims[1:])
+        for a, d in zip(arrays[1:], dims[1:])
     ]
     outs = apply(x, *rest)
     count = len(first)
@@ -80,155 +102,152 @@ def _batched(apply: Any, size: int, arrays: Any, dims: Any, reverse: Any, *stati
 
 @primitive(
     grad="MkldnnRnnLayer",
-    outputs="out last cell states cells gates squashed",
-    nondiff="states cells gates squashed",
+    outputs="out last cell before cells gates squashed",
+    nondiff="before cells gates squashed",
 )
-def lstm_layer(xp, x, w, b, h, c, /, reverse):
-    """c = σ(f)·c + σ(i)·tanh(g), h = σ(o)·tanh(c), with (i, f, g, o) = x + W h + b."""
-    return xp.lstm_layer(x, w, b, h, c, reverse)
+def lstm_layer(xp, x, u, w, bu, bw, h, c, /, reverse, keep, sizes):
+    """c = σ(f)·c + σ(i)·tanh(g), h = σ(o)·tanh(c), with (i, f, g, o) = U x + W h + the biases."""
+    return xp.lstm_layer(x, u, w, bu, bw, h, c, reverse, keep, sizes)
 
 
-def _lstm_back(xp, g_out, g_last, g_cell, x, w, b, h, c, states, cells, gates, squashed, reverse):
+def _lstm_back(xp, g_out, g_last, g_cell, x, u, w, bu, bw, h, c, before, cells, gates, squashed, reverse, sizes):
     if hasattr(xp, "lstm_layer_gradients"):
-        return xp.lstm_layer_gradients(g_out, g_last, g_cell, w, states, cells, gates, squashed, reverse)
+        return xp.lstm_layer_gradients(
+            g_out, g_last, g_cell, x, u, w, h, before, cells, gates, squashed, reverse, sizes, (True,) * 7
+        )
     kept = []
-    for z in _steps(xp, x, reverse):
-        i, f, g, o = _gates(xp, z + _recurrent(xp, h, w, b), 4)
+    for z in _pieces(xp, _product(xp, x, u, bu), sizes, reverse):
+        hs, cs = _live(h, z), _live(c, z)
+        i, f, g, o = _gates(xp, z + _product(xp, hs, w, bw), 4)
         i, f, g, o = xp.sigmoid(i), xp.sigmoid(f), xp.tanh(g), xp.sigmoid(o)
-        before = h, c
-        c = f * c + i * g
-        s = xp.tanh(c)
-        h = o * s
-        kept.append((*before, i, f, g, o, s))
+        new = f * cs + i * g
+        s = xp.tanh(new)
+        kept.append((hs, cs, i, f, g, o, s))
+        h, c = _with_others(xp, o * s, h), _with_others(xp, new, c)
     dh, dc = g_last, g_cell
-    dx, dw, db = [], [], []
-    for given, (h, c, i, f, g, o, s) in zip(_steps(xp, g_out, not reverse), kept[::-1]):
-        dh = dh + given
-        dc = dc + dh * o * (1 - s * s)
-        d = _joined(xp, [dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g), dh * s * o * (1 - o)])
-        dc = dc * f
-        dh = xp.matmul(d, w)
-        dx.append(d)
-        in_weight, in_bias = _shared(xp, d, h)
-        dw.append(in_weight)
-        db.append(in_bias)
-    return _collected(xp, dx, dw, db, reverse, dh, dc)
+    steps = []
+    for given, (hs, cs, i, f, g, o, s) in zip(_pieces(xp, g_out, sizes, not reverse), kept[::-1]):
+        in_h = _live(dh, given) + given
+        in_c = _live(dc, given) + in_h * o * (1 - s * s)
+        d = _joined(xp, [in_c * g * i * (1 - i), in_c * cs * f * (1 - f), in_c * i * (1 - g * g), in_h * s * o * (1 - o)])
+        dh, dc = _with_others(xp, xp.matmul(d, w), dh), _with_others(xp, in_c * f, dc)
+        steps.append((d, d, hs))
+    return _collected(xp, x, u, steps, sizes, reverse, dh, dc)
 
 
 def _lstm_rule(k: int) -> Any:
-    def rule(xp, g_out, g_last, g_cell, x, w, b, h, c, states, cells, gates, squashed, reverse):
-        return _lstm_back(xp, g_out, g_last, g_cell, x, w, b, h, c, states, cells, gates, squashed, reverse)[k]
+    def rule(xp, g_out, g_last, g_cell, x, u, w, bu, bw, h, c, before, cells, gates, squashed, reverse, sizes):
+        return _lstm_back(xp, g_out, g_last, g_cell, x, u, w, bu, bw, h, c, before, cells, gates, squashed, reverse, sizes)[k]
 
     return rule
 
 
-lstm_layer.derivative(x=_lstm_rule(0), w=_lstm_rule(1), b=_lstm_rule(2), h=_lstm_rule(3), c=_lstm_rule(4))
+lstm_layer.derivative(**{name: _lstm_rule(k) for k, name in enumerate(lstm_layer.arrays)})
 lstm_layer.batching(_batched)
 
 
 @lstm_layer.jointly
-def _lstm_all(xp, wanted, g_out, g_last, g_cell, x, w, b, h, c, states, cells, gates, squashed, reverse):
-    made = xp.lstm_layer_gradients(g_out, g_last, g_cell, w, states, cells, gates, squashed, reverse)
+def _lstm_all(xp, wanted, g_out, g_last, g_cell, x, u, w, h, before, cells, gates, squashed, reverse, sizes):
+    made = xp.lstm_layer_gradients(
+        g_out, g_last, g_cell, x, u, w, h, before, cells, gates, squashed, reverse, sizes, wanted
+    )
     return [r if wants else None for r, wants in zip(made, wanted)]
 
 
 # The gated recurrent unit
 
 
-@primitive(grad="Stack", outputs="out last states gates hidden", nondiff="states gates hidden")
-def gru_layer(xp, x, w, b, h, /, reverse):
-    """h = n + z·(h - n), with n = tanh(x + r·(W h + b)), and r and z = σ(x + W h + b)."""
-    return xp.gru_layer(x, w, b, h, reverse)
+@primitive(grad="Stack", outputs="out last before gates hidden", nondiff="before gates hidden")
+def gru_layer(xp, x, u, w, bu, bw, h, /, reverse, keep, sizes):
+    """h = n + z·(h - n), with n = tanh(U x + b + r·(W h + b')), and r and z = σ(U x + W h + the biases)."""
+    return xp.gru_layer(x, u, w, bu, bw, h, reverse, keep, sizes)
 
 
-def _gru_back(xp, g_out, g_last, x, w, b, h, states, gates, hidden, reverse):
+def _gru_back(xp, g_out, g_last, x, u, w, bu, bw, h, before, gates, hidden, reverse, sizes):
     if hasattr(xp, "gru_layer_gradients"):
-        return xp.gru_layer_gradients(g_out, g_last, w, states, gates, hidden, reverse)
+        return xp.gru_layer_gradients(
+            g_out, g_last, x, u, w, h, before, gates, hidden, reverse, sizes, (True,) * 6
+        )
     kept = []
-    for given in _steps(xp, x, reverse):
+    for given in _pieces(xp, _product(xp, x, u, bu), sizes, reverse):
+        hs = _live(h, given)
         xr, xz, xn = _gates(xp, given, 3)
-        hr, hz, hn = _gates(xp, _recurrent(xp, h, w, b), 3)
+        hr, hz, hn = _gates(xp, _product(xp, hs, w, bw), 3)
         r, z = xp.sigmoid(xr + hr), xp.sigmoid(xz + hz)
         n = xp.tanh(xn + r * hn)
-        kept.append((h, r, z, n, hn))
-        h = n + z * (h - n)
+        kept.append((hs, r, z, n, hn))
+        h = _with_others(xp, n + z * (hs - n), h)
     dh = g_last
-    dx, dw, db = [], [], []
-    for given, (h, r, z, n, hn) in zip(_steps(xp, g_out, not reverse), kept[::-1]):
-        dh = dh + given
-        dn = dh * (1 - z) * (1 - n * n)
+    steps = []
+    for given, (hs, r, z, n, hn) in zip(_pieces(xp, g_out, sizes, not reverse), kept[::-1]):
+        in_h = _live(dh, given) + given
+        dn = in_h * (1 - z) * (1 - n * n)
         dr = dn * hn * r * (1 - r)
-        dz = dh * (h - n) * z * (1 - z)
-        d = _joined(xp, [dr, dz, dn * r])
-        dx.append(_joined(xp, [dr, dz, dn]))
-        dh = dh * z + xp.matmul(d, w)
-        in_weight, in_bias = _shared(xp, d, h)
-        dw.append(in_weight)
-        db.append(in_bias)
-    return _collected(xp, dx, dw, db, reverse, dh)
+        dz = in_h * (hs - n) * z * (1 - z)
+        dy = _joined(xp, [dr, dz, dn * r])
+        steps.append((_joined(xp, [dr, dz, dn]), dy, hs))
+        dh = _with_others(xp, in_h * z + xp.matmul(dy, w), dh)
+    return _collected(xp, x, u, steps, sizes, reverse, dh)
 
 
 def _gru_rule(k: int) -> Any:
-    def rule(xp, g_out, g_last, x, w, b, h, states, gates, hidden, reverse):
-        return _gru_back(xp, g_out, g_last, x, w, b, h, states, gates, hidden, reverse)[k]
+    def rule(xp, g_out, g_last, x, u, w, bu, bw, h, before, gates, hidden, reverse, sizes):
+        return _gru_back(xp, g_out, g_last, x, u, w, bu, bw, h, before, gates, hidden, reverse, sizes)[k]
 
     return rule
 
 
-gru_layer.derivative(x=_gru_rule(0), w=_gru_rule(1), b=_gru_rule(2), h=_gru_rule(3))
+gru_layer.derivative(**{name: _gru_rule(k) for k, name in enumerate(gru_layer.arrays)})
 gru_layer.batching(_batched)
 
 
 @gru_layer.jointly
-def _gru_all(xp, wanted, g_out, g_last, x, w, b, h, states, gates, hidden, reverse):
-    made = xp.gru_layer_gradients(g_out, g_last, w, states, gates, hidden, reverse)
+def _gru_all(xp, wanted, g_out, g_last, x, u, w, h, before, gates, hidden, reverse, sizes):
+    made = xp.gru_layer_gradients(g_out, g_last, x, u, w, h, before, gates, hidden, reverse, sizes, wanted)
     return [r if wants else None for r, wants in zip(made, wanted)]
 
 
 # The plain recurrence
 
 
-@primitive(grad="Stack", outputs="out last states", nondiff="states")
-def rnn_layer(xp, x, w, b, h, /, reverse, relu):
-    """h = tanh(x + W h + b), or relu of it."""
-    return xp.rnn_layer(x, w, b, h, reverse, relu)
+@primitive(grad="Stack", outputs="out last before after", nondiff="before after")
+def rnn_layer(xp, x, u, w, bu, bw, h, /, reverse, keep, sizes, relu):
+    """h = tanh(U x + W h + the biases), or relu of it."""
+    return xp.rnn_layer(x, u, w, bu, bw, h, reverse, keep, sizes, relu)
 
 
-def _rnn_back(xp, g_out, g_last, x, w, b, h, states, reverse, relu):
+def _rnn_back(xp, g_out, g_last, x, u, w, bu, bw, h, before, after, reverse, sizes, relu):
     if hasattr(xp, "rnn_layer_gradients"):
-        return xp.rnn_layer_gradients(g_out, g_last, w, states, reverse, relu)
+        return xp.rnn_layer_gradients(g_out, g_last, x, u, w, h, before, after, reverse, sizes, relu, (True,) * 6)
     kept = []
-    for z in _steps(xp, x, reverse):
-        before = h
-        h = z + _recurrent(xp, h, w, b)
-        h = xp.relu(h) if relu else xp.tanh(h)
-        kept.append((before, h))
+    for z in _pieces(xp, _product(xp, x, u, bu), sizes, reverse):
+        hs = _live(h, z)
+        new = z + _product(xp, hs, w, bw)
+        new = xp.relu(new) if relu else xp.tanh(new)
+        kept.append((hs, new))
+        h = _with_others(xp, new, h)
     dh = g_last
-    dx, dw, db = [], [], []
-    for given, (before, h) in zip(_steps(xp, g_out, not reverse), kept[::-1]):
-        dh = dh + given
-        d = xp.where(h > 0, dh, xp.zeros_like(dh)) if relu else dh * (1 - h * h)
-        dh = xp.matmul(d, w)
-        dx.append(d)
-        in_weight, in_bias = _shared(xp, d, before)
-        dw.append(in_weight)
-        db.append(in_bias)
-    return _collected(xp, dx, dw, db, reverse, dh)
+    steps = []
+    for given, (hs, new) in zip(_pieces(xp, g_out, sizes, not reverse), kept[::-1]):
+        in_h = _live(dh, given) + given
+        d = xp.where(new > 0, in_h, xp.zeros_like(in_h)) if relu else in_h * (1 - new * new)
+        steps.append((d, d, hs))
+        dh = _with_others(xp, xp.matmul(d, w), dh)
+    return _collected(xp, x, u, steps, sizes, reverse, dh)
 
 
 def _rnn_rule(k: int) -> Any:
-    def rule(xp, g_out, g_last, x, w, b, h, states, reverse, relu):
-        return _rnn_back(xp, g_out, g_last, x, w, b, h, states, reverse, relu)[k]
+    def rule(xp, g_out, g_last, x, u, w, bu, bw, h, before, after, reverse, sizes, relu):
+        return _rnn_back(xp, g_out, g_last, x, u, w, bu, bw, h, before, after, reverse, sizes, relu)[k]
 
     return rule
 
 
-rnn_layer.derivative(x=_rnn_rule(0), w=_rnn_rule(1), b=_rnn_rule(2), h=_rnn_rule(3))
+rnn_layer.derivative(**{name: _rnn_rule(k) for k, name in enumerate(rnn_layer.arrays)})
 rnn_layer.batching(_batched)
 
 
 @rnn_layer.jointly
-def _rnn_all(xp, wanted, g_out, g_last, x, w, b, h, states, reverse, relu):
-    made = xp.rnn_layer_gradients(g_out, g_last, w, states, reverse, relu)
+def _rnn_all(xp, wanted, g_out, g_last, x, u, w, h, before, after, reverse, sizes, relu):
+    made = xp.rnn_layer_gradients(g_out, g_last, x, u, w, h, before, after, reverse, sizes, relu, wanted)
     return [r if wants else None for r, wants in zip(made, wanted)]
-

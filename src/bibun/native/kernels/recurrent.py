@@ -1,40 +1,47 @@
-"""Long short-term memory and gated recurrent units over a whole sequence in one native call: a thread takes some rows of the batch through all steps.
+"""Recurrent layers over a whole sequence in one native call: a thread takes some rows of the batch through all steps, and back.
 
-In: see `bibun.ops.recurrent`; float32. Out: the same as its array functions give, to rounding. Rows of a batch do not know of each
-other, so threads need not wait for each other between steps, and results do not depend on how many there are. The recurrent weight
-is laid out once in panels two vector registers wide, which the product of a step walks (`tiles.multiply`); what is wanted of a
-step's gates is computed in one pass over them.
+In: see `bibun.backends.recurrent`, whose layers these are; float32 or float64. Out: the same, to rounding. Rows of a batch do not know
+of each other, so threads wait for each other neither between steps nor between products: a thread multiplies inputs and states of its
+rows with the weights, which are laid out once in panels two vector registers wide, and on the way back adds up its rows' part of the
+weights' gradients. The groups of rows depend on the machine, not on how many threads there are, and so does no result.
 """
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from .. import blas, maths, pool
+from .. import build, maths
 from ..kernel import kernel
 from ..lang import (
     Ptr,
     T,
     Vec,
     device,
-    f32,
     first_lanes,
     i64,
     load_where,
+    maximum,
     minimum,
+    select,
     spread,
+    store,
     store_where,
     void,
 )
-from .tiles import Room, fill, give_back, lanes, multiply, register_rows, take
+from .tiles import Room, fill, give_back, multiply, register_rows, take
 
-__all__ = ["gru", "gru_gradients", "lstm", "lstm_gradients"]
+__all__ = ["gradients", "layer"]
 
-F32 = np.dtype(np.float32)
-#: Most rows of a batch that a thread takes through the steps at a time.
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+#: Most rows of the batch in a group.
 MOST = 64
+#: Rows of a group, over steps, whose parts of the weights' gradients are added up at a time: what is read for it stays in the second cache.
+CHUNK = 128
+_CORES = os.cpu_count() or 1
 
 
 @device
@@ -45,232 +52,311 @@ def copy(source: Ptr[T], made: Ptr[T], count: i64, W) -> void:  # type: ignore[n
 
 
 @device(inline=False)
-def product(a: Ptr[T], a_row: i64, panels: Ptr[T], made: Ptr[T], tall: i64, wide: i64, count: i64, add, R, W) -> void:  # type: ignore[no-untyped-def]
-    """made[i, j] = Σₖ a[i, k] · weight[k, j], or that added, a panel of the weight at a time for all rows."""
+def product(a: Ptr[T], a_row: i64, a_step: i64, panels: Ptr[T], high: i64, made: Ptr[T], made_row: i64, tall: i64, wide: i64, count: i64, add, R, W) -> void:  # type: ignore[no-untyped-def]
+    """made[i, j] = Σₖ a[i·a_row + k·a_step] · weight[k, j], or that added; a panel (``high`` rows of it) at a time for all rows."""
     for j in range(0, wide, 2 * W):
-        for i in range(0, tall, R):
-            multiply(a + i * a_row, a_row, 1, panels + j * count, 2 * W, made + i * wide + j, wide, count, add, R, 2, W)
+        i = tall * 0
+        p = panels + j * high
+        while i + R <= tall:
+            multiply(a + i * a_row, a_row, a_step, p, 2 * W, made + i * made_row + j, made_row, count, add, R, 2, W)
+            i += R
+        if R > 4:
+            if i + 4 <= tall:
+                multiply(a + i * a_row, a_row, a_step, p, 2 * W, made + i * made_row + j, made_row, count, add, 4, 2, W)
+                i += 4
+        if i + 2 <= tall:
+            multiply(a + i * a_row, a_row, a_step, p, 2 * W, made + i * made_row + j, made_row, count, add, 2, 2, W)
+            i += 2
+        if i < tall:
+            multiply(a + i * a_row, a_row, a_step, p, 2 * W, made + i * made_row + j, made_row, count, add, 1, 2, W)
+
+
+# One step of a row: what the products made of it lies at z, and for gated units what they made of the state at y
+
+
+@device
+def lstm_step(z: Ptr[T], b: Ptr[T], h: Ptr[T], c: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], out: Ptr[T], n: i64, keep, W) -> void:  # type: ignore[no-untyped-def]
+    for j in range(0, n, W):
+        some = first_lanes(n - j, W)
+        p = maths.sigmoid(load_where(z + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some))
+        q = maths.sigmoid(load_where(z + n + j, Vec[T, W], some) + load_where(b + n + j, Vec[T, W], some))
+        r = maths.tanh(load_where(z + 2 * n + j, Vec[T, W], some) + load_where(b + 2 * n + j, Vec[T, W], some))
+        v = maths.sigmoid(load_where(z + 3 * n + j, Vec[T, W], some) + load_where(b + 3 * n + j, Vec[T, W], some))
+        cell = load_where(c + j, Vec[T, W], some)
+        u = q * cell + p * r
+        y = maths.tanh(u)
+        if keep:
+            store_where(before + j, load_where(h + j, Vec[T, W], some), some)
+            store_where(cells + j, cell, some)
+            store_where(gates + j, p, some)
+            store_where(gates + n + j, q, some)
+            store_where(gates + 2 * n + j, r, some)
+            store_where(gates + 3 * n + j, v, some)
+            store_where(squashed + j, y, some)
+        y = v * y
+        store_where(c + j, u, some)
+        store_where(h + j, y, some)
+        store_where(out + j, y, some)
+
+
+@device
+def gru_step(z: Ptr[T], y: Ptr[T], b: Ptr[T], h: Ptr[T], before: Ptr[T], gates: Ptr[T], hidden: Ptr[T], out: Ptr[T], n: i64, keep, W) -> void:  # type: ignore[no-untyped-def]
+    """The bias has four parts: of the two gates, of the state's part of the new state, of the input's part."""
+    for j in range(0, n, W):
+        some = first_lanes(n - j, W)
+        p = maths.sigmoid(load_where(z + j, Vec[T, W], some) + load_where(y + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some))
+        q = maths.sigmoid(load_where(z + n + j, Vec[T, W], some) + load_where(y + n + j, Vec[T, W], some) + load_where(b + n + j, Vec[T, W], some))
+        u = load_where(y + 2 * n + j, Vec[T, W], some) + load_where(b + 2 * n + j, Vec[T, W], some)
+        r = maths.tanh(load_where(z + 2 * n + j, Vec[T, W], some) + load_where(b + 3 * n + j, Vec[T, W], some) + p * u)
+        state = load_where(h + j, Vec[T, W], some)
+        if keep:
+            store_where(before + j, state, some)
+            store_where(gates + j, p, some)
+            store_where(gates + n + j, q, some)
+            store_where(gates + 2 * n + j, r, some)
+            store_where(hidden + j, u, some)
+        v = r + q * (state - r)
+        store_where(h + j, v, some)
+        store_where(out + j, v, some)
+
+
+@device
+def plain_step(z: Ptr[T], b: Ptr[T], h: Ptr[T], before: Ptr[T], after: Ptr[T], out: Ptr[T], n: i64, relu, keep, W) -> void:  # type: ignore[no-untyped-def]
+    for j in range(0, n, W):
+        some = first_lanes(n - j, W)
+        v = load_where(z + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some)
+        if relu:
+            v = select(v < 0.0, spread(T(0), Vec[T, W]), v)  # NaN stays
+        else:
+            v = maths.tanh(v)
+        if keep:
+            store_where(before + j, load_where(h + j, Vec[T, W], some), some)
+            store_where(after + j, v, some)
+        store_where(h + j, v, some)
+        store_where(out + j, v, some)
+
+
+# Back: d(what the products made) of a row, added to the biases' gradients as well; the gradient of the row's state is at dh
+
+
+@device
+def lstm_slopes(g: Ptr[T], dh: Ptr[T], dc: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], d: Ptr[T], db: Ptr[T], n: i64, W) -> void:  # type: ignore[no-untyped-def]
+    one = spread(T(1.0), Vec[T, W])
+    for j in range(0, n, W):
+        some = first_lanes(n - j, W)
+        p = load_where(gates + j, Vec[T, W], some)
+        q = load_where(gates + n + j, Vec[T, W], some)
+        r = load_where(gates + 2 * n + j, Vec[T, W], some)
+        v = load_where(gates + 3 * n + j, Vec[T, W], some)
+        y = load_where(squashed + j, Vec[T, W], some)
+        in_h = load_where(dh + j, Vec[T, W], some) + load_where(g + j, Vec[T, W], some)
+        u = load_where(dc + j, Vec[T, W], some) + in_h * (v * (one - y * y))
+        in_p = u * (r * p * (one - p))
+        in_q = u * (load_where(cells + j, Vec[T, W], some) * q * (one - q))
+        in_r = u * (p * (one - r * r))
+        in_v = in_h * (y * v * (one - v))
+        store_where(dc + j, u * q, some)
+        store_where(d + j, in_p, some)
+        store_where(d + n + j, in_q, some)
+        store_where(d + 2 * n + j, in_r, some)
+        store_where(d + 3 * n + j, in_v, some)
+        store_where(db + j, load_where(db + j, Vec[T, W], some) + in_p, some)
+        store_where(db + n + j, load_where(db + n + j, Vec[T, W], some) + in_q, some)
+        store_where(db + 2 * n + j, load_where(db + 2 * n + j, Vec[T, W], some) + in_r, some)
+        store_where(db + 3 * n + j, load_where(db + 3 * n + j, Vec[T, W], some) + in_v, some)
+
+
+@device
+def gru_slopes(g: Ptr[T], dh: Ptr[T], before: Ptr[T], gates: Ptr[T], hidden: Ptr[T], d: Ptr[T], db: Ptr[T], n: i64, W) -> void:  # type: ignore[no-untyped-def]
+    """In four parts, as the bias of `gru_step`; what goes to the state past the products is left at dh."""
+    one = spread(T(1.0), Vec[T, W])
+    for j in range(0, n, W):
+        some = first_lanes(n - j, W)
+        p = load_where(gates + j, Vec[T, W], some)
+        q = load_where(gates + n + j, Vec[T, W], some)
+        r = load_where(gates + 2 * n + j, Vec[T, W], some)
+        y = load_where(hidden + j, Vec[T, W], some)
+        in_h = load_where(dh + j, Vec[T, W], some) + load_where(g + j, Vec[T, W], some)
+        u = (one - q) * (one - r * r)
+        in_r = in_h * u
+        in_p = in_h * (u * y * p * (one - p))
+        in_q = in_h * ((load_where(before + j, Vec[T, W], some) - r) * q * (one - q))
+        in_y = in_r * p
+        store_where(dh + j, in_h * q, some)
+        store_where(d + j, in_p, some)
+        store_where(d + n + j, in_q, some)
+        store_where(d + 2 * n + j, in_y, some)
+        store_where(d + 3 * n + j, in_r, some)
+        store_where(db + j, load_where(db + j, Vec[T, W], some) + in_p, some)
+        store_where(db + n + j, load_where(db + n + j, Vec[T, W], some) + in_q, some)
+        store_where(db + 2 * n + j, load_where(db + 2 * n + j, Vec[T, W], some) + in_y, some)
+        store_where(db + 3 * n + j, load_where(db + 3 * n + j, Vec[T, W], some) + in_r, some)
+
+
+@device
+def plain_slopes(g: Ptr[T], dh: Ptr[T], after: Ptr[T], d: Ptr[T], db: Ptr[T], n: i64, relu, W) -> void:  # type: ignore[no-untyped-def]
+    for j in range(0, n, W):
+        some = first_lanes(n - j, W)
+        v = load_where(after + j, Vec[T, W], some)
+        made = load_where(dh + j, Vec[T, W], some) + load_where(g + j, Vec[T, W], some)
+        if relu:
+            made = select(v > 0.0, made, spread(T(0), Vec[T, W]))
+        else:
+            made = made * (1.0 - v * v)
+        store_where(d + j, made, some)
+        store_where(db + j, load_where(db + j, Vec[T, W], some) + made, some)
+
+
+# The runs. Step t of x, out and their gradients lies at turn[t] steps, of what is kept at turn[t]·kept_step rows; the first alive[t]
+# sequences reach it. Row i of a group is sequence i0 + i·apart.
 
 
 @kernel(fast="contract")
 def forward(  # type: ignore[no-untyped-def]
-    x: Ptr[T], x_step: i64, x_row: i64, panels: Ptr[T], b: Ptr[T], h: Ptr[T], c: Ptr[T], out: Ptr[T], last: Ptr[T], cell: Ptr[T], states: Ptr[T],
-    cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], steps: i64, batch: i64, n: i64, wide: i64, block: i64, reverse: i64, memory: Ptr[T],
-    slots: Ptr[i64], slot_count: i64, size: i64, R, W, begin: i64, end: i64,
+    x: Ptr[T], x_step: i64, x_row: i64, out: Ptr[T], out_step: i64, out_row: i64, panels_x: Ptr[T], panels_h: Ptr[T], b: Ptr[T], h: Ptr[T], c: Ptr[T],
+    last: Ptr[T], cell: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], turn: Ptr[i64], alive: Ptr[i64], kept_step: i64,
+    steps: i64, batch: i64, inner: i64, n: i64, wide: i64, block: i64, apart: i64, reverse: i64, memory: Ptr[T], slots: Ptr[i64], slot_count: i64,
+    size: i64, mode, keep, R, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     slot = take(slots, slot_count)
     state = memory + slot * size
     for item in range(begin, end):
-        i0 = item * block
-        rows = minimum(block, batch - i0)
-        tall = (rows + (R - 1)) // R * R
-        made = state + tall * n
-        start = ((steps if reverse != 0 else steps * 0) * batch + i0) * n
-        copy(h + i0 * n, state, rows * n, W)
-        fill(state + rows * n, (tall - rows) * n, W)
-        copy(h + i0 * n, states + start, rows * n, W)
-        copy(c + i0 * n, cells + start, rows * n, W)
+        i0 = item if apart > 1 else item * block
+        rows = minimum(block, (batch - i0 + apart - 1) // apart)
+        cell_state = state + block * n
+        z = cell_state + block * n
+        y = z + block * wide
+        for i in range(rows):
+            copy(h + (i0 + i * apart) * n, state + i * n, n, W)
+            if mode == "LSTM":
+                copy(c + (i0 + i * apart) * n, cell_state + i * n, n, W)
         for s in range(steps):
             t = steps - 1 - s if reverse != 0 else s
-            product(state, n, panels, made, tall, wide, n, False, R, W)
-            before = cells + ((t + reverse) * batch + i0) * n
-            after = cells + ((t + 1 - reverse) * batch + i0) * n
-            around = states + ((t + 1 - reverse) * batch + i0) * n
-            for i in range(rows):
-                at = (t * batch + i0 + i) * n
-                z = made + i * wide
-                given = x + t * x_step + (i0 + i) * x_row
-                for j in range(0, n, W):
-                    some = first_lanes(n - j, W)
-                    p = load_where(z + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some) + load_where(given + j, Vec[T, W], some)
-                    q = load_where(z + n + j, Vec[T, W], some) + load_where(b + n + j, Vec[T, W], some) + load_where(given + n + j, Vec[T, W], some)
-                    r = load_where(z + 2 * n + j, Vec[T, W], some) + load_where(b + 2 * n + j, Vec[T, W], some) + load_where(given + 2 * n + j, Vec[T, W], some)
-                    v = load_where(z + 3 * n + j, Vec[T, W], some) + load_where(b + 3 * n + j, Vec[T, W], some) + load_where(given + 3 * n + j, Vec[T, W], some)
-                    p = maths.sigmoid(p)
-                    q = maths.sigmoid(q)
-                    r = maths.tanh(r)
-                    v = maths.sigmoid(v)
-                    u = q * load_where(before + i * n + j, Vec[T, W], some) + p * r
-                    y = maths.tanh(u)
-                    store_where(gates + 4 * at + j, p, some)
-                    store_where(gates + 4 * at + n + j, q, some)
-                    store_where(gates + 4 * at + 2 * n + j, r, some)
-                    store_where(gates + 4 * at + 3 * n + j, v, some)
-                    store_where(after + i * n + j, u, some)
-                    store_where(squashed + at + j, y, some)
-                    y = v * y
-                    store_where(out + at + j, y, some)
-                    store_where(around + i * n + j, y, some)
-                    store_where(state + i * n + j, y, some)
-        copy(state, last + i0 * n, rows * n, W)
-        end_at = ((steps * 0 if reverse != 0 else steps) * batch + i0) * n
-        copy(cells + end_at, cell + i0 * n, rows * n, W)
+            some = minimum(rows, maximum((alive[t] - i0 + apart - 1) // apart, 0))
+            product(x + turn[t] * x_step + i0 * x_row, apart * x_row, 1, panels_x, inner, z, wide, some, wide, inner, False, R, W)
+            if mode == "GRU":
+                product(state, n, 1, panels_h, n, y, wide, some, wide, n, False, R, W)
+            else:
+                product(state, n, 1, panels_h, n, z, wide, some, wide, n, True, R, W)
+            for i in range(some):
+                row = i0 + i * apart
+                at = (turn[t] * kept_step + row) * n
+                made = out + turn[t] * out_step + row * out_row
+                if mode == "LSTM":
+                    lstm_step(z + i * wide, b, state + i * n, cell_state + i * n, before + at, cells + at, gates + 4 * at, squashed + at, made, n, keep, W)
+                elif mode == "GRU":
+                    gru_step(z + i * wide, y + i * wide, b, state + i * n, before + at, gates + 3 * at, squashed + at, made, n, keep, W)
+                else:
+                    plain_step(z + i * wide, b, state + i * n, before + at, squashed + at, made, n, mode == "RNN_RELU", keep, W)
+        for i in range(rows):
+            copy(state + i * n, last + (i0 + i * apart) * n, n, W)
+            if mode == "LSTM":
+                copy(cell_state + i * n, cell + (i0 + i * apart) * n, n, W)
     give_back(slots, slot)
+
+
+@device
+def pack(source: Ptr[T], made: Ptr[T], count: i64, high: i64, W) -> void:  # type: ignore[no-untyped-def]
+    """A row into panels of so many rows."""
+    for j in range(0, count, 2 * W):
+        v = load_where(source + j, Vec[T, W], first_lanes(count - j, W))
+        store(made + j * high, v)
+        v = load_where(source + j + W, Vec[T, W], first_lanes(count - j - W, W))
+        store(made + j * high + W, v)
 
 
 @kernel(fast="contract")
 def backward(  # type: ignore[no-untyped-def]
-    g: Ptr[T], g_step: i64, g_row: i64, g_last: Ptr[T], g_cell: Ptr[T], panels: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], dx: Ptr[T],
-    dh: Ptr[T], dc: Ptr[T], steps: i64, batch: i64, n: i64, wide: i64, block: i64, reverse: i64, memory: Ptr[T], slots: Ptr[i64],
-    slot_count: i64, size: i64, R, W, begin: i64, end: i64,
+    g: Ptr[T], g_step: i64, g_row: i64, g_last: Ptr[T], g_cell: Ptr[T], x: Ptr[T], x_step: i64, x_row: i64, dx: Ptr[T], dx_step: i64, dx_row: i64,
+    panels_x: Ptr[T], panels_h: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], dh: Ptr[T], dc: Ptr[T], parts: Ptr[T],
+    part: i64, turn: Ptr[i64], alive: Ptr[i64], kept_step: i64, steps: i64, batch: i64, inner: i64, n: i64, wide_x: i64, wide_h: i64, d_row: i64,
+    chunk: i64, block: i64, apart: i64, reverse: i64, memory: Ptr[T], slots: Ptr[i64], slot_count: i64, size: i64, mode, inputs, weights, R, W,
+    begin: i64, end: i64,
 ) -> void:  # fmt: skip
     slot = take(slots, slot_count)
-    slopes = memory + slot * size
+    d = memory + slot * size
+    parts_of = 4 if mode == "LSTM" else (3 if mode == "GRU" else 1)
     for item in range(begin, end):
-        i0 = item * block
-        rows = minimum(block, batch - i0)
-        tall = (rows + (R - 1)) // R * R
-        state = slopes + 4 * tall * n
-        fill(slopes + 4 * rows * n, 4 * (tall - rows) * n, W)
-        copy(g_cell + i0 * n, dc + i0 * n, rows * n, W)
+        i0 = item if apart > 1 else item * block
+        rows = minimum(block, (batch - i0 + apart - 1) // apart)
+        state = d + chunk * d_row
+        spare = state + block * wide_h
+        packed_h = spare + block * wide_x
+        packed_x = packed_h + chunk * wide_h
+        dw = parts + item * part
+        du = dw + parts_of * n * wide_h
+        db = du + parts_of * n * wide_x
+        fill(dw, part, W)
         for i in range(rows):
-            copy(g_last + (i0 + i) * n, state + i * wide, n, W)
+            row = (i0 + i * apart) * n
+            copy(g_last + row, state + i * wide_h, n, W)
+            if mode == "LSTM":
+                copy(g_cell + row, dc + row, n, W)
+        filled = rows * 0
         for s in range(steps):
             t = s if reverse != 0 else steps - 1 - s
-            before = cells + ((t + reverse) * batch + i0) * n
-            for i in range(rows):
-                at = (t * batch + i0 + i) * n
-                given = g + t * g_step + (i0 + i) * g_row
-                slope = slopes + 4 * i * n
-                kept = dc + (i0 + i) * n
-                for j in range(0, n, W):
-                    some = first_lanes(n - j, W)
-                    one = spread(T(1.0), Vec[T, W])
-                    p = load_where(gates + 4 * at + j, Vec[T, W], some)
-                    q = load_where(gates + 4 * at + n + j, Vec[T, W], some)
-                    r = load_where(gates + 4 * at + 2 * n + j, Vec[T, W], some)
-                    v = load_where(gates + 4 * at + 3 * n + j, Vec[T, W], some)
-                    y = load_where(squashed + at + j, Vec[T, W], some)
-                    d = load_where(state + i * wide + j, Vec[T, W], some) + load_where(given + j, Vec[T, W], some)
-                    u = load_where(kept + j, Vec[T, W], some) + d * (v * (one - y * y))
-                    in_p = u * (r * p * (one - p))
-                    in_q = u * (load_where(before + i * n + j, Vec[T, W], some) * q * (one - q))
-                    in_r = u * (p * (one - r * r))
-                    in_v = d * (y * v * (one - v))
-                    store_where(kept + j, u * q, some)
-                    store_where(slope + j, in_p, some)
-                    store_where(slope + n + j, in_q, some)
-                    store_where(slope + 2 * n + j, in_r, some)
-                    store_where(slope + 3 * n + j, in_v, some)
-                copy(slope, dx + 4 * at, 4 * n, W)
-            product(slopes, 4 * n, panels, state, tall, wide, 4 * n, False, R, W)
+            some = minimum(rows, maximum((alive[t] - i0 + apart - 1) // apart, 0))
+            now = d + filled * d_row
+            for i in range(some):
+                row = i0 + i * apart
+                at = (turn[t] * kept_step + row) * n
+                given = g + turn[t] * g_step + row * g_row
+                if mode == "LSTM":
+                    lstm_slopes(given, state + i * wide_h, dc + row * n, cells + at, gates + 4 * at, squashed + at, now + i * d_row, db, n, W)
+                elif mode == "GRU":
+                    gru_slopes(given, state + i * wide_h, before + at, gates + 3 * at, squashed + at, now + i * d_row, db, n, W)
+                else:
+                    plain_slopes(given, state + i * wide_h, squashed + at, now + i * d_row, db, n, mode == "RNN_RELU", W)
+                if weights:
+                    pack(before + at, packed_h + (filled + i) * (2 * W), n, chunk, W)
+                    pack(x + turn[t] * x_step + row * x_row, packed_x + (filled + i) * (2 * W), inner, chunk, W)
+            product(now, d_row, 1, panels_h, parts_of * n, state, wide_h, some, wide_h, parts_of * n, mode == "GRU", R, W)
+            if inputs:
+                if mode == "GRU":
+                    product(now, d_row, 1, panels_x, 3 * n, spare, wide_x, some, wide_x, 2 * n, False, R, W)
+                    product(now + 3 * n, d_row, 1, panels_x + 2 * n * (2 * W), 3 * n, spare, wide_x, some, wide_x, n, True, R, W)
+                else:
+                    product(now, d_row, 1, panels_x, parts_of * n, spare, wide_x, some, wide_x, parts_of * n, False, R, W)
+                for i in range(some):
+                    copy(spare + i * wide_x, dx + turn[t] * dx_step + (i0 + i * apart) * dx_row, inner, W)
+            if weights:
+                filled += some
+                if filled + rows > chunk or s == steps - 1:
+                    product(d, 1, d_row, packed_h, chunk, dw, wide_h, parts_of * n, wide_h, filled, True, R, W)
+                    if mode == "GRU":
+                        product(d, 1, d_row, packed_x, chunk, du, wide_x, 2 * n, wide_x, filled, True, R, W)
+                        product(d + 3 * n, 1, d_row, packed_x, chunk, du + 2 * n * wide_x, wide_x, n, wide_x, filled, True, R, W)
+                    else:
+                        product(d, 1, d_row, packed_x, chunk, du, wide_x, parts_of * n, wide_x, filled, True, R, W)
+                    filled = rows * 0
         for i in range(rows):
-            copy(state + i * wide, dh + (i0 + i) * n, n, W)
+            copy(state + i * wide_h, dh + (i0 + i * apart) * n, n, W)
     give_back(slots, slot)
 
 
 @kernel(fast="contract")
-def gru_forward(  # type: ignore[no-untyped-def]
-    x: Ptr[T], x_step: i64, x_row: i64, panels: Ptr[T], b: Ptr[T], h: Ptr[T], out: Ptr[T], last: Ptr[T], states: Ptr[T], gates: Ptr[T],
-    hidden: Ptr[T], steps: i64, batch: i64, n: i64, wide: i64, block: i64, reverse: i64, memory: Ptr[T], slots: Ptr[i64], slot_count: i64,
-    size: i64, R, W, begin: i64, end: i64,
-) -> void:  # fmt: skip
-    slot = take(slots, slot_count)
-    state = memory + slot * size
-    for item in range(begin, end):
-        i0 = item * block
-        rows = minimum(block, batch - i0)
-        tall = (rows + (R - 1)) // R * R
-        made = state + tall * n
-        copy(h + i0 * n, state, rows * n, W)
-        fill(state + rows * n, (tall - rows) * n, W)
-        copy(h + i0 * n, states + ((steps if reverse != 0 else steps * 0) * batch + i0) * n, rows * n, W)
-        for s in range(steps):
-            t = steps - 1 - s if reverse != 0 else s
-            product(state, n, panels, made, tall, wide, n, False, R, W)
-            around = states + ((t + 1 - reverse) * batch + i0) * n
-            for i in range(rows):
-                at = (t * batch + i0 + i) * n
-                z = made + i * wide
-                given = x + t * x_step + (i0 + i) * x_row
-                for j in range(0, n, W):
-                    some = first_lanes(n - j, W)
-                    p = load_where(z + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some) + load_where(given + j, Vec[T, W], some)
-                    q = load_where(z + n + j, Vec[T, W], some) + load_where(b + n + j, Vec[T, W], some) + load_where(given + n + j, Vec[T, W], some)
-                    y = load_where(z + 2 * n + j, Vec[T, W], some) + load_where(b + 2 * n + j, Vec[T, W], some)
-                    p = maths.sigmoid(p)
-                    q = maths.sigmoid(q)
-                    r = maths.tanh(load_where(given + 2 * n + j, Vec[T, W], some) + p * y)
-                    v = r + q * (load_where(state + i * n + j, Vec[T, W], some) - r)
-                    store_where(gates + 3 * at + j, p, some)
-                    store_where(gates + 3 * at + n + j, q, some)
-                    store_where(gates + 3 * at + 2 * n + j, r, some)
-                    store_where(hidden + at + j, y, some)
-                    store_where(out + at + j, v, some)
-                    store_where(around + i * n + j, v, some)
-                    store_where(state + i * n + j, v, some)
-        copy(state, last + i0 * n, rows * n, W)
-    give_back(slots, slot)
+def added(parts: Ptr[T], count: i64, part: i64, wide: i64, columns: i64, out: Ptr[T], W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    """The groups' parts of a gradient, added up in order and without what pads their rows; items are rows."""
+    for i in range(begin, end):
+        for j in range(0, columns, W):
+            some = first_lanes(columns - j, W)
+            v = load_where(parts + i * wide + j, Vec[T, W], some)
+            for k in range(1, count):
+                v = v + load_where(parts + k * part + i * wide + j, Vec[T, W], some)
+            store_where(out + i * columns + j, v, some)
 
 
-@kernel(fast="contract")
-def gru_backward(  # type: ignore[no-untyped-def]
-    g: Ptr[T], g_step: i64, g_row: i64, g_last: Ptr[T], panels: Ptr[T], states: Ptr[T], gates: Ptr[T], hidden: Ptr[T], dx: Ptr[T], dy: Ptr[T],
-    dh: Ptr[T], steps: i64, batch: i64, n: i64, wide: i64, block: i64, reverse: i64, memory: Ptr[T], slots: Ptr[i64], slot_count: i64,
-    size: i64, R, W, begin: i64, end: i64,
-) -> void:  # fmt: skip
-    slot = take(slots, slot_count)
-    slopes = memory + slot * size
-    for item in range(begin, end):
-        i0 = item * block
-        rows = minimum(block, batch - i0)
-        tall = (rows + (R - 1)) // R * R
-        state = slopes + 3 * tall * n
-        fill(slopes + 3 * rows * n, 3 * (tall - rows) * n, W)
-        fill(state, tall * wide, W)
-        for i in range(rows):
-            copy(g_last + (i0 + i) * n, state + i * wide, n, W)
-        for s in range(steps):
-            t = s if reverse != 0 else steps - 1 - s
-            before = states + ((t + reverse) * batch + i0) * n
-            for i in range(rows):
-                at = (t * batch + i0 + i) * n
-                given = g + t * g_step + (i0 + i) * g_row
-                slope = slopes + 3 * i * n
-                for j in range(0, n, W):
-                    some = first_lanes(n - j, W)
-                    one = spread(T(1.0), Vec[T, W])
-                    p = load_where(gates + 3 * at + j, Vec[T, W], some)
-                    q = load_where(gates + 3 * at + n + j, Vec[T, W], some)
-                    r = load_where(gates + 3 * at + 2 * n + j, Vec[T, W], some)
-                    y = load_where(hidden + at + j, Vec[T, W], some)
-                    d = load_where(state + i * wide + j, Vec[T, W], some) + load_where(given + j, Vec[T, W], some)
-                    u = (one - q) * (one - r * r)
-                    in_r = d * u
-                    in_p = d * (u * y * p * (one - p))
-                    in_q = d * ((load_where(before + i * n + j, Vec[T, W], some) - r) * q * (one - q))
-                    store_where(state + i * wide + j, d * q, some)
-                    store_where(slope + j, in_p, some)
-                    store_where(slope + n + j, in_q, some)
-                    store_where(slope + 2 * n + j, in_r * p, some)
-                    store_where(dx + 3 * at + 2 * n + j, in_r, some)
-                copy(slope, dx + 3 * at, 2 * n, W)
-                copy(slope, dy + 3 * at, 3 * n, W)
-            product(slopes, 3 * n, panels, state, tall, wide, 3 * n, True, R, W)
-        for i in range(rows):
-            copy(state + i * wide, dh + (i0 + i) * n, n, W)
-    give_back(slots, slot)
-
-
-@kernel(fast="contract")
-def column_sums(x: Ptr[T], out: Ptr[T], rows: i64, columns: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
-    """Items are W columns."""
-    for item in range(begin, end):
-        j = item * W
-        some = first_lanes(columns - j, W)
-        made = spread(T(0.0), Vec[T, W])
-        for i in range(rows):
-            made = made + load_where(x + i * columns + j, Vec[T, W], some)
-        store_where(out + j, made, some)
+def _lanes(d: Any) -> int:
+    return build.vector_bytes() // d.itemsize
 
 
 def _panels(w: Any) -> Any:
     """(inner, columns) in panels of two registers' width, with zeros where columns are wanting."""
     inner, columns = w.shape
-    two = 2 * lanes()
+    two = 2 * _lanes(w.dtype)
     count = -(-columns // two)
     if columns % two:
-        made = np.zeros((count, inner, two), F32)
+        made = np.zeros((count, inner, two), w.dtype)
         for k in range(count):
             part = w[:, k * two : (k + 1) * two]
             made[k, :, : part.shape[1]] = part
@@ -278,124 +364,122 @@ def _panels(w: Any) -> Any:
     return np.ascontiguousarray(w.reshape(inner, count, two).swapaxes(0, 1))
 
 
-def _register(batch: int) -> int:
-    """Rows of a register tile: no more than a batch fills."""
-    r = register_rows()
-    while r > 2 and r // 2 >= batch:
-        r //= 2
-    return r
+def _groups(batch: int, sizes: Any) -> tuple[int, int, int]:
+    """(groups of sequences, how many are in one, how far apart they are): of packed sequences each group has long and short ones."""
+    block = min(-(-batch // (4 * _CORES)) * 4, MOST, batch)
+    groups = -(-batch // block)
+    return groups, block, 1 if sizes is None else groups
 
 
-def _block(batch: int, r: int) -> int:
-    """Rows of the batch for a thread."""
-    share = -(-batch // pool.threads())
-    return min(-(-share // r) * r, MOST)
+@cache
+def _turns(steps: int, batch: int) -> tuple[Any, Any]:
+    return np.arange(steps), np.full(steps, batch)
 
 
-def _strides(a: Any) -> Any:
+def _packed_turns(sizes: Any) -> tuple[Any, Any]:
+    alive = np.array(sizes)
+    return np.cumsum(alive) - alive, alive
+
+
+def _strides(a: Any) -> tuple[Any, int, int]:
     """(the array with neighbouring numbers in its rows, elements from step to step, from row to row)."""
-    if a.shape[-1] > 1 and a.strides[-1] != 4 or any(s % 4 for s in a.strides):
+    item = a.itemsize
+    if a.shape[-1] > 1 and a.strides[-1] != item or any(s % item for s in a.strides):
         a = np.ascontiguousarray(a)
-    return a, a.strides[0] // 4, a.strides[1] // 4
+    return a, a.strides[0] // item, a.strides[-2] // item
 
 
-def lstm(x: Any, w: Any, b: Any, h: Any, c: Any, reverse: bool) -> Any:
-    """What `bibun.backends.recurrent.lstm_layer` gives; NotImplemented for what is not float32 with one weight."""
-    if x.ndim != 3 or w.ndim != 2 or not x.size or any(a is not None and a.dtype != F32 for a in (x, w, b, h, c)):
-        return NotImplemented
-    steps, batch, rows = x.shape
-    n = rows // 4
-    x, x_step, x_row = _strides(x)
-    out, squashed = np.empty((steps, batch, n), F32), np.empty((steps, batch, n), F32)
-    last, cell = np.empty((batch, n), F32), np.empty((batch, n), F32)
-    states, cells = np.empty((steps + 1, batch, n), F32), np.empty((steps + 1, batch, n), F32)
-    gates = np.empty((steps, batch, rows), F32)
-    panels = _panels(w.T)
-    bias = np.zeros(rows, F32) if b is None else np.ascontiguousarray(b)
-    r = _register(batch)
-    wide, block = panels.shape[0] * panels.shape[2], _block(batch, r)
-    room = Room(block * (n + wide))
-    forward(T=f32, R=r, W=lanes())(
-        x, x_step, x_row, panels, bias, np.ascontiguousarray(h), np.ascontiguousarray(c), out, last, cell, states, cells, gates, squashed, steps, batch,
-        n, wide, block, int(reverse), room.memory, room.slots, room.count, room.size, -(-batch // block), 1
-    )  # fmt: skip
-    room.release()
-    return out, last, cell, states, cells, gates, squashed
+def _alike(x: Any, columns: int) -> Any:
+    """Room for a row for each of x's, that lies as x does: batch before time where that is so."""
+    if x.ndim == 3 and x.strides[0] < x.strides[1]:
+        return np.empty((x.shape[1], x.shape[0], columns), x.dtype).swapaxes(0, 1)
+    return np.empty((*x.shape[:-1], columns), x.dtype)
 
 
-def lstm_gradients(g: Any, g_last: Any, g_cell: Any, w: Any, states: Any, cells: Any, gates: Any, squashed: Any, reverse: bool) -> Any:
-    """What `bibun.backends.recurrent.lstm_layer_gradients` gives; NotImplemented for what is not float32 with one weight."""
-    kept = (states, cells, gates, squashed)
-    if gates.ndim != 3 or w.ndim != 2 or any(a.dtype != F32 for a in (g, g_last, g_cell, w, *kept)):
-        return NotImplemented
-    if not all(a.flags.c_contiguous for a in kept):
-        return NotImplemented
-    steps, batch, rows = gates.shape
-    n = rows // 4
-    g, g_step, g_row = _strides(g)
-    dx, dh, dc = np.empty_like(gates), np.empty((batch, n), F32), np.empty((batch, n), F32)
-    panels = _panels(w)
-    r = _register(batch)
-    wide, block = panels.shape[0] * panels.shape[2], _block(batch, r)
-    room = Room(block * (rows + wide))
-    backward(T=f32, R=r, W=lanes())(
-        g, g_step, g_row, np.ascontiguousarray(g_last), np.ascontiguousarray(g_cell), panels, cells, gates, squashed, dx, dh, dc, steps, batch, n,
-        wide, block, int(reverse), room.memory, room.slots, room.count, room.size, -(-batch // block), 1
-    )  # fmt: skip
-    room.release()
-    return [dx, *_shared(dx, states[1:] if reverse else states[:-1]), dh, dc]
-
-
-def _shared(d: Any, before: Any) -> tuple[Any, Any]:
-    """Gradients of the recurrent weight and bias."""
-    rows = d.shape[-1]
-    flat, before = d.reshape(-1, rows), before.reshape(-1, before.shape[-1])
-    dw = blas.matmul(flat.T, before)
-    db = np.empty(rows, F32)
-    column_sums(T=f32, W=lanes())(flat, db, flat.shape[0], rows, -(-rows // lanes()), 4)
-    return flat.T @ before if dw is NotImplemented else dw, db
-
-
-def gru(x: Any, w: Any, b: Any, h: Any, reverse: bool) -> Any:
-    """What `bibun.backends.recurrent.gru_layer` gives; NotImplemented for what is not float32 with one weight."""
-    if x.ndim != 3 or w.ndim != 2 or not x.size or any(a is not None and a.dtype != F32 for a in (x, w, b, h)):
-        return NotImplemented
-    steps, batch, rows = x.shape
+def _bias(mode: str, bu: Any, bw: Any, rows: int, d: Any) -> Any:
+    """The biases as the steps take them."""
+    zeros = np.zeros(rows, d) if bu is None or bw is None else None
+    bu, bw = zeros if bu is None else bu, zeros if bw is None else bw
+    if mode != "GRU":
+        return bu + bw
     n = rows // 3
+    return np.concatenate([bu[: 2 * n] + bw[: 2 * n], bw[2 * n :], bu[2 * n :]])
+
+
+_PARTS = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+
+
+def layer(mode: str, x: Any, u: Any, w: Any, bu: Any, bw: Any, h: Any, c: Any, reverse: bool, keep: bool, sizes: Any) -> Any:
+    """(outputs, last state, last cell, states before, cells before, gates, the last array); NotImplemented for what has several weights."""
+    d = x.dtype
+    if w.ndim != 2 or not x.size or d not in (F32,) or any(a is not None and a.dtype != d for a in (u, w, bu, bw, h, c)):
+        return NotImplemented
+    batch, n = h.shape
+    inner, parts = x.shape[-1], _PARTS[mode]
     x, x_step, x_row = _strides(x)
-    out, hidden, last = np.empty((steps, batch, n), F32), np.empty((steps, batch, n), F32), np.empty((batch, n), F32)
-    states, gates = np.empty((steps + 1, batch, n), F32), np.empty((steps, batch, rows), F32)
-    panels = _panels(w.T)
-    bias = np.zeros(rows, F32) if b is None else np.ascontiguousarray(b)
-    r = _register(batch)
-    wide, block = panels.shape[0] * panels.shape[2], _block(batch, r)
-    room = Room(block * (n + wide))
-    gru_forward(T=f32, R=r, W=lanes())(
-        x, x_step, x_row, panels, bias, np.ascontiguousarray(h), out, last, states, gates, hidden, steps, batch, n, wide, block, int(reverse),
-        room.memory, room.slots, room.count, room.size, -(-batch // block), 1
+    out = _alike(x, n)
+    _, out_step, out_row = _strides(out)
+    turn, alive = _turns(len(x), batch) if sizes is None else _packed_turns(sizes)
+    kept = x.shape[:-1] if keep else (0,)
+    last, cell = np.empty((batch, n), d), np.empty((batch, n), d) if mode == "LSTM" else None
+    before, squashed = np.empty((*kept, n), d), np.empty((*kept, n), d)
+    cells = np.empty((*kept, n), d) if mode == "LSTM" else None
+    gates = np.empty((*kept, parts * n), d) if parts > 1 else None
+    panels_x, panels_h = _panels(u.T), _panels(w.T)
+    wide = panels_h.shape[0] * panels_h.shape[2]
+    groups, block, apart = _groups(batch, sizes)
+    room = Room(block * (2 * n + 2 * wide))
+    forward(T=d, mode=mode, keep=keep, R=register_rows(), W=_lanes(d))(
+        x, x_step, x_row, out, out_step, out_row, panels_x, panels_h, _bias(mode, bu, bw, parts * n, d), np.ascontiguousarray(h),
+        None if c is None else np.ascontiguousarray(c), last, cell, before, cells, gates, squashed, turn, alive, batch if sizes is None else 1,
+        len(turn), batch, inner, n, wide, block, apart, int(reverse), room.memory, room.slots, room.count, room.size, groups, 1
     )  # fmt: skip
     room.release()
-    return out, last, states, gates, hidden
+    return out, last, cell, before, cells, gates, squashed
 
 
-def gru_gradients(g: Any, g_last: Any, w: Any, states: Any, gates: Any, hidden: Any, reverse: bool) -> Any:
-    """What `bibun.backends.recurrent.gru_layer_gradients` gives; NotImplemented for what is not float32 with one weight."""
-    kept = (states, gates, hidden)
-    if gates.ndim != 3 or w.ndim != 2 or any(a.dtype != F32 for a in (g, g_last, w, *kept)):
+def gradients(
+    mode: str, g: Any, g_last: Any, g_cell: Any, x: Any, u: Any, w: Any, before: Any, cells: Any, gates: Any, squashed: Any, reverse: bool,
+    sizes: Any, wanted: Any,
+) -> Any:  # fmt: skip
+    """Gradients of (x, its weight, the recurrent weight, their biases, first state, first cell), None where not wanted."""
+    kept = [a for a in (before, cells, gates, squashed) if a is not None]
+    d = x.dtype
+    if w.ndim != 2 or not x.size or d not in (F32,) or any(a.dtype != d or not a.flags.c_contiguous for a in kept):
         return NotImplemented
-    if not all(a.flags.c_contiguous for a in kept):
+    if any(a is not None and a.dtype != d for a in (g, g_last, g_cell, u, w)):
         return NotImplemented
-    steps, batch, rows = gates.shape
-    n = rows // 3
+    batch, n = g_last.shape
+    inner, parts = x.shape[-1], _PARTS[mode]
+    x, x_step, x_row = _strides(x)
     g, g_step, g_row = _strides(g)
-    dx, dy, dh = np.empty_like(gates), np.empty_like(gates), np.empty((batch, n), F32)
-    panels = _panels(w)
-    r = _register(batch)
-    wide, block = panels.shape[0] * panels.shape[2], _block(batch, r)
-    room = Room(block * (rows + wide))
-    gru_backward(T=f32, R=r, W=lanes())(
-        g, g_step, g_row, np.ascontiguousarray(g_last), panels, states, gates, hidden, dx, dy, dh, steps, batch, n, wide, block, int(reverse),
-        room.memory, room.slots, room.count, room.size, -(-batch // block), 1
+    turn, alive = _turns(len(x), batch) if sizes is None else _packed_turns(sizes)
+    inputs, weights = wanted[0], any(wanted[1:5])
+    dx, dx_step, dx_row = _strides(_alike(x, inner)) if inputs else (None, 0, 0)
+    dh, dc = np.empty((batch, n), d), np.empty((batch, n), d) if mode == "LSTM" else None
+    two = 2 * _lanes(d)
+    wide_x, wide_h = -(-inner // two) * two, -(-n // two) * two
+    slopes = 4 * n if mode == "GRU" else parts * n
+    d_row = -(-slopes // 16) * 16 + 16  # no power of two, whose multiples would all lie in a few places of the cache
+    groups, block, apart = _groups(batch, sizes)
+    chunk = max(CHUNK, block) if weights else block
+    part = parts * n * (wide_x + wide_h) + slopes
+    made = np.empty((groups, part), d)
+    room = Room(chunk * (d_row + wide_x + wide_h) + block * (wide_x + wide_h))
+    backward(T=d, mode=mode, inputs=inputs, weights=weights, R=register_rows(), W=_lanes(d))(
+        g, g_step, g_row, np.ascontiguousarray(g_last), None if g_cell is None else np.ascontiguousarray(g_cell), x, x_step, x_row, dx, dx_step,
+        dx_row, _panels(u) if inputs else None, _panels(w), before, cells, gates, squashed, dh, dc, made, part, turn, alive,
+        batch if sizes is None else 1, len(turn), batch, inner, n, wide_x, wide_h, d_row, chunk, block, apart, int(reverse), room.memory,
+        room.slots, room.count, room.size, groups, 1
     )  # fmt: skip
     room.release()
-    return [dx, *_shared(dy, states[1:] if reverse else states[:-1]), dh]
+    du = dw = dbu = dbw = None
+    if weights:
+        dw, du, db = np.empty(w.shape, d), np.empty(u.shape, d), np.empty(slopes, d)
+        add = added(T=d, W=_lanes(d))
+        rows, flat = parts * n, made.reshape(-1)
+        add(flat, groups, part, wide_h, n, dw, rows, 64)
+        add(flat[rows * wide_h :], groups, part, wide_x, inner, du, rows, 64)
+        add(flat[rows * (wide_h + wide_x) :], groups, part, slopes, slopes, db, 1, 1)
+        dbw, dbu = db[:rows].copy(), np.concatenate([db[: 2 * n], db[3 * n :]]) if mode == "GRU" else db
+    return [dx, du, dw, dbu, dbw, dh, dc]

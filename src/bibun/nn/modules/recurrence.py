@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...dtypes import float32, float64
-from ...functions.recurrent import LAYERS
+from ...functions.recurrent import run_whole
 from .. import functional as F
 from ..tensors import cat, stack
 
@@ -69,17 +69,25 @@ def _weights(flat: Any, has_biases: bool, projected: bool) -> tuple[Any, Any, An
     return w_ih, w_hh, b_ih, b_hh, (rest[-1],) if projected else ()
 
 
+def _whole(
+    mode: str, x: Any, state: tuple[Any, ...], flat: Any, has_biases: bool, projected: bool, reverse: bool, sizes: Any
+) -> Any:
+    """The run of a layer in one go: its outputs and last state; None for what has to be done step by step."""
+    if projected or not x.shape[0] or x.dtype not in _WHOLE or any(t.dtype != x.dtype for t in (*state, *flat)):
+        return None
+    outputs = run_whole(mode, (x, *(flat if has_biases else (*flat, None, None)), *state), reverse, sizes)
+    return outputs[0], outputs[1 : 1 + len(state)]
+
+
 def run_layer(
     mode: str, x: Any, state: tuple[Any, ...], flat: Any, has_biases: bool, projected: bool, reverse: bool
 ) -> tuple[Any, tuple[Any, ...]]:
     """One layer, in one direction, over (T, B, features): the outputs (T, B, H) and the last state."""
+    made = _whole(mode, x, state, flat, has_biases, projected, reverse, None)
+    if made is not None:
+        return made
     w_ih, w_hh, b_ih, b_hh, more = _weights(flat, has_biases, projected)
-    x = F.linear(x, w_ih, b_ih)
-    if not more and x.shape[0] and x.dtype in _WHOLE and all(s.dtype == x.dtype for s in state):
-        call, static = LAYERS[mode]
-        outputs = call((x, w_hh, b_hh, *state), (reverse, *static))
-        return outputs[0], outputs[1 : 1 + len(state)]
-    return _steps(mode, x, state, w_hh, b_hh, more, reverse)
+    return _steps(mode, F.linear(x, w_ih, b_ih), state, w_hh, b_hh, more, reverse)
 
 
 def _steps(
@@ -108,6 +116,9 @@ def run_packed_layer(
     reverse: bool,
 ) -> tuple[Any, tuple[Any, ...]]:
     """`run_layer` over packed sequences: (total length, features), of which ``batch_sizes`` reach each time step."""
+    made = _whole(mode, data, state, flat, has_biases, projected, reverse, tuple(batch_sizes))
+    if made is not None:
+        return made
     step = STEPS[mode]
     w_ih, w_hh, b_ih, b_hh, more = _weights(flat, has_biases, projected)
     steps = F.linear(data, w_ih, b_ih).split(batch_sizes, 0)
