@@ -2,7 +2,8 @@
 
 The first two calls with given arguments run as they are, and are recorded: the primitives that pass, forward and backward, writes,
 gradients, steps of optimizers. Where both recordings agree, later calls run the program, after a look at everything it assumes
-(`guards`). Where something cannot be repeated for certain, calls go on running as they are; `report` says why. A compiled function
+(`guards`). Where three recordings for arguments of three sizes agree but for numbers that follow from the sizes, there is one program
+for all sizes (`sizes`). Where something cannot be repeated for certain, calls go on running as they are; `report` says why. A compiled function
 gives what the function itself gives, always: nothing is compiled that might not.
 """
 
@@ -22,12 +23,15 @@ from ..tensor import Tensor
 from .guards import Guards, describe
 from .program import Program
 from .recorder import Recorder, Refused, recording
+from .sizes import NotRelated, TooSmall
 from .watch import watching
 
 __all__ = ["OptimizedModule", "allow_in_graph", "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable", "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends", "report", "reset", "set_stance"]
 
 #: How many different programs one function may have before the oldest goes.
 MOST = 8
+#: How many times larger than those seen sizes may be before one is recorded: what is best for small arrays is not for large ones.
+_BEYOND = 16
 #: How many recordings may fail before a function is left alone.
 PATIENCE = 3
 
@@ -51,23 +55,80 @@ class _Signature:
         self.why = ""
 
 
+class _Family:
+    """What is known of a function for arguments that differ in nothing but sizes.
+
+    Attributes:
+        recorded: the latest recording for each size; program: one for all sizes, with its guards, once there is one; fits: tells of
+            arguments whether it takes them.
+    """
+
+    __slots__ = ("building", "calls", "failures", "fits", "guards", "program", "recorded", "why")
+
+    def __init__(self) -> None:
+        self.recorded: dict[Any, Program] = {}
+        self.program: Any = None
+        self.guards: Any = None
+        self.fits: Any = None
+        self.failures = 0
+        self.building = False
+        self.calls = 0
+        self.why = ""
+
+    def others(self, key: Any) -> list[Program]:
+        """Two recordings for other sizes, as far apart as there are."""
+        rest = sorted((p for k, p in self.recorded.items() if k != key), key=lambda p: sum(sum(p.layouts[n].shape) for n in p.inputs))
+        return [rest[0], rest[-1]] if len(rest) > 1 else []
+
+
+def _loosely(x: Any) -> Any:
+    """What of an argument a program for all sizes depends on; None for one that there is no such program for."""
+    if isinstance(x, Tensor):
+        a = x._a
+        return (type(x), a.ndim, a.dtype, x._node is not None, x._has_hooks) if a.flags.c_contiguous else None
+    return type(x), x
+
+
+def _fitting(program: Program, ordered: bool) -> Any:
+    """Whether arguments are of the shapes that a general program is for: its sizes are 2 or more and not far beyond what has been seen, or within it."""
+    lines = [f"{name} = leaves[{k}]._a.shape[{d}]" for name, (k, d) in program.sizes.items()]
+    bounds = [f"{low if ordered else 2} <= {name} <= {high if ordered else high * _BEYOND}" for name, (low, high) in program.spread.items()]
+    shapes = [f"leaves[{k}]._a.shape == {shape!r}" for k, shape in program.shapes.items()]
+    space: dict[str, Any] = {}
+    exec("\n ".join(["def fits(leaves):", *lines, f"return {' and '.join(bounds + shapes)}"]), space)
+    return space["fits"]
+
+
 class Compiled:
     """A function that becomes a program when it is called."""
 
-    def __init__(self, function: Callable[..., Any], verify: int = 0, explain: bool = False, fullgraph: bool = False, background: bool = False):
+    def __init__(self, function: Callable[..., Any], verify: int = 0, explain: bool = False, fullgraph: bool = False, background: bool = False, dynamic: bool | None = None):
         self.function, self.verify, self.explain, self.fullgraph, self.background = function, verify, explain, fullgraph, background
+        self.dynamic = dynamic
         self.full = False
         self.signatures: dict[Any, _Signature] = {}
+        self.families: dict[Any, _Family] = {}
         _all.append(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _stance[0] == "force_eager":
             return self.function(*args, **kwargs)
+        family = None
         if args or kwargs:
             leaves, spec = tree_flatten((args, kwargs))
             try:
                 key: Any = (spec, tuple([describe(x) for x in leaves]))
                 known = self.signatures.get(key)
+                if (known is None or known.program is None) and self.dynamic is not False:
+                    family = self._family(spec, leaves)
+                    if family is not None and family.program is not None and family.fits(leaves):
+                        if family.guards.quick() or not family.guards.holds():
+                            family.calls += 1
+                            if family.calls <= self.verify:
+                                return self._verified(family, leaves, args, kwargs)
+                            return family.program.run(leaves)
+                        family.program, family.failures = None, 0
+                        family.recorded.clear()
             except (Refused, TypeError) as why:
                 self.say(f"not compiled: {why}")
                 return self.function(*args, **kwargs)
@@ -92,7 +153,19 @@ class Compiled:
             self.say(f"recorded anew: {differs} has changed")
         elif known.failures >= PATIENCE or known.building:
             return self.function(*args, **kwargs)
-        return self._record(known, leaves, args, kwargs)
+        return self._record(known, family, key, leaves, args, kwargs)
+
+    def _family(self, spec: Any, leaves: list[Any]) -> _Family | None:
+        """What is known for arguments like these of any size."""
+        kinds = tuple([_loosely(x) for x in leaves])
+        if None in kinds:
+            return None
+        found = self.families.get((spec, kinds))
+        if found is None:
+            if len(self.families) >= MOST:
+                return None
+            found = self.families[spec, kinds] = _Family()
+        return found
 
     def _one_too_many(self, args: Any, kwargs: Any) -> Any:
         """Run a call of yet another kind as it is."""
@@ -101,14 +174,14 @@ class Compiled:
             name = getattr(self.function, "__qualname__", type(self.function).__name__)
             warnings.warn(
                 f"compile: {name} has been called with {MOST} kinds of arguments (shapes, dtypes, plain values) and a program made for each. Calls of other "
-                "kinds run as they are from now on. If a size changes from call to call, pad it to a few sizes; torch.compiler.reset() forgets all programs.",
+                "kinds run as they are from now on. torch.compiler.report() says why there is no program for all sizes. If a size changes from call to call, pad it to a few sizes; torch.compiler.reset() forgets all programs.",
                 stacklevel=4,
             )
         return self.function(*args, **kwargs)
 
     def _build(self, known: _Signature, program: Program, recorder: Recorder, guards: Guards) -> None:
         try:
-            program.build(recorder)
+            program.build(recorder.arrays)
         except Refused as why:
             known.failures, known.why = PATIENCE, str(why)
             self.say(f"not compiled: {why}")
@@ -121,7 +194,54 @@ class Compiled:
         finally:
             known.building = False
 
-    def _record(self, known: _Signature, leaves: list[Any], args: Any, kwargs: Any) -> Any:
+    def _generalise(self, family: _Family, key: Any, program: Program, recorder: Recorder, watch: Any) -> None:
+        """Make the program for all sizes, when three have been seen."""
+        family.recorded.pop(key, None)
+        family.recorded[key] = program
+        if len(family.recorded) > MOST:
+            del family.recorded[next(iter(family.recorded))]
+        others = family.others(key)
+        if not others or family.failures >= PATIENCE or family.building:
+            return
+        use = watch.size_use()
+        family.building = True
+        try:
+            if use == "any":
+                raise NotRelated("the function computes or compares with sizes in ways that may differ for others")
+            made = program.general(others)
+            fits = _fitting(made, use == "order")
+        except TooSmall as why:
+            family.building = False
+            for i in why.places:
+                seen = [*others, program][i]
+                family.recorded = {k: p for k, p in family.recorded.items() if p is not seen}
+            return
+        except NotRelated as why:
+            family.failures, family.why, family.building = family.failures + 1, str(why), False
+            self.say(f"no program for all sizes: {why}")
+            return
+        guards = Guards(recorder, watch, _inner(self.function), made.sources)
+
+        def build() -> None:
+            try:
+                made.build(recorder.arrays)
+            except Refused as why:
+                family.failures, family.why = family.failures + 1, str(why)
+            else:
+                family.guards, family.fits, family.why = guards, fits, ""
+                family.program = made
+                self.say(f"compiled for all sizes: {len(made.steps)} steps, sizes {', '.join(made.sizes)}")
+                if self.explaining():
+                    print(_table(made), file=sys.stderr)
+            finally:
+                family.building = False
+
+        if self.background:
+            threading.Thread(target=build, name="bibun.compile").start()
+        else:
+            build()
+
+    def _record(self, known: _Signature, family: _Family | None, key: Any, leaves: list[Any], args: Any, kwargs: Any) -> Any:
         recorder = Recorder()
         for k, x in enumerate(leaves):
             if isinstance(x, Tensor):
@@ -159,6 +279,8 @@ class Compiled:
                 raise RuntimeError(f"compile(fullgraph=True): {failure}")
             return result
         assert program is not None
+        if family is not None:
+            self._generalise(family, key, program, recorder, watch)
         if known.first is not None:
             differs = known.first.same(recorder)
             if not differs:
@@ -175,7 +297,7 @@ class Compiled:
         known.first = program
         return result
 
-    def _verified(self, known: _Signature, leaves: list[Any], args: Any, kwargs: Any) -> Any:
+    def _verified(self, known: _Signature | _Family, leaves: list[Any], args: Any, kwargs: Any) -> Any:
         """Run the program, then the function from the same beginning, and compare."""
         from .verify import compare
 
@@ -241,7 +363,9 @@ def compile(
     Args:
         model: a function, a module, or None for a decorator with options.
         fullgraph: raise where it cannot be compiled after some calls, rather than go on without.
-        backend, mode, options, dynamic: PyTorch's choices of compilers; there is one here, and unknown ones are warned of.
+        dynamic: False for a program for each shape of the arguments. Otherwise, when sizes have changed twice, one program is made for all
+            sizes where all that is computed follows from them (`report` says why not).
+        backend, mode, options: PyTorch's choices of compilers; there is one here, and unknown ones are warned of.
         disable: give the function back as it is.
         verify: run so many of the compiled calls a second time as they are, from the same beginning, and raise where results differ.
         background: make the program in a thread, while calls go on as they are. (The two recordings are part of the first calls.)
@@ -275,10 +399,10 @@ def compile(
     if disable or getattr(model, "_bibun_compiles_not", False):
         return model
     if isinstance(model, Module):
-        return OptimizedModule(model, Compiled(model, verify, explain, fullgraph, background))
+        return OptimizedModule(model, Compiled(model, verify, explain, fullgraph, background, dynamic))
     if not callable(model):
         raise RuntimeError(f"compile: a function or a module is needed, not a {type(model).__name__}")
-    made = Compiled(model, verify, explain, fullgraph, background)
+    made = Compiled(model, verify, explain, fullgraph, background, dynamic)
 
     @functools.wraps(model)
     def compiled(*args: Any, **kwargs: Any) -> Any:
@@ -307,6 +431,12 @@ def report(function: Any) -> str:
         rows.append(f"{known.calls:5d}  {steps:5d}  {state_}")
         if known.program is not None:
             tables.append(_table(known.program))
+    for family in made.families.values():
+        if family.program is not None:
+            rows.append(f"{family.calls:5d}  {len(family.program.steps):5d}  compiled for all sizes")
+            tables.append(_table(family.program))
+        elif family.why:
+            rows.append(f"{family.calls:5d}  {0:5d}  not for all sizes: {family.why}")
     return "\n".join(rows + tables)
 
 
@@ -338,6 +468,7 @@ def reset() -> None:
     """Forget all programs."""
     for made in _all:
         made.signatures.clear()
+        made.families.clear()
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import cpu
 from ..backends.large import LARGE, native
-from .recorder import Recorder, Slot, Step
+from .layout import Recorded
+from .recorder import Slot, Step
+from .sizes import sized
 
 __all__ = ["Group", "find_groups"]
 
@@ -28,7 +31,7 @@ class Group:
     """One native loop.
 
     Attributes:
-        leaves: the values it reads; tree: for each step in it, (formula, static, operands), operands being leaves or further trees.
+        leaves: the values it reads; tree: for each step in it, (primitive, static, operands), operands being leaves or further trees.
     """
 
     def __init__(self, leaves: list[int], tree: Any, key: str, shape: tuple[int, ...], reduce: str, cut: int | None, dtype: Any, made: tuple[int, ...], divide: int, steps: int):
@@ -44,7 +47,8 @@ class Group:
         if node.__class__ is int:
             return values[node]
         if id(node) not in known:
-            form, static, operands = node
+            prim, static, operands = node
+            form = prim.run if xp is cpu else prim.native_form or prim.run
             known[id(node)] = form(xp, *[self.element(xp, x, values, known) for x in operands], *static)
         return known[id(node)]
 
@@ -53,17 +57,40 @@ class Group:
         return step.gives
 
     def run(self, *arrays: Any) -> Any:
+        return self.evaluated(arrays, tuple(map(int, self.shape)), tuple(map(int, self.made)), int(self.divide))
+
+    def evaluated(self, arrays: Any, shape: tuple[int, ...], shape_made: tuple[int, ...], divide: int) -> Any:
+        """The loop over ``shape``; what it makes is of another, and divided."""
         from ..native import fuse
 
-        made = fuse.evaluate(self.key, self.expression, arrays, self.shape, self.reduce, self.dtype, self.cut)
+        made = fuse.evaluate(self.key, self.expression, arrays, shape, self.reduce, self.dtype, self.cut)
         if made is NotImplemented or not self.reduce:
             return made
-        if self.divide:
-            made = made / made.dtype.type(self.divide)
-        return made if made.shape == self.made else np.asarray(made).reshape(self.made)
+        if divide:
+            made = made / made.dtype.type(divide)
+        return made if made.shape == shape_made else np.asarray(made).reshape(shape_made)
+
+    def resized(self, shape: tuple[int, ...], shape_made: tuple[int, ...], divide: int, *arrays: Any) -> Any:
+        """The loop for other sizes than the recorded ones, by NumPy where the loop does not fit them."""
+        made = self.evaluated(arrays, shape, shape_made, divide)
+        if made is not NotImplemented:
+            return made
+        whole = np.broadcast_to(self.expression(cpu, *arrays), shape)
+        if not self.reduce:
+            return np.array(whole, self.dtype)
+        return self.reduced(whole, shape_made, divide)
+
+    def reduced(self, whole: Any, shape: tuple[int, ...], divide: int) -> Any:
+        n = whole.ndim
+        axes = tuple(range(n)) if self.reduce == "all" else tuple(range(self.cut or 0)) if self.reduce == "leading" else tuple(range(self.cut or 0, n))
+        made = np.asarray(np.add.reduce(whole, axes, self.dtype))
+        return (made / made.dtype.type(divide) if divide else made).reshape(shape)
 
     def source(self, step: Step, text: Any) -> str:
-        return f"v{step.gives[0]} = {text.object(self.run, 'g')}({', '.join(f'v{n}' for n in self.leaves)})"
+        values = ", ".join(f"v{n}" for n in self.leaves)
+        if sized((self.shape, self.made, self.divide)):
+            return f"v{step.gives[0]} = {text.object(self.resized, 'g')}({self.shape!r}, {self.made!r}, {self.divide!r}, {values})"
+        return f"v{step.gives[0]} = {text.object(self.run, 'g')}({values})"
 
 
 class Sums(Group):
@@ -85,34 +112,47 @@ class Sums(Group):
         return [self.element(xp, tree, values, known) for tree in self.tree]
 
     def run(self, *arrays: Any) -> Any:
+        return self.summed(arrays, tuple(map(int, self.shape)), [tuple(map(int, x)) for x in self.shapes], list(map(int, self.divides)))
+
+    def summed(self, arrays: Any, shape: tuple[int, ...], shapes: Any, divides: Any) -> Any:
         from ..native import fuse
 
-        made = fuse.evaluate(self.key, self.expression, arrays, self.shape, "leading", self.dtype, self.cut, len(self.makes))
+        made = fuse.evaluate(self.key, self.expression, arrays, shape, "leading", self.dtype, self.cut, len(self.makes))
         if made is NotImplemented:
             return made
-        return [(x / x.dtype.type(d) if d else x).reshape(s) for x, s, d in zip(made, self.shapes, self.divides)]
+        return [(x / x.dtype.type(d) if d else x).reshape(s) for x, s, d in zip(made, shapes, divides)]
+
+    def resized(self, shape: tuple[int, ...], shapes: Any, divides: Any, *arrays: Any) -> Any:
+        made = self.summed(arrays, shape, shapes, divides)
+        if made is not NotImplemented:
+            return made
+        wholes = self.expression(cpu, *arrays)
+        return [self.reduced(np.broadcast_to(x, shape), s, d) for x, s, d in zip(wholes, shapes, divides)]
 
     def source(self, step: Step, text: Any) -> str:
-        return f"{', '.join(f'v{n}' for n in self.makes)} = {text.object(self.run, 'g')}({', '.join(f'v{n}' for n in self.leaves)})"
+        made, values = ", ".join(f"v{n}" for n in self.makes), ", ".join(f"v{n}" for n in self.leaves)
+        if sized((self.shape, self.shapes, self.divides)):
+            return f"{made} = {text.object(self.resized, 'g')}({self.shape!r}, {self.shapes!r}, {self.divides!r}, {values})"
+        return f"{made} = {text.object(self.run, 'g')}({values})"
 
 
-def _elementwise(recorder: Recorder, step: Step) -> bool:
+def _elementwise(recorded: Recorded, step: Step) -> bool:
     """Whether a step may be part of a loop."""
     if step.kind != "run" or step.what.family != "elementwise" or step.what.several or len(step.gives) != 1:
         return False
-    out = recorder.arrays[step.gives[0]]
+    out = recorded.layouts[step.gives[0]]
     static, narrow = step.static
-    if narrow is not None or out.size < LARGE or out.dtype not in _TYPES or any(isinstance(s, Slot) for s in static):
+    if narrow is not None or out.size < LARGE or out.dtype not in _TYPES or sized(static) or any(isinstance(s, Slot) for s in static):
         return False
-    return all(n is not None and recorder.arrays[n].dtype in _TYPES for n in step.takes)
+    return all(n is not None and recorded.layouts[n].dtype in _TYPES for n in step.takes)
 
 
-def _sum(recorder: Recorder, step: Step) -> Any:
+def _sum(recorded: Recorded, step: Step) -> Any:
     """(how, cut, divisor) of a step that sums a large array; None for others."""
     if step.kind != "run" or step.what.name not in ("sum", "mean") or len(step.takes) != 1:
         return None
-    x = recorder.arrays[step.takes[0]]
-    out = recorder.arrays[step.gives[0]]
+    x = recorded.layouts[step.takes[0]]
+    out = recorded.layouts[step.gives[0]]
     if x.size < LARGE or out.dtype != x.dtype or x.dtype not in _TYPES or x.dtype == _BOOL:
         return None
     static = dict(zip(step.what.static, step.static[0]))
@@ -129,9 +169,9 @@ def _sum(recorder: Recorder, step: Step) -> Any:
     return None
 
 
-def find_groups(recorder: Recorder, steps: list[Step], wanted: set[int]) -> dict[int, Any]:
+def find_groups(recorded: Recorded, steps: list[Step], wanted: set[int]) -> dict[int, Any]:
     """The loops of a program, by the place of the step that each stands for."""
-    if not any(recorder.arrays[n].size >= LARGE for step in steps for n in step.gives) or not native():
+    if not any(recorded.layouts[n].size >= LARGE for step in steps for n in step.gives) or not native():
         return {}
     from .program import _reads
 
@@ -150,10 +190,10 @@ def find_groups(recorder: Recorder, steps: list[Step], wanted: set[int]) -> dict
         step = steps[k]
         if k in found:
             continue
-        reduction = _sum(recorder, step)
-        if reduction is None and not _elementwise(recorder, step):
+        reduction = _sum(recorded, step)
+        if reduction is None and not _elementwise(recorded, step):
             continue
-        shape = recorder.arrays[step.takes[0] if reduction else step.gives[0]].shape
+        shape = recorded.layouts[step.takes[0] if reduction else step.gives[0]].shape
         inside: set[int] = set() if reduction else {k}
         again: set[int] = set()
         grown = True
@@ -162,20 +202,20 @@ def find_groups(recorder: Recorder, steps: list[Step], wanted: set[int]) -> dict
             for j in sorted(inside | again | ({k} if reduction else set())):
                 for n in steps[j].takes:
                     m = makers.get(n)
-                    if m is None or m in inside or m in again or m <= barriers[k] or recorder.arrays[n].shape != shape or not _elementwise(recorder, steps[m]):
+                    if m is None or m in inside or m in again or m <= barriers[k] or recorded.layouts[n].shape != shape or not _elementwise(recorded, steps[m]):
                         continue
                     if m not in found and n not in wanted and readers[n] <= inside | {k}:
                         inside.add(m)
                         grown = True
-                    elif found.get(m) is None and len(again) < _AGAIN and _cheap(recorder, steps[m]):
+                    elif found.get(m) is None and len(again) < _AGAIN and _cheap(recorded, steps[m]):
                         again.add(m)
                         grown = True
         if not inside:
             continue
-        group = _group(recorder, steps, k, inside | again, shape, reduction)
+        group = _group(recorded, steps, k, inside | again, shape, reduction)
         if group is not None and any(found.get(makers.get(n, -1), group) is None for n in group.leaves):
             again = set()  # it would read what only lives inside another loop
-            group = _group(recorder, steps, k, inside, shape, reduction)
+            group = _group(recorded, steps, k, inside, shape, reduction)
         if group is not None:
             found[k] = group
             doubtful |= again
@@ -184,11 +224,11 @@ def find_groups(recorder: Recorder, steps: list[Step], wanted: set[int]) -> dict
             for j in inside - {k}:
                 found[j] = None
     _drop(steps, found, doubtful, wanted)
-    _sum_together(recorder, steps, found, wanted, barriers)
+    _sum_together(recorded, steps, found, wanted, barriers)
     return found
 
 
-def _sum_together(recorder: Recorder, steps: list[Step], found: dict[int, Any], wanted: set[int], barriers: list[int]) -> None:
+def _sum_together(recorded: Recorded, steps: list[Step], found: dict[int, Any], wanted: set[int], barriers: list[int]) -> None:
     """Have one loop do several sums of an array that nothing else reads, and not write it."""
     from .program import _reads
 
@@ -199,15 +239,15 @@ def _sum_together(recorder: Recorder, steps: list[Step], found: dict[int, Any], 
             readers.setdefault(n, []).append(k)
     for m in live:
         maker = found.get(m)
-        if maker is None and _elementwise(recorder, steps[m]):
-            maker = _group(recorder, steps, m, {m}, recorder.arrays[steps[m].gives[0]].shape, None)
+        if maker is None and _elementwise(recorded, steps[m]):
+            maker = _group(recorded, steps, m, {m}, recorded.layouts[steps[m].gives[0]].shape, None)
         if maker is None or maker.reduce or isinstance(maker, Sums):
             continue
         (n,) = steps[m].gives
         users = readers.get(n, [])
         if n in wanted or not 2 <= len(users) <= 4 or any(barriers[k] != barriers[m] for k in users):
             continue
-        parts: list[Any] = [found.get(k) or _plain_sum(recorder, steps[k]) for k in users]
+        parts: list[Any] = [found.get(k) or _plain_sum(recorded, steps[k]) for k in users]
         first = parts[0]
         if any(p is None or isinstance(p, Sums) or p.reduce != "leading" or p.cut != first.cut or p.shape != first.shape or p.dtype != first.dtype for p in parts):
             continue
@@ -226,22 +266,22 @@ def _sum_together(recorder: Recorder, steps: list[Step], found: dict[int, Any], 
         makes = tuple([steps[k].gives[0] for k in users])
         made = Sums(leaves, trees, key, first, makes, [p.made for p in parts], [p.divide for p in parts], maker.steps + sum(p.steps for p in parts))
         try:
-            if made.run(*[recorder.arrays[x] for x in leaves]) is NotImplemented:
+            if made.run(*[recorded.arrays[x] for x in leaves]) is NotImplemented:
                 continue
         except (TypeError, ValueError, AttributeError):
             continue
         for k in (m, *users):
             found[k] = None
         found[users[0]] = made
-        return _sum_together(recorder, steps, found, wanted, barriers)
+        return _sum_together(recorded, steps, found, wanted, barriers)
 
 
-def _plain_sum(recorder: Recorder, step: Step) -> Group | None:
+def _plain_sum(recorded: Recorded, step: Step) -> Group | None:
     """A sum by itself, as a loop."""
-    how = _sum(recorder, step)
+    how = _sum(recorded, step)
     if how is None or how[0] != "leading":
         return None
-    x, out = recorder.arrays[step.takes[0]], recorder.arrays[step.gives[0]]
+    x, out = recorded.layouts[step.takes[0]], recorded.layouts[step.gives[0]]
     return Group([step.takes[0]], 0, "group x0", x.shape, how[0], how[1], out.dtype, out.shape, how[2], 1)
 
 
@@ -260,9 +300,9 @@ def _moved(tree: Any, leaves: list[Any]) -> Any:
     return of(tree)
 
 
-def _cheap(recorder: Recorder, step: Step) -> bool:
+def _cheap(recorded: Recorded, step: Step) -> bool:
     """Whether a step is better done again than read: it reads no more large arrays than the one that it makes."""
-    return step.what.name in _CHEAP and sum(recorder.arrays[n].size >= LARGE for n in set(step.takes)) <= 1
+    return step.what.name in _CHEAP and sum(recorded.layouts[n].size >= LARGE for n in set(step.takes)) <= 1
 
 
 def _drop(steps: list[Step], found: dict[int, Any], doubtful: set[int], wanted: set[int]) -> None:
@@ -278,7 +318,7 @@ def _drop(steps: list[Step], found: dict[int, Any], doubtful: set[int], wanted: 
             found[m] = None
 
 
-def _group(recorder: Recorder, steps: list[Step], k: int, inside: set[int], shape: tuple[int, ...], reduction: Any) -> Group | None:
+def _group(recorded: Recorded, steps: list[Step], k: int, inside: set[int], shape: tuple[int, ...], reduction: Any) -> Group | None:
     leaves: list[int] = []
     known: dict[int, Any] = {}
     makers = {n: j for j in inside for n in steps[j].gives}
@@ -295,18 +335,18 @@ def _group(recorder: Recorder, steps: list[Step], k: int, inside: set[int], shap
             step = steps[j]
             prim, static = step.what, step.static[0]
             operands = [of(m) for m in step.takes]
-            known[n] = ((prim.native_form or prim.run, static, [tree for tree, _ in operands]), f"{prim.name}{static!r}({','.join(said for _, said in operands)})")
+            known[n] = ((prim, static, [tree for tree, _ in operands]), f"{prim.name}{static!r}({','.join(said for _, said in operands)})")
         return known[n]
 
     step = steps[k]
     tree, said = of(step.takes[0] if reduction else step.gives[0])
     if len(leaves) > 12 or len(said) > 4000:
         return None
-    out = recorder.arrays[step.gives[0]]
+    out = recorded.layouts[step.gives[0]]
     how, cut, divide = reduction or ("", None, 0)
     group = Group(leaves, tree, f"group {said}", shape, how, cut, out.dtype, out.shape, divide, len(inside) + bool(reduction))
     try:
-        made = group.run(*[recorder.arrays[n] for n in leaves])
+        made = group.run(*[recorded.arrays[n] for n in leaves])
     except (TypeError, ValueError, AttributeError):
         return None
     return None if made is NotImplemented else group

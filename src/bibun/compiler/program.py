@@ -7,6 +7,7 @@ are let go after their last use.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,10 @@ from ..optim.optimizer import Optimizer
 from ..optim.prepared import PreparedStep, preparable
 from ..tensor import Tensor
 from .groups import find_groups
-from .recorder import Recorder, Refused, Slot, Step
+from .layout import Layout, Recorded, layouts
+from .recorder import Recorder, Refused, Slot, Step, alike
 from .segments import find_segments
+from .sizes import NotRelated, Relations, sized, text_of_constant
 
 __all__ = ["Program"]
 
@@ -77,23 +80,63 @@ class Program:
         self.outputs = [self._output(recorder, x) for x in leaves]
         wanted = {i for kind, i, _ in self.outputs if kind != "constant"}
         on_tensors = {id(recorder.steps[k]) for k in self.recorded}
-        self.steps = _needed(recorder, wanted)
+        self.steps = _needed(recorder.steps, wanted)
         self.on_tensors = {k for k, step in enumerate(self.steps) if id(step) in on_tensors}
         self.made_on_tensors = {n for k in self.on_tensors for n in self.steps[k].gives}
         self.wanted = wanted
         read = {n for step in self.steps for n in _reads(step)} | wanted
         self.sources = {n: s for n, s in recorder.sources.items() if n in read}
+        self.inputs = {n: s for n, s in recorder.sources.items() if s[0] == "argument"}
+        self.layouts = layouts(recorder.arrays)
+        # Of a general program: the variables, with the dimension of the argument that each is, and their least and largest values so far;
+        # the arguments' shapes; and how values lie for other sizes.
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self.spread: dict[str, tuple[int, int]] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        self.elsewhere: list[Layout] | None = None
         self.groups: dict[int, Any] = {}
         self.segments: dict[int, Any] = {}
 
-    def build(self, recorder: Recorder) -> None:
+    def build(self, arrays: list[Any]) -> None:
         """Make what runs; until then this only says that there can be a program, and what it would depend on."""
         if not self.on_tensors:
-            self.groups = find_groups(recorder, self.steps, self.wanted)
-            self.segments = find_segments(recorder, self.steps, self.groups, self.wanted)
-        self.arrays = {n: recorder.arrays[n] for n in self.sources}
-        self.pieces = pieces(recorder, self)
-        self.run, self.text = self._write(recorder)
+            self.groups = find_groups(Recorded(arrays, self.layouts), self.steps, self.wanted)
+            self.segments = find_segments(self.layouts, self.steps, self.groups, self.wanted, tuple(self.sizes), self.elsewhere)
+        self.arrays = {n: arrays[n] for n in self.sources}
+        self.pieces = pieces(self)
+        self.run, self.text = self._write()
+
+    def general(self, others: list[Program]) -> Program:
+        """The program for all sizes, from this one and those for two other sizes; it is yet to be built.
+
+        Raises:
+            NotRelated: what they do does not follow from the sizes, or what they return keeps a graph.
+        """
+        programs = [*others, self]
+        if any(p.on_tensors for p in programs):
+            raise NotRelated("it returns a tensor with its graph")
+        if any(len(p.recorder_steps) != len(self.recorder_steps) or len(p.layouts) != len(self.layouts) for p in programs):
+            raise NotRelated("it takes another number of steps")
+        if any([(k, i) for k, i, _ in p.outputs if k != "constant"] != [(k, i) for k, i, _ in self.outputs if k != "constant"] or p.spec != self.spec for p in programs):
+            raise NotRelated("it returns something else")
+        for mine, *theirs in zip(self.outputs, *[p.outputs for p in others]):
+            if mine[0] == "constant" and any(x[1] is not mine[1] and (isinstance(x[1], Tensor) or x[1] != mine[1]) for x in theirs):
+                raise NotRelated("it returns another constant")
+        made = copy.copy(self)
+        relations = Relations([{s[1]: p.layouts[n].shape for n, s in p.inputs.items()} for p in programs])
+        made.sizes, made.shapes = relations.places, relations.shapes
+        made.spread = {name: (min(v), max(v)) for name, v in relations.values.items()}
+        made.recorder_steps = [relations.step(*each) for each in zip(*[p.recorder_steps for p in programs])]
+        made.layouts = [relations.layout(*each) for each in zip(*[p.layouts for p in programs])]
+        made.elsewhere = list(map(relations.elsewhere, made.layouts))
+        made.steps = _needed(made.recorder_steps, made.wanted)
+        made.sources = {}
+        for n, source in self.sources.items():
+            theirs = [p.sources.get(n, (None,)) for p in others]
+            if any(s[0] != source[0] or source[0] != "constant" and not alike(s[1], source[1]) for s in theirs):
+                raise NotRelated("a value comes from somewhere else")
+            made.sources[n] = ("constant", relations.constant(*[s[1] for s in theirs], source[1])) if source[0] == "constant" else source
+        return made
 
     # what comes out
 
@@ -142,9 +185,10 @@ class Program:
 
     # the source
 
-    def _write(self, recorder: Recorder) -> tuple[Callable[..., Any], str]:
+    def _write(self) -> tuple[Callable[..., Any], str]:
         text = _Text()
         lines = text.lines
+        lines += [f"{name} = arguments[{k}]._a.shape[{d}]" for name, (k, d) in self.sizes.items()]
         escaping = {i for kind, i, _ in self.outputs if kind != "constant"} | {s.takes[0] for s in self.steps if s.kind in ("grad", "write") and s.takes[0] is not None}
         last = _last_uses(self.steps, self.groups)
         for n, source in self.sources.items():
@@ -154,6 +198,9 @@ class Program:
                 lines.append(f"v{n} = {text.object(source[1], 't_')}._grad._a")
             elif source[0] == "argument":
                 lines.append(f"v{n} = arguments[{source[1]}]._a")
+            elif source[1].__class__ is tuple:
+                text.names.update(full=np.full, arange=np.arange, broadcast_to=np.broadcast_to)
+                lines.append(f"v{n} = {text_of_constant(source[1], text.object(self.layouts[n].dtype, 'd'))}")
             else:
                 name = text.object(source[1], "c")
                 lines.append(f"v{n} = {name}.copy()" if n in escaping else f"v{n} = {name}")
@@ -183,7 +230,7 @@ class Program:
             else:
                 body += self._step(step, text)
             group = self.groups.get(k)
-            dead = [n for n in (*(group.leaves if group is not None else _reads(step)), *(group.gives(step) if group is not None else step.gives)) if last.get(n) == k and n not in escaping and n not in self.sources and recorder.arrays[n].size >= LARGE]
+            dead = [n for n in (*(group.leaves if group is not None else _reads(step)), *(group.gives(step) if group is not None else step.gives)) if last.get(n) == k and n not in escaping and n not in self.sources and self.layouts[n].size >= LARGE]
             if dead:
                 body.append(" = ".join(f"v{n}" for n in dict.fromkeys(dead)) + " = None")
         if loud:
@@ -241,12 +288,14 @@ class Program:
     def _static(self, x: Any, text: _Text) -> str:
         if isinstance(x, Slot):
             return f"wrap(v{x.index})" if x.tensor else f"v{x.index}"
-        if _has_slot(x):
+        if x.__class__ is slice and sized(x):
+            return f"slice({x.start!r}, {x.stop!r}, {x.step!r})"
+        if _has_slot(x) or sized(x) and not isinstance(x, (int, float)):
             inner = ", ".join(self._static(v, text) for v in (x.values() if x.__class__ is dict else x))
             if x.__class__ is dict:
                 return "{" + ", ".join(f"{k!r}: {self._static(v, text)}" for k, v in x.items()) + "}"
             return f"({inner},)" if x.__class__ is tuple else f"[{inner}]"
-        if x.__class__ in (int, bool, type(None), str):
+        if x.__class__ in (int, bool, type(None), str) or sized(x):
             return repr(x)
         return text.object(x, "s")
 
@@ -311,14 +360,14 @@ class Program:
         return ""
 
 
-def pieces(recorder: Recorder, program: Program) -> list[tuple[str, str, int, int]]:
+def pieces(program: Program) -> list[tuple[str, str, int, int]]:
     """(what runs it, what it does, steps, bytes that it reads and makes) of each part of a program, in order."""
 
     def name(step: Step) -> str:
         return str(getattr(step.what, "name", None) or getattr(step.what, "__qualname__", None) or step.kind)
 
     def size(numbers: Any) -> int:
-        return sum(recorder.arrays[n].nbytes for n in dict.fromkeys(numbers))
+        return sum(int(program.layouts[n].nbytes) for n in dict.fromkeys(numbers))
 
     made: list[tuple[str, str, int, int]] = []
     k = 0
@@ -366,11 +415,11 @@ def _reads(step: Step) -> list[int]:
     return [n for n in step.takes if n is not None] + _slots(step.static) + before
 
 
-def _needed(recorder: Recorder, wanted: set[int]) -> list[Step]:
+def _needed(steps: list[Step], wanted: set[int]) -> list[Step]:
     """The steps without those that nothing depends on. Memory that is written counts as needed, with all views of it."""
     alive = set(wanted)
     kept: list[Step] = []
-    for step in reversed(recorder.steps):
+    for step in reversed(steps):
         if step.kind in ("write", "grad", "call") or any(n in alive for n in step.gives):
             alive.update(_reads(step))
             kept.append(step)

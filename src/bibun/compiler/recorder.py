@@ -23,13 +23,18 @@ from ..autograd.node import LEAF
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
 
-__all__ = ["Recorder", "Refused", "Step", "recording"]
+__all__ = ["Recorder", "Refused", "Slot", "Step", "alike", "recording"]
 
 ndarray = np.ndarray
 
 
 class Refused(Exception):
     """Why a function is not compiled; the words name the user's line where there is one."""
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether what two steps are of (a primitive, function, dtype or leaf) is one thing."""
+    return a is b or not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
 
 
 class Step:
@@ -56,7 +61,7 @@ class Step:
         """Whether another recording of the function took this step, too."""
         return (
             self.kind == other.kind and self.takes == other.takes and self.gives == other.gives
-            and (self.what is other.what or self.what == other.what) and repr(self.static) == repr(other.static)
+            and alike(self.what, other.what) and repr(self.static) == repr(other.static)
         )  # fmt: skip
 
     def __repr__(self) -> str:

@@ -19,10 +19,12 @@ import numpy as np
 
 from ..backends.large import LARGE, native
 from ..native import build, maths
-from ..native.ir import Function, Module, Value
+from ..native.ir import Function, Later, Module, Value
 from ..native.kernel import argument, builtin
 from ..native.lanes import Lanes, NotNative, _device
-from .recorder import Recorder, Slot, Step
+from .layout import Layout
+from .recorder import Slot, Step
+from .sizes import sized
 
 __all__ = ["Segment", "find_segments"]
 
@@ -39,7 +41,7 @@ class Cell:
 
     __slots__ = ("block", "dtype", "offset", "shape", "strides")
 
-    def __init__(self, block: Any, offset: int, a: Any):
+    def __init__(self, block: Any, offset: int, a: Layout):
         self.block, self.offset = block, offset
         self.shape, self.strides, self.dtype = a.shape, a.strides, a.dtype
 
@@ -56,31 +58,11 @@ class Cell:
         return self.seen(shape, (0,) * extra + tuple(0 if n == 1 else s for n, s in zip(self.shape, self.strides)))
 
 
-def _address(a: Any) -> int:
-    return a.__array_interface__["data"][0]
-
-
-def _root(a: Any) -> Any:
-    while isinstance(a.base, np.ndarray):
-        a = a.base
-    return a
-
-
-def _dense(a: Any) -> bool:
-    """Whether an array fills its memory without gaps, in some order of its dimensions."""
-    step = a.itemsize
-    for s, n in sorted(((s, n) for s, n in zip(a.strides, a.shape) if n != 1)):
-        if s != step:
-            return False
-        step *= n
-    return True
-
-
 class Writer:
     """Writes the native function of a run."""
 
-    def __init__(self, recorder: Recorder):
-        self.recorder = recorder
+    def __init__(self, layouts: list[Layout], sizes: tuple[str, ...] = ()):
+        self.layouts, self.sizes = layouts, sizes
         self.module = Module()
         self.cells: dict[int, Cell] = {}
         self.outside: list[int] = []  # values that are given as arrays
@@ -93,8 +75,8 @@ class Writer:
 
     # places
 
-    def array(self, n: int) -> Any:
-        return self.recorder.arrays[n]
+    def array(self, n: int) -> Layout:
+        return self.layouts[n]
 
     def cell(self, n: int) -> Cell:
         """Where a value lies; one that nothing in the run has made comes from outside."""
@@ -110,10 +92,20 @@ class Writer:
     def make(self, n: int) -> Cell:
         """Room for a value that the run makes."""
         a = self.array(n)
-        if a.dtype not in _WORD or a.size >= LARGE or a.size == 0 or not _dense(a):
+        if a.dtype not in _WORD or a.size >= LARGE or a.size == 0 or not a.dense:
             raise NotNative("a result of this size, dtype or layout")
         made = self.cells[n] = Cell(("made", n), 0, a)
         return made
+
+    def scratch_without(self, kept: set[int]) -> int:
+        """Have all values but some lie in the scratch block; says how large it is."""
+        size = 0
+        for n, c in self.cells.items():
+            if c.block == ("made", n) and n not in kept:
+                self.moved["made", n] = (("scratch",), size)
+                need = self.array(n).nbytes
+                size += need + 64 if isinstance(need, Later) else -(-max(need, 1) // 64) * 64
+        return size
 
     # instructions
 
@@ -127,7 +119,7 @@ class Writer:
                 at = step + at if isinstance(at, Value) or at else step
         p = self.bases[block]
         if isinstance(at, Value) or at:
-            offset = at.name if isinstance(at, Value) else str(at)
+            offset = f.const(at).name if not isinstance(at, Value) else at.name
             p = f.emit("ptr", f"getelementptr i8, ptr {p.name}, i64 {offset}")
         return Value(f, p.name, "ptr", _WORD[cell.dtype])
 
@@ -209,10 +201,9 @@ class Writer:
         prim = step.what
         if not prim.variadic and len(step.takes) >= 1 and len(step.gives) == 1 and step.takes[0] is not None:
             a, out = self.array(step.takes[0]), self.array(step.gives[0])
-            if _root(a) is _root(out) and a.dtype == out.dtype and prim.family != "elementwise":
+            if a.root == out.root and a.dtype == out.dtype and prim.family != "elementwise":
                 source = self.cell(step.takes[0])
-                self.cells[step.gives[0]] = made = Cell(source.block, source.offset + _address(out) - _address(a), out)
-                assert made.block is source.block
+                self.cells[step.gives[0]] = Cell(source.block, source.offset + out.offset - a.offset, out)
                 return
         if prim.family == "elementwise":
             self.elementwise(step)
@@ -224,7 +215,7 @@ class Writer:
 
     def elementwise(self, step: Step) -> None:
         prim, static = step.what, step.static[0]
-        if prim.several or any(n is None for n in step.takes):
+        if prim.several or any(n is None for n in step.takes) or sized(static):
             raise NotNative(prim.name)
         out = self.array(step.gives[0])
         operands = [self.cell(n).spread(out.shape) for n in step.takes]
@@ -274,17 +265,18 @@ class Writer:
         for c in self.cells.values():
             blocks.setdefault(self.moved.get(c.block, (c.block, 0))[0])
         words = "nounwind " + build.attributes()
-        params = [("ptr", f"b{k}") for k in range(len(blocks) + 1)]
+        params = [*[("ptr", f"b{k}") for k in range(len(blocks) + 1)], *[("i64", name) for name in self.sizes]]
         f = Function(module, name + ".run", "void", params, fast="", attributes=words, linkage="internal", distinct=False)
         self.bases = dict(zip(blocks, f.args))
-        self.flag = f.args[-1]
+        self.flag = f.args[len(blocks)]
+        f.sizes = dict(zip(self.sizes, f.args[len(blocks) + 1 :]))
         for act in self.actions:
             act(f)
         f.give()
         self.order = list(blocks)
         g = Function(module, name, "ptr", [("ptr", "self"), ("ptr", "objects"), ("i64", "count")])
         none, objects, _ = g.args
-        given = [argument(g, objects, k, "ptr", none) for k in range(len(params))]
+        given = [argument(g, objects, k, word, none) for k, (word, _) in enumerate(params)]
         g.call(name + ".run", "void", *given)
         g.call("Py_IncRef", "void", none)
         g.give(none)
@@ -348,7 +340,7 @@ def _sum(w: Writer, step: Step, mean: bool = False) -> None:
 
             w.nest(f, wide.shape, [given, wide], add)
             if mean:
-                w.nest(f, one.shape, [one], lambda p: f.store(f.load(p[0]) / float(count), p[0], word))
+                w.nest(f, one.shape, [one], lambda p: f.store(f.load(p[0]) / f.const(count, word), p[0], word))
             return
 
         def body(p: list[Value]) -> None:
@@ -357,7 +349,7 @@ def _sum(w: Writer, step: Step, mean: bool = False) -> None:
             at.shape, at.strides = tuple(m for m, _ in inner), tuple(s for _, s in inner)
             w.bases[at.block] = p[0]
             total = _total(w, f, at.shape, [at], word, lambda q: f.load(q[0]))
-            f.store(total / float(count) if mean else total, p[1], word)
+            f.store(total / f.const(count, word) if mean else total, p[1], word)
 
         w.nest(f, one.shape, [first, one], body)
 
@@ -497,7 +489,7 @@ def _mse(w: Writer, step: Step) -> None:
             return d * d
 
         total = _total(w, f, x.shape, [x, y], word, term)
-        f.store(total / float(count) if reduction == 1 else total, w.pointer(f, out, []), word)
+        f.store(total / f.const(count, word) if reduction == 1 else total, w.pointer(f, out, []), word)
 
     w.trial(act)
 
@@ -631,7 +623,7 @@ def _cross_entropy(w: Writer, step: Step) -> None:
             total = _total(w, f, c.shape, [c], "float", lambda p: _device(f, maths.exp, f.load(p[0]) - top))
             f.store(top, w.pointer(f, sums, [(r, sums.strides[1])]), "float")
             at = w.pointer(f, sums, [(r, sums.strides[1])])
-            f.store(total, Value(f, f.emit("ptr", f"getelementptr i8, ptr {at.name}, i64 {sums.strides[0]}").name, "ptr", "float"), "float")
+            f.store(total, Value(f, f.emit("ptr", f"getelementptr i8, ptr {at.name}, i64 {f.const(sums.strides[0]).name}").name, "ptr", "float"), "float")
             k = f.load(w.pointer(f, target, [(r, target.strides[0])]))
             ignored = f.compare("eq", k, f.const(ignore, "i64"))
             wrong = f.binary("and", f.binary("or", k < 0, k >= classes), f.binary("xor", ignored, True))
@@ -669,7 +661,7 @@ def _cross_entropy_gradient(w: Writer, step: Step) -> None:
             ignored = f.compare("eq", k, f.const(ignore, "i64"))
             at = w.pointer(f, sums, [(r, sums.strides[1])])
             top = f.load(at)
-            total = f.load(Value(f, f.emit("ptr", f"getelementptr i8, ptr {at.name}, i64 {sums.strides[0]}").name, "ptr", "float"))
+            total = f.load(Value(f, f.emit("ptr", f"getelementptr i8, ptr {at.name}, i64 {f.const(sums.strides[0]).name}").name, "ptr", "float"))
             scale = f.select(ignored, f.const(0, "float"), share / total)
             source = _line(w, w.pointer(f, x, [(r, x.strides[0])]), classes, x.strides[1], x)
             made = _line(w, w.pointer(f, out, [(r, out.strides[0])]), classes, out.strides[1], out)
@@ -694,7 +686,7 @@ class Segment:
         order: the blocks that the function takes, in order; after: steps whose Python part follows it.
     """
 
-    def __init__(self, start: int, stop: int, writer: Writer, needed: set[int], steps: list[Step]):
+    def __init__(self, start: int, stop: int, writer: Writer, needed: set[int], steps: list[Step], again: Writer | None = None):
         self.start, self.stop, self.steps = start, stop, steps[start:stop]
         makers = {n: s for s in self.steps for n in s.gives}
         looks = {id(s) for s in self.steps for n in s.gives if writer.cells[n].block != ("made", n)}  # steps that are views
@@ -714,14 +706,13 @@ class Segment:
                         kept.add(n)
         self.views.sort(key=self.steps.index)
         self.gives = sorted(kept)
-        size = 0
-        for n, c in writer.cells.items():
-            if c.block == ("made", n) and n not in kept:
-                writer.moved["made", n] = (("scratch",), size)
-                size += -(-max(writer.array(n).nbytes, 1) // 64) * 64
-        self.size = size
         name = "bibun_segment"
+        self.size: int = writer.scratch_without(kept)
         text = writer.function(name)
+        if again is not None:
+            again.scratch_without(kept)
+            if again.function(name) != text:
+                raise NotNative("sizes have become part of it")
         digest = hashlib.sha256(text.encode()).hexdigest()[:20]
 
         def write(module: Module) -> None:
@@ -732,38 +723,41 @@ class Segment:
         self.call = builtin("segment", build.load(f"segment {text}", write, [f"{name}_{digest}"])[0])
         self.order = writer.order
         self.flagged = writer.flagged
-        self.shapes = {n: writer.array(n).shape for s in self.steps for n in s.takes if n is not None} if writer.flagged else {}
+        self.shapes: dict[int, Any] = {n: writer.array(n).shape for s in self.steps for n in s.takes if n is not None} if writer.flagged else {}
         touched = [writer.cells[s.takes[0]].block for s in self.steps if s.kind == "write"]
         self.writes = sorted({block[1] for block in touched if block[0] == "outside"})
         self.flag = np.zeros(1, np.int64)
-        self.templates = {n: np.empty_like(writer.array(n)) for n in self.gives}
+        self.layouts = writer.layouts
+        self.sizes = writer.sizes
         self.scratch = threading.local()
 
-    def room(self) -> Any:
-        """This thread's scratch block."""
+    def room(self, size: int) -> Any:
+        """This thread's scratch block, of so many bytes at least."""
         made = getattr(self.scratch, "block", None)
-        if made is None:
-            whole = np.empty(self.size + 64, np.uint8)
-            start = -_address(whole) % 64
-            made = self.scratch.block = whole[start : start + self.size]
+        if made is None or made.size < size:
+            whole = np.empty(size + 64, np.uint8)
+            start = -whole.__array_interface__["data"][0] % 64
+            made = self.scratch.block = whole[start : start + size]
         return made
 
     def source(self, program: Any, text: Any) -> list[str]:
         """The lines that run it."""
         lines = []
-        text.names.setdefault("empty_like", np.empty_like)
+        text.names.setdefault("empty", np.empty)
         for n in self.gives:
-            a = self.templates[n]
-            if a.flags.c_contiguous:
-                text.names.setdefault("empty", np.empty)
-                lines.append(f"v{n} = empty({a.shape!r}, {text.object(a.dtype, 'd')})")
+            a = self.layouts[n]
+            made = text.object(a.dtype, "d")
+            if a.contiguous:
+                lines.append(f"v{n} = empty({a.shape!r}, {made})")
             else:
-                lines.append(f"v{n} = empty_like({text.object(a, 'e')})")
+                order = a.order
+                back = tuple([order.index(k) for k in range(a.ndim)])
+                lines.append(f"v{n} = empty({tuple([a.shape[k] for k in order])!r}, {made}).transpose({back!r})")
         given = []
         for block in self.order:
-            given.append(f"{text.object(self.room, 'r')}()" if block == ("scratch",) else f"v{block[1]}")
+            given.append(f"{text.object(self.room, 'r')}({self.size!r})" if block == ("scratch",) else f"v{block[1]}")
         flag = text.object(self.flag, "e")
-        lines.append(f"{text.object(self.call, 'n')}({', '.join([*given, flag])})")
+        lines.append(f"{text.object(self.call, 'n')}({', '.join([*given, flag, *self.sizes])})")
         for s in self.views:
             lines += program._step(s, text)
         if self.flagged:
@@ -781,8 +775,13 @@ class Segment:
         return lines
 
 
-def find_segments(recorder: Recorder, steps: list[Step], groups: dict[int, Any], wanted: set[int]) -> dict[int, Segment]:
-    """The runs of a program, by the place of their first step."""
+def find_segments(layouts: list[Layout], steps: list[Step], groups: dict[int, Any], wanted: set[int], sizes: tuple[str, ...] = (), elsewhere: list[Layout] | None = None) -> dict[int, Segment]:
+    """The runs of a program, by the place of their first step.
+
+    Args:
+        sizes, elsewhere: of a general program the variables, and the layouts for other sizes: a run is only taken when its code is the
+            same for both, so that no size has become a part of it.
+    """
     if not native():
         return {}
     from .program import _reads
@@ -794,7 +793,7 @@ def find_segments(recorder: Recorder, steps: list[Step], groups: dict[int, Any],
             readers[n] = k
     k = 0
     while k < len(steps):
-        writer = Writer(recorder)
+        writer = Writer(layouts, sizes)
         start, computed = k, 0
         while k < len(steps) and k - start < _MOST and k not in groups:
             step = steps[k]
@@ -812,7 +811,13 @@ def find_segments(recorder: Recorder, steps: list[Step], groups: dict[int, Any],
             grads = {s.takes[0] for s in steps[start:k] if s.kind == "grad"}
             needed = {n for s in steps[start:k] for n in s.gives if n in wanted or readers.get(n, -1) >= k or n in grads}
             try:
-                found[start] = Segment(start, k, writer, needed, steps)
+                again = None
+                if elsewhere is not None:
+                    again = Writer(elsewhere, sizes)
+                    for step in steps[start:k]:
+                        if step.kind != "grad":
+                            again.add(step)
+                found[start] = Segment(start, k, writer, needed, steps, again)
             except (NotNative, TypeError, RuntimeError):
                 pass
         if k == start:

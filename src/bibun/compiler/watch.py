@@ -9,12 +9,16 @@ as they are.
 from __future__ import annotations
 
 import dis
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import GeneratorType
 from typing import Any
+
+import ml_dtypes
+import numpy as np
 
 from .. import overriding
 from ..autograd import dispatch, versions
@@ -29,6 +33,7 @@ SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 
 _ROOT = dispatch._Internal.root
 _STDLIB = tuple({sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib")})
+_KNOWN = tuple(os.path.dirname(m.__file__ or "") for m in (np, ml_dtypes))
 _PURE_MODULES = (
     "contextlib functools typing collections itertools math enum abc copy operator types inspect numbers string re dataclasses warnings "
     "_collections_abc importlib weakref threading random tracemalloc"
@@ -37,6 +42,7 @@ _PURE_BUILTINS = frozenset(
     "len range isinstance issubclass zip enumerate min max sum abs tuple list dict set frozenset map filter sorted reversed getattr hasattr type int float bool str repr "
     "callable divmod round pow all any iter hash id format slice super __build_class__ vars".split()
 )
+_SIZES = frozenset(("shape", "size", "numel", "nelement", "len", "nbytes", "__len__"))
 _READS = frozenset(("item", "tolist", "numpy", "__array__", "__bool__", "_number", "__index__", "__contains__"))
 _CHANGES = frozenset(("train", "eval", "requires_grad_", "load_state_dict", "register_buffer", "register_parameter", "register_module", "add_module", "apply"))
 _PURE_METHODS = {
@@ -55,6 +61,8 @@ class Watch:
         self.names: dict[tuple[int, str], tuple[Any, str, Any]] = {}  # what user code reads from its globals
         self.owners: dict[int, Any] = {}  # objects whose simple attributes methods may read
         self.stores: dict[Any, dict[int, str]] = {}  # code -> {instruction: what it writes}, until it is seen to be harmless
+        self.foreign: set[Any] = set()  # code of other packages
+        self.called: set[tuple[Any, int]] = set()  # the instructions at which functions of the library were called
         self.opaque: Any = None  # the frame of a library call that is not looked into
         self.call: Any = None
         self.refused: Refused | None = None
@@ -94,10 +102,14 @@ class Watch:
             if here == "autograd/hooks.py" and name == "run_tensor_hooks":
                 return "hooks"
             return "module" if here.startswith("nn/modules/") else "internal"
+        if file == "<string>" and "_tuple_new" in code.co_names:
+            return "internal"  # of a named tuple
         if file.startswith("<frozen") or file.startswith(_STDLIB) and "site-packages" not in file:
             base = file.rpartition("/")[2].removesuffix(".py")
             return "internal" if base in _PURE_MODULES or file.startswith("<frozen") or any(f"/{m}/" in file for m in _PURE_MODULES) else "world"
         if "site-packages" in file:
+            if not file.startswith(_KNOWN):
+                self.foreign.add(code)
             return "internal"
         self._read(code)
         return "user"
@@ -151,6 +163,8 @@ class Watch:
             if isinstance(first, Tensor) and self.stores[back.f_code][back.f_lasti] in ("subscr", "slice", "attr grad"):
                 del self.stores[back.f_code][back.f_lasti]  # what happens to the tensor is recorded
         if kind == "internal" or kind == "creation" or kind == "own":
+            if back is not None:
+                self.called.add((back.f_code, back.f_lasti))
             return
         if kind == "user" or kind == "module":
             self._visit(frame)
@@ -212,7 +226,7 @@ class Watch:
         code = frame.f_code
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         for name in names:
-            if isinstance(frame.f_locals.get(name), Tensor) and not (name in ("input", "self", "other", "t") and code.co_name.endswith("_like") or code.co_name.startswith("new_")
+            if isinstance(frame.f_locals.get(name), Tensor) and not (name in ("input", "self", "other", "t", "x") and code.co_name.endswith("_like") or code.co_name.startswith("new_")
                                                                      or code.co_name == "start_gradient"):
                 return
         if "rand" in code.co_name or "empty" in code.co_name:
@@ -258,6 +272,23 @@ class Watch:
             self.owners[id(owner)] = owner
             for value in vars(owner).values():
                 self.recorder.name(value)
+
+    def size_use(self) -> str:
+        """What the user's code may do with sizes: "none", "order" (compare them: it goes one way for all sizes between two) or "any"."""
+        codes = [*self.foreign, *(code for code, kind in self.kinds.items() if kind == "user")]
+        if not any(_SIZES.intersection(code.co_names) for code in codes):
+            return "none"
+        for code in codes:
+            before: Any = None
+            for step in dis.get_instructions(code):
+                if (code, step.offset) in self.called:  # it was about tensors
+                    continue
+                if step.opname == "BINARY_OP" and step.argrepr.rstrip("=") in ("%", "//", "&", "|", "^", ">>"):
+                    return "any"
+                if step.opname in ("CONTAINS_OP",) or step.opname == "COMPARE_OP" and step.argval in ("==", "!=") and not isinstance(getattr(before, "argval", None), str):
+                    return "any"
+                before = step if step.opname == "LOAD_CONST" else None
+        return "order"
 
     def finish(self) -> None:
         """Raise what was found."""

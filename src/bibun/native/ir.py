@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["SIZES", "Function", "Module", "Value", "constant", "element", "is_float", "lanes", "vector"]
+__all__ = ["SIZES", "Function", "Later", "Module", "Value", "constant", "element", "is_float", "lanes", "vector"]
 
 #: Bytes of an element in memory.
 SIZES = {"float": 4, "double": 8, "half": 2, "bfloat": 2, "i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "ptr": 8}
@@ -75,6 +75,14 @@ def constant(x: Any, t: str) -> str:
     else:
         said = str(int(x))
     return f"splat ({e} {said})" if n else said
+
+
+class Later(int):
+    """A number that is known when the code runs, and writes itself; as an int it is an example of what it may be."""
+
+    def write(self, f: Function) -> Value:
+        """Its value within a function."""
+        raise NotImplementedError
 
 
 class Value:
@@ -254,6 +262,7 @@ class Function:
         self.lines: list[str] = []
         self.slots: list[str] = []
         self.args = [Value(self, f"%{n}", t) for t, n in params]
+        self.sizes: dict[str, Value] | None = None  # what numbers that are known `Later` are made of
         self.ended = False  # whether the current block has its terminator
         self.unwatched = False
         module.functions[name] = self
@@ -308,6 +317,8 @@ class Function:
     # values
 
     def const(self, x: Any, t: str = "i64") -> Value:
+        if isinstance(x, Later):
+            return self.convert(x.write(self), t)
         return Value(self, constant(x, t), t)
 
     def coerce(self, x: Any, t: str) -> Value:
