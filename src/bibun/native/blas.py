@@ -1,4 +1,5 @@
-"""Products of matrices by a BLAS of our own choosing, its work shared out among the pool's threads.
+"""Products of matrices by a BLAS of our own choosing, its work shared out among the pool's threads; large ones in float32 by a kernel of our
+own where that is faster (`kernels.gemm`).
 
 The library is OpenBLAS from the ``scipy-openblas64`` wheel, apart from the one that NumPy has loaded: with the kernels that fit the
 processor (on AVX-512 processors that OpenBLAS does not know it would choose those for AVX2, at half the speed where vectors are 512 bits wide), and without threads of
@@ -17,6 +18,7 @@ import numpy as np
 
 from . import build
 from .kernel import kernel, usable
+from .kernels import gemm
 from .lang import Ptr, T, external, f32, f64, i32, i64, minimum, void
 
 __all__ = ["addmm", "available", "matmul", "processor"]
@@ -121,11 +123,6 @@ def tiles(
         gemm(i32(101), i32(at), i32(bt), tall, wide, k, alpha, x, lda, y, ldb, beta, z, ldc)
 
 
-@cache
-def _made(d: Any) -> Any:
-    return tiles(T=f32, gemm=_sgemm) if d is F32 else tiles(T=f64, gemm=_dgemm)
-
-
 def _layout(a: Any, item: int) -> Any:
     """(how BLAS reads the last two dimensions, rows apart), or None where neither is contiguous."""
     rows, columns = a.shape[-2:]
@@ -166,41 +163,89 @@ def _batch_strides(a: Any, lead: tuple[int, ...], item: int) -> Any:
     return s0 // item, s1 // item
 
 
-def _multiply(a: Any, b: Any, d: Any, alpha: float = 1.0, bias: Any = None) -> Any:
+def _own_cut(m: int, n: int, k: int, batch: int, turned: bool) -> tuple[int, int]:
+    """Rows and columns of a part for the kernel of our own: as many parts as cores, in which least is multiplied and packed."""
+    parts = min(-(-_CORES // batch), max(m * n * k // _TILE, 1))
+    best, chosen = float("inf"), (m, n)
+    for down in range(1, parts + 1):
+        rows, columns = -(-m // down), -(-n // (parts // down))
+        rows, columns = -(-rows // 4) * 4, -(-columns // 32) * 32
+        cost = rows * columns + 4 * rows + (6 if turned else 2) * columns
+        if cost < best:
+            best, chosen = cost, (rows, columns)
+    return chosen
+
+
+def _plan(a: Any, b: Any, d: Any, alpha: float, bias: Any) -> Any:
+    """(shape of the product, what multiplies, its arguments after the arrays, the parts where it is the kernel of our own, whether the bias
+    must be copied) for arrays that lie as these do; None where one of them must be copied, NotImplemented where BLAS has no form for them."""
     item = d.itemsize
     first, second = _layout(a, item), _layout(b, item)
-    if first is None:
-        a = np.ascontiguousarray(a)
-        first = _layout(a, item)
-    if second is None:
-        b = np.ascontiguousarray(b)
-        second = _layout(b, item)
+    if first is None or second is None:
+        return None
     m, k = a.shape[-2:]
     n = b.shape[-1]
     if a.ndim == 2 and b.ndim == 2:
-        out = np.empty((m, n), d)
+        shape: tuple[int, ...] = (m, n)
         batch, inner, steps = 1, 1, (0, 0, 0, 0)
     else:
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        if len(lead) > 2:
-            a, b = (np.broadcast_to(x, lead + x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
-            return _multiply(a, b, d, alpha, bias).reshape(*lead, m, n)
         sa, sb = _batch_strides(a, lead, item), _batch_strides(b, lead, item)
         if sa is None or sb is None:
             return NotImplemented
-        out = np.empty((*lead, m, n), d)
+        shape = (*lead, m, n)
         inner = lead[-1]
         batch = inner * (lead[0] if len(lead) == 2 else 1)
         steps = (*sa, *sb)
     row = column = 0
+    copied = False
     if bias is not None:
-        bias = np.broadcast_to(bias, (m, n)) if bias.ndim < 2 or bias.shape != (m, n) else bias
-        row, column = (s // item for s in bias.strides)
+        row, column = (s // item for s in np.broadcast_to(bias, (m, n)).strides)
         if column not in (0, 1) or row < 0 or any(s % item for s in bias.strides):
-            bias, row, column = np.ascontiguousarray(bias), n, 1
+            row, column, copied = n, 1, True
+    if d is F32 and alpha == 1 and gemm.suits(m, n, k, first[0] == 111 and second[0] == 112):
+        if bias is not None and column != 1:
+            row, copied = n, True
+        rows, columns = _own_cut(m, n, k, batch, second[0] == 112)
+        items = batch * -(-m // rows) * -(-n // columns)
+        call = gemm.made(first[0] == 112, second[0] == 112)
+        return shape, call, (m, n, k, first[1], second[1], n, row, rows, columns, inner, *steps), items, copied
     rows, columns = _cut(m, n, k, batch)
     items = batch * -(-m // rows) * -(-n // columns)
-    _made(d)(a, b, out, bias, first[0], second[0], m, n, k, first[1], second[1], n, rows, columns, inner, *steps, row, column, alpha, items, 1)
+    call = tiles(T=f32, gemm=_sgemm) if d is F32 else tiles(T=f64, gemm=_dgemm)
+    return shape, call, (first[0], second[0], m, n, k, first[1], second[1], n, rows, columns, inner, *steps, row, column, alpha, items, 1), 0, copied
+
+
+#: What `_plan` has found, by how the arrays lie.
+_plans: dict[Any, Any] = {}
+
+
+def _multiply(a: Any, b: Any, d: Any, alpha: float = 1.0, bias: Any = None) -> Any:
+    lies = None if bias is None else (bias.shape, bias.strides)
+    key = a.shape, a.strides, b.shape, b.strides, d, alpha, lies
+    plan = _plans.get(key)
+    if plan is None:
+        if a.ndim > 4 or b.ndim > 4:
+            lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+            c, e = (np.broadcast_to(x, lead + x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
+            return _multiply(c, e, d, alpha, bias).reshape(*lead, a.shape[-2], b.shape[-1])
+        if len(_plans) >= 4096:
+            _plans.clear()
+        plan = _plan(a, b, d, alpha, bias)
+        if plan is None:
+            a, b = (x if _layout(x, d.itemsize) else np.ascontiguousarray(x) for x in (a, b))
+            return _multiply(a, b, d, alpha, bias)
+        _plans[key] = plan
+    if plan is NotImplemented:
+        return plan
+    shape, call, numbers, items, copied = plan
+    out = np.empty(shape, d)
+    if copied:
+        bias = np.ascontiguousarray(np.broadcast_to(bias, shape[-2:]))
+    if items:
+        gemm.multiply(call, a, b, out, bias, numbers, items)
+    else:
+        call(a, b, out, bias, *numbers)
     return out
 
 

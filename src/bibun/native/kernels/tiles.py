@@ -52,19 +52,19 @@ def register_rows() -> int:
 class Room:
     """Memory for the threads of one call to work in: ``size`` numbers for each, taken by `take`."""
 
-    kept: Any = None
+    kept: Room | None = None
 
     def __init__(self, size: int):
         self.size = -(-size // 32) * 32
-        count = pool.threads()
+        self.count = count = pool.threads()
         held, Room.kept = Room.kept, None  # another thread that comes now makes its own
-        if held is None or held.size < self.size * count:
-            held = np.empty(self.size * count, np.float32)
-        self.memory, self.slots = held, np.zeros(16 * count, np.int64)
-        self.count = count
+        if held is None or held.memory.size < self.size * count or held.count < count:
+            self.memory, self.slots = np.empty(self.size * count, np.float32), np.zeros(16 * count, np.int64)
+        else:
+            self.memory, self.slots = held.memory, held.slots
 
     def release(self) -> None:
-        Room.kept = self.memory
+        Room.kept = self
 
 
 @device

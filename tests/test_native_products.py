@@ -1,0 +1,93 @@
+"""Products of matrices by the kernel of our own and by OpenBLAS, held to float64 and to any number of threads."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from bibun.backends import products
+from bibun.backends.large import native
+
+if not native():
+    pytest.skip("no native kernels here", allow_module_level=True)
+
+from bibun.native import blas, build, pool
+from bibun.native.kernels import gemm
+
+if not blas.available():
+    pytest.skip("no BLAS of our own here", allow_module_level=True)
+
+SHAPES = [(1, 1, 1), (12, 32, 16), (13, 33, 17), (5, 40, 390), (100, 70, 800), (97, 600, 31), (8, 31, 5), (300, 1030, 10)]
+
+
+@pytest.fixture(params=[True, False], ids=["own", "library"])
+def own(request, monkeypatch):
+    if request.param and build.vector_bytes() != 64:
+        pytest.skip("registers for half of the rows")
+    monkeypatch.setattr(gemm, "suits", lambda *shape: request.param)
+    monkeypatch.setattr(blas, "_plans", {})
+
+
+def drawn(rng, rows, columns, turned, dtype):
+    x = rng.standard_normal((columns, rows) if turned else (rows, columns)).astype(dtype)
+    return x.T if turned else x
+
+
+def near(found, wanted, k):
+    eps = np.finfo(found.dtype).eps
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=8 * eps * max(k, 1) ** 0.5 * max(np.abs(wanted).max(), 1))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layouts_biases_and_threads(own, shape, dtype):
+    m, n, k = shape
+    rng = np.random.default_rng(0)
+    before = pool.threads()
+    for turned_a, turned_b in itertools.product((False, True), repeat=2):
+        a, b = drawn(rng, m, k, turned_a, dtype), drawn(rng, k, n, turned_b, dtype)
+        wanted = a.astype(np.float64) @ b.astype(np.float64)
+        biases = [None, *(rng.standard_normal(s).astype(dtype) for s in ((n,), (m, 1), (m, n), (1, 1), (1,))), drawn(rng, m, n, True, dtype)]
+        for bias in biases:
+            found = []
+            try:
+                for threads in (1, 2):
+                    pool.set_threads(threads)
+                    found.append(blas.matmul(a, b) if bias is None else blas.addmm(bias, a, b))
+            finally:
+                pool.set_threads(before)
+            np.testing.assert_array_equal(*found)
+            near(found[0], wanted if bias is None else wanted + bias, k)
+
+
+def test_batches_and_views(own):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, 4, 50, 90)).astype(np.float32)
+    y = rng.standard_normal((4, 70, 90)).astype(np.float32)
+    for a, b in (
+        (x, y.swapaxes(-1, -2)),
+        (x[:, 1:3, :40, 5:80], y[1:3, :, 5:80].swapaxes(-1, -2)),
+        (x[:, :, ::2], y[:1, ::3].swapaxes(-1, -2)),
+        (x[0, :, :, ::2], y[0, :, ::2].T),
+        (np.stack([x, x]), y[2].T),
+    ):
+        near(blas.matmul(a, b), a.astype(np.float64) @ b.astype(np.float64), 90)
+
+
+def test_what_is_not_finite_stays_in_its_row_and_column(own):
+    rng = np.random.default_rng(2)
+    a, b = rng.standard_normal((30, 20)).astype(np.float32), rng.standard_normal((20, 50)).astype(np.float32)
+    a[29, 19], b[0, 49] = np.nan, np.inf
+    found, wanted = blas.matmul(a, b), a @ b
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(wanted))
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+
+
+def test_an_element_does_not_depend_on_its_place():
+    if not gemm.suits(300, 300, 300, False):
+        pytest.skip("the library multiplies")
+    rng = np.random.default_rng(3)
+    a, b = rng.standard_normal((300, 500)).astype(np.float32), rng.standard_normal((500, 300)).astype(np.float32)
+    whole = products.mm(a, b)
+    np.testing.assert_array_equal(products.mm(a[100:], b[:, 40:]), whole[100:, 40:])
+    np.testing.assert_array_equal(products.mm(np.asfortranarray(a), np.asfortranarray(b)), whole)
