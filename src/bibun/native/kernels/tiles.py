@@ -5,8 +5,6 @@ In: addresses and steps. Out: what they are used for is said with each.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .. import build, pool
