@@ -14,7 +14,26 @@ from typing import Any
 import numpy as np
 
 from ..kernel import kernel
-from ..lang import Ptr, T, Vec, bundle, device, first_lanes, fma, i64, load, load_where, maximum, minimum, spread, store, store_where, total, unrolled, void
+from ..lang import (
+    Ptr,
+    T,
+    Vec,
+    bundle,
+    device,
+    first_lanes,
+    fma,
+    i64,
+    load,
+    load_where,
+    maximum,
+    minimum,
+    spread,
+    store,
+    store_where,
+    total,
+    unrolled,
+    void,
+)
 from .tiles import Room, fill, give_back, lanes, take
 
 __all__ = ["convolve", "images_gradient", "suits", "weight_gradient"]
