@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from . import bounds
-from .ir import Function, Module, Value
+from . import bounds, build
+from .ir import SIZES, Function, Module, Value, mangled, vector
 from .kernel import _sources, load_entry, make_entry
 from .lanes import Lanes, NotNative
+from .lang import Type, Vec, first_lanes, load, load_where, store_where
 
 __all__ = ["evaluate"]
 
@@ -28,6 +29,8 @@ F32, F64, BOOL = np.dtype(np.float32), np.dtype(np.float64), np.dtype(bool)
 _WORD = {F32: "float", F64: "double", BOOL: "i8"}
 #: Elements of a chunk: what one thread takes at a time.
 CHUNK = 1 << 14
+#: Vectors that are read before the first is written, and so summed side by side, since an addition waits for the one before.
+_SIDE_BY_SIDE = 4
 #: The most partial sums of a reduction over rows.
 _PARTS = 64
 
@@ -154,88 +157,23 @@ def _build(full: Any, expression: Any, word: str) -> Any:
     key, kinds, moves, reduce, out_dtype, flat, count = full
     said = f"fuse|{full}|{_sources()}|{_entries()}"
     name = f"fused_{hashlib.sha256(said.encode()).hexdigest()[:16]}"
-    out_word = _WORD[out_dtype]
     params = [("ptr", f"x{i}") for i in range(len(kinds))] + [("ptr", "out"), ("i64", "columns"), ("i64", "grain")]
 
     def write(module: Module) -> None:
+        module.explicit = True
         if bounds.on():
             bounds.watch(module)
-        fast = "contract reassoc" if reduce else "contract"
         inner = Function(
             module, name + ".loop", "void", [*params, ("i64", "begin"), ("i64", "end")], fast="contract",
             attributes="nounwind alwaysinline", linkage="internal", distinct=True,
         )  # fmt: skip
-        *pointers, out, columns, grain, begin, end = inner.args
-        for p, kind in zip(pointers, kinds):
-            p.of = kind
-        out.of = out_word
-
-        def read(p: Value, i: Any) -> Value:
-            x = inner.load(inner.offset(p, i))
-            return inner.compare("ne", x, 0) if p.of == "i8" else x
-
-        def walk(space: Lanes) -> None:
-            def result(values: list[Value]) -> Any:
-                made = expression(space, *values)
-                if count > 1:
-                    return [space.value(x) for x in made]
-                if out_word == "i8":
-                    return inner.convert(space.truth(made), "i8", signed=False)
-                return space.value(made)
-
-            still = [read(p, 0) if move == (0, 0) else None for p, move in zip(pointers, moves)]
-            if flat:
-                total = inner.slot(0, out_word) if reduce else None
-                with inner.loop(begin, end) as i:
-                    x = result([s if s is not None else read(p, i) for p, s in zip(pointers, still)])
-                    if total is None:
-                        inner.store(x, inner.offset(out, i))
-                    else:
-                        inner.fast = fast
-                        total.set(total.get() + x)
-                        inner.fast = "contract"
-                if total is not None:
-                    inner.store(total.get(), inner.offset(out, begin // grain))
-            else:
-                if reduce == "leading":
-                    part = inner.offset(out, (begin // grain) * (columns * count))
-                    with inner.loop(0, columns * count) as j:
-                        inner.store(0, inner.offset(part, j))
-                total = inner.slot(0, out_word) if reduce in ("all", "trailing") else None
-                with inner.loop(begin, end) as r:
-                    here = [read(p, r) if move == (1, 0) else s for p, move, s in zip(pointers, moves, still)]
-                    starts = [inner.offset(p, r * columns) if move == (1, 1) else p for p, move in zip(pointers, moves)]
-                    if reduce == "trailing":
-                        assert total is not None
-                        total.set(0)
-                    row = inner.offset(out, r * columns) if not reduce else out
-                    with inner.loop(0, columns) as j:
-                        x = result([h if h is not None else read(p, j) for p, h in zip(starts, here)])
-                        if not reduce:
-                            inner.store(x, inner.offset(row, j))
-                        elif reduce == "leading":
-                            for k, each in enumerate(x if count > 1 else [x]):
-                                at = inner.offset(part, columns * k + j if k else j)
-                                inner.store(inner.load(at) + each, at)
-                        else:
-                            assert total is not None
-                            inner.fast = fast
-                            total.set(total.get() + x)
-                            inner.fast = "contract"
-                    if reduce == "trailing":
-                        assert total is not None
-                        inner.store(total.get(), inner.offset(out, r))
-                if reduce == "all":
-                    assert total is not None
-                    inner.store(total.get(), inner.offset(out, begin // grain))
-
         space = Lanes(inner, word)
         if word == "float":
-            space.far = inner.slot(0, "i32")
-        walk(space)
+            space.far = inner.slot(False, vector(build.vector_bytes() // SIZES[word], "i1"))
+        _Walk(inner, full, expression, word, _SIDE_BY_SIDE).write(space)
         if space.asked_far:
-            with inner.when(space.far.get() > 0):
-                walk(Lanes(inner, word))
+            with inner.when(inner.call(f"llvm.vector.reduce.or.{mangled(space.far.type)}", "i1", space.far.get())):
+                _Walk(inner, full, expression, word, 1).write(Lanes(inner, word))
         inner.give()
 
         def body(f: Function, values: list[Value], begin: Value, end: Value) -> None:
@@ -249,6 +187,102 @@ def _build(full: Any, expression: Any, word: str) -> Any:
         return load_entry("fused", said, write, name)
     except (NotNative, TypeError, AttributeError):
         return NotImplemented
+
+
+class _Walk:
+    """The loops over one chunk, ``turns`` vectors at a time. What is left of a row is done by vectors of which some lanes are not read and
+    not written, so that what an element gives does not depend on where it lies."""
+
+    def __init__(self, f: Function, full: Any, expression: Any, word: str, turns: int):
+        _, self.kinds, self.moves, self.reduce, out_dtype, self.flat, self.count = full
+        self.f, self.expression, self.word, self.out_word = f, expression, word, _WORD[out_dtype]
+        self.width, self.turns = build.vector_bytes() // SIZES[word], turns
+        *self.pointers, self.out, self.columns, self.grain, self.begin, self.end = f.args
+        for p, kind in zip(self.pointers, self.kinds):
+            p.of = kind
+        self.out.of = self.out_word
+
+    def write(self, space: Lanes) -> None:
+        f, self.space = self.f, space
+        self.still = [self.one(p, 0) if move == (0, 0) else None for p, move in zip(self.pointers, self.moves)]
+        self.sums = [f.slot(0, vector(self.width, self.out_word)) for _ in range(self.turns)]
+        if self.flat:
+            self.row(self.pointers, self.still, self.out, self.begin, self.end)
+            if self.reduce:
+                f.store(self.summed(), f.offset(self.out, self.begin // self.grain))
+            return
+        part = self.out
+        if self.reduce == "leading":
+            part = f.offset(self.out, (self.begin // self.grain) * (self.columns * self.count))
+            with f.loop(0, self.columns * self.count) as j:
+                f.store(0, f.offset(part, j))
+        with f.loop(self.begin, self.end) as r:
+            here = [self.one(p, r) if move == (1, 0) else s for p, move, s in zip(self.pointers, self.moves, self.still)]
+            starts = [f.offset(p, r * self.columns) if move == (1, 1) else p for p, move in zip(self.pointers, self.moves)]
+            self.row(starts, here, part if self.reduce else f.offset(self.out, r * self.columns), f.const(0), self.columns)
+            if self.reduce == "trailing":
+                f.store(self.summed(), f.offset(self.out, r))
+        if self.reduce == "all":
+            f.store(self.summed(), f.offset(self.out, self.begin // self.grain))
+
+    def row(self, starts: list[Value], still: list[Any], out: Value, begin: Value, end: Value) -> None:
+        """The elements from ``begin`` to ``end``."""
+        f, width, step = self.f, self.width, self.width * self.turns
+        at = f.slot(begin)
+        with f.loop(begin, f.binary("sub", end, step - 1), step) as i:
+            self.vectors(starts, still, out, [i + width * k for k in range(self.turns)], None)
+            at.set(i + step)
+        with f.loop(at.get(), end, width) as i:
+            self.vectors(starts, still, out, [i], first_lanes.emit(f, f.binary("sub", end, i), width))
+
+    def vectors(self, starts: list[Value], still: list[Any], out: Value, at: list[Value], mask: Value | None) -> None:
+        """The elements of the vectors that begin at ``at`` (of them those that the mask says). All are read before any is written:
+        memory likes runs of either."""
+        f = self.f
+        given = [[s if s is not None else self.read(p, i, mask) for p, s in zip(starts, still)] for i in at]
+        made = [self.expression(self.space, *x) for x in given]
+        for k, (i, x) in enumerate(zip(at, made)):
+            if self.reduce == "leading":
+                for n, each in enumerate(x if self.count > 1 else [x]):
+                    p = f.offset(out, self.columns * n + i if n else i)
+                    self.put(self.get(p, mask) + self.space.value(each), p, mask)
+            elif self.reduce:
+                x = f.coerce(self.space.value(x), vector(self.width, self.out_word))
+                self.sums[k].set(self.sums[k].get() + (x if mask is None else f.select(mask, x, 0)))
+            elif self.out_word == "i8":
+                x = f.coerce(self.space.truth(x), vector(self.width, "i1"))
+                self.put(f.convert(x, "i8", signed=False), f.offset(out, i), mask)
+            else:
+                self.put(f.coerce(self.space.value(x), vector(self.width, self.out_word)), f.offset(out, i), mask)
+
+    def summed(self) -> Value:
+        """What the sums come to; they begin anew."""
+        left = [s.get() for s in self.sums]
+        while len(left) > 1:
+            left = [a + b for a, b in zip(left[::2], left[1::2])]
+        for s in self.sums:
+            s.set(0)
+        return self.f.reduce("add", left[0])
+
+    def one(self, p: Value, i: Any) -> Value:
+        """An element for all lanes."""
+        x = self.f.load(self.f.offset(p, i))
+        return self.f.spread(self.f.compare("ne", x, 0) if p.of == "i8" else x, self.width)
+
+    def read(self, p: Value, i: Value, mask: Value | None) -> Value:
+        x = self.get(self.f.offset(p, i), mask)
+        return self.f.compare("ne", x, 0) if p.of == "i8" else x
+
+    def get(self, p: Value, mask: Value | None) -> Value:
+        assert p.of is not None
+        t = Vec[Type(p.of, p.of), self.width]
+        return load.emit(self.f, p, t) if mask is None else load_where.emit(self.f, p, t, mask)
+
+    def put(self, x: Value, p: Value, mask: Value | None) -> None:
+        if mask is None:
+            self.f.store(x, p, x.type)
+        else:
+            store_where.emit(self.f, p, x, mask)
 
 
 @cache

@@ -37,7 +37,7 @@ class Lanes:
 
     def __init__(self, f: Function, word: str):
         self.f, self.word = f, word
-        #: A number that becomes 1 where an argument is beyond what short forms hold; the loop is run again then, with the long ones.
+        #: A condition that becomes true where an argument is beyond what short forms hold; the loop is run again then, with the long ones.
         self.far: Any = None
         self.asked_far = False
         self.open: set[str] = set()  # the entries whose formulas are being written
@@ -250,6 +250,9 @@ class Lanes:
     def normal_cdf(self, x: Any) -> Any:
         return _device(self.f, maths.normal_cdf, self.value(x))
 
+    def gelu(self, x: Any) -> Any:
+        return _device(self.f, maths.gelu, self.value(x))
+
     def gelu_slope(self, x: Any) -> Any:
         return _device(self.f, maths.gelu_slope, self.value(x))
 
@@ -263,7 +266,8 @@ class Lanes:
         if self.far is None:
             return _device(self.f, whole, x)
         made = _device(self.f, near, x)
-        beyond = self.f.convert(_device(self.f, maths.is_far, x), "i32", signed=False)
+        size = self.abs(x)
+        beyond = self.f.binary("and", size > maths.NEAR, size < math.inf)
         self.far.set(self.f.binary("or", self.far.get(), beyond))
         self.asked_far = True
         return made

@@ -26,7 +26,7 @@ from .ir import Function, Module, Slot, Value
 
 __all__ = [
     "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "gather", "highest_bit", "hint_loop", "i8", "i16", "i32",
-    "i64", "lane", "load", "load_where", "maximum", "minimum", "null", "pause", "rint", "select", "shuffle", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
+    "i64", "is_vector", "lane", "load", "load_where", "lookup", "maximum", "minimum", "null", "pause", "rint", "scaled", "select", "shuffle", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
 ]
 
 
@@ -138,6 +138,11 @@ def spread(f: Function, x: Any, t: Type) -> Any:
 
 
 @intrinsic
+def is_vector(f: Function, x: Value) -> bool:
+    return ir.lanes(x.type) > 0
+
+
+@intrinsic
 def lane(f: Function, x: Value, i: Any) -> Any:
     return f.lane(x, i)
 
@@ -235,6 +240,46 @@ def table(f: Function, t: Type, values: tuple[int, ...]) -> Any:
     said = ", ".join(f"{t.word} {ir.constant(v, t.word)}" for v in values)
     f.module.globals[name] = f"{name} = internal unnamed_addr constant [{len(values)} x {t.word}] [{said}], align 64"
     return Value(f, name, "ptr", t.word, t.signed)
+
+
+@intrinsic
+def lookup(f: Function, t: Type, values: tuple[Any, ...], i: Value) -> Any:
+    """The i-th of numbers that never change; of sixteen float32 that which the lowest four bits of i say."""
+    from . import build
+
+    n = ir.lanes(i.type)
+    sixteen = t.word == "float" and len(values) == 16
+    if sixteen and n in (8, 16) and ("avx512f" if n == 16 else "avx2") in build.features()[2]:
+        name, word = ("llvm.x86.avx512.permvar.sf.512", "<16 x float>") if n == 16 else ("llvm.x86.avx2.permps", "<8 x float>")
+        parts = []
+        for k in range(0, 16, n):
+            said = ", ".join(f"float {ir.constant(x, 'float')}" for x in values[k : k + n])
+            parts.append(f.call(name, word, Value(f, f"<{said}>", word), i))
+        return parts[0] if n == 16 else f.select((i & 8) == 0, *parts)
+    if sixteen:
+        i = i & 15
+    start = table.emit(f, t, values)
+    if not n:
+        return f.load(f.offset(start, i), signed=t.signed)
+    places = f.emit(ir.vector(n, "ptr"), f"getelementptr {t.word}, ptr {start.name}, {i.type} {i.name}")
+    name, made, mask = f"llvm.masked.gather.v{n}{ir.mangled(t.word)}.v{n}p0", ir.vector(n, t.word), ir.vector(n, "i1")
+    f.module.declare(name, f"declare {made} @{name}({places.type}, i32, {mask}, {made})")
+    return f.emit(made, f"call {made} @{name}({places.type} {places.name}, i32 {ir.SIZES[t.word]}, {mask} splat (i1 true), {made} poison)", None, t.signed)
+
+
+@intrinsic
+def scaled(f: Function, x: Value, n: Value) -> Any:
+    """x·2ⁿ, rounded once, for whole floats n from -250 to 250; NaN where n is."""
+    from . import build
+
+    if x.type == "<16 x float>" and "avx512f" in build.features()[2]:
+        name = "llvm.x86.avx512.mask.scalef.ps.512"
+        return f.call(name, x.type, x, n, Value(f, "zeroinitializer", x.type), Value(f, "-1", "i16"), Value(f, "4", "i32"))
+    whole = f.convert(n, "i32")
+    half = whole >> 1
+    for part in (half, whole - half):
+        x = x * f.bits((part + 127) << 23, "float")
+    return x
 
 
 @intrinsic

@@ -3,32 +3,42 @@
 Each takes and gives one float32 (or a vector of them). Arguments are reduced after Cody and Waite, *Software Manual for the
 Elementary Functions* (1980); the polynomials are Chebyshev interpolants of our own, found at 40 digits. NaN, infinities and
 denormals come out as NumPy has them. In float64 the processor's library of mathematics is called.
+
+Where arguments are vectors, some functions take another polynomial for each of sixteen intervals (`_by_pieces`), whose coefficients
+are then picked out of registers.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
 
 from .lang import (
     T,
     bits,
-    boolean,
     copysign,
     device,
+    f32,
     f64,
     fabs,
     fma,
     i32,
     i64,
-    maximum,
+    is_vector,
+    lookup,
     minimum,
     rint,
+    scaled,
     select,
-    table,
     u32,
+    unrolled,
 )
 
-__all__ = ["cos", "cos_near", "erf", "erfc", "exp", "expm1", "gelu_slope", "is_far", "log", "log1p", "normal_cdf", "normal_pdf", "sigmoid", "sin", "sin_near", "tanh"]
+__all__ = ["cos", "cos_near", "erf", "erfc", "exp", "expm1", "gelu", "gelu_slope", "log", "log1p", "normal_cdf", "normal_pdf", "sigmoid", "sin", "sin_near", "tanh"]
 
 _LOG2E = math.log2(math.e)
 # ln 2 in three parts: the first has trailing zeros, so that n·LN2_HIGH is exact for the n that occur.
@@ -38,15 +48,20 @@ _TINY = 1.1754943508222875e-38
 
 
 @device
-def _two_to(n: T) -> T:
-    """2ⁿ for a whole n from -126 to 127."""
-    return bits((i32(n) + 127) << 23, T)
+def _at_least(x: T, low: T) -> T:
+    """The larger, or x where it is NaN: in one instruction, unlike `maximum`."""
+    return select(low > x, low, x)
+
+
+@device
+def _at_most(x: T, high: T) -> T:
+    return select(high < x, high, x)
 
 
 @device
 def exp_sum(x: T, low: T) -> T:
     """exp(x + low) for a small ``low``."""
-    x = minimum(maximum(x, -104.0), 89.0)
+    x = _at_most(_at_least(x, -104.0), 89.0)
     n = rint(x * _LOG2E)
     r = fma(n, -_LN2_HIGH, x)
     r = fma(n, -_LN2_LOW, r) + low
@@ -56,16 +71,13 @@ def exp_sum(x: T, low: T) -> T:
     p = fma(p, r, 1 / 6)
     p = fma(p, r, 0.5)
     p = fma(p, r, 1.0)
-    p = fma(p, r, 1.0)
-    whole = i32(n)
-    half = whole >> 1
-    return p * bits((half + 127) << 23, T) * bits((whole - half + 127) << 23, T)
+    return scaled(fma(p, r, 1.0), n)
 
 
 @device
 def exp_rest(x: T, low: T) -> T:
     """What rounding to `exp_sum` leaves away. It begins with the same steps, which LLVM does once for both."""
-    x = minimum(maximum(x, -104.0), 89.0)
+    x = _at_most(_at_least(x, -104.0), 89.0)
     n = rint(x * _LOG2E)
     r = fma(n, -_LN2_HIGH, x)
     r = fma(n, -_LN2_LOW, r) + low
@@ -75,10 +87,7 @@ def exp_rest(x: T, low: T) -> T:
     p = fma(p, r, 1 / 6)
     p = fma(p, r, 0.5)
     p = fma(p, r, 1.0)
-    p = fma(p, r, 1.0 - fma(p, r, 1.0))
-    whole = i32(n)
-    half = whole >> 1
-    return p * bits((half + 127) << 23, T) * bits((whole - half + 127) << 23, T)
+    return scaled(fma(p, r, 1.0 - fma(p, r, 1.0)), n)
 
 
 @device
@@ -86,10 +95,47 @@ def exp(x: T) -> T:
     return exp_sum(x, T(-0.0))
 
 
+# Functions by pieces: sixteen intervals, which grow as their distance from 0 does; the number of the one that holds x is in the bits
+# of 1 + scale·x, and x goes to 15/scale. In each a polynomial of degree six in the distance from a number near its middle.
+_EDGES = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 9, 11, 13, 15)
+
+
+def _pieces(f: Callable[[float], float], scale: float, odd: bool = False) -> Any:
+    """The middles and the coefficients, lowest first, as sixteen each, in the order of the lowest four bits of an interval's number.
+
+    The middles are such that f there is nearly a float32, after Gal, "Computing Elementary Functions: A New Approach for Achieving
+    High Accuracy and Good Performance" (1986). An ``odd`` function is x + x·p(x) in the first interval."""
+    rows = []
+    for low, high in zip(_EDGES, _EDGES[1:]):
+        middle, half = 0.5 * (low + high) / scale, 0.5 * (high - low) / scale
+        nodes = middle + half * np.cos(np.pi * np.arange(0.5, 7) / 7)
+        if odd and not low:
+            middle, found = 0.0, [0.0, *np.polynomial.polynomial.polyfit(nodes, [f(x) / x - 1 for x in nodes], 5)]
+        else:
+            near = [float(x) for x in np.float32(middle) * (1 + np.arange(-99, 100) * 2.0**-20).astype(np.float32)]
+            middle = min(near, key=lambda x: abs(float(np.float32(f(x))) - f(x)) / (abs(f(x)) + 1e-30))
+            found = np.polynomial.polynomial.polyfit((nodes - middle) / half, [f(x) for x in nodes], 6) / half ** np.arange(7)
+        rows.append((middle, *map(float, found)))
+    return tuple(tuple(rows[(i + 4) % 16][k] for i in range(16)) for k in range(8))
+
+
+@device
+def _by_pieces(x: T, pieces, scale, odd) -> T:
+    place = fma(x, scale, 1.0)
+    i = bits(place, i32) >> 21
+    table = pieces()
+    d = x - lookup(f32, table[0], i)
+    p = lookup(f32, table[7], i)
+    for k in unrolled(6, 1, -1):
+        p = fma(p, d, lookup(f32, table[k], i))
+    first = lookup(f32, table[1], i)
+    return fma(p, d, select(place < 1.25, x, first) if odd else first)
+
+
 @device
 def expm1(x: T) -> T:
     """exp(x) - 1, exact to the last bits near 0."""
-    x = minimum(maximum(x, -104.0), 89.0)
+    x = _at_most(_at_least(x, -104.0), 89.0)
     n = rint(x * _LOG2E)
     r = fma(n, -_LN2_HIGH, x)
     r = fma(n, -_LN2_LOW, r)
@@ -156,7 +202,7 @@ def tanh(x: T) -> T:
     p = fma(p, z, 0.13333300146188914)
     p = fma(p, z, -0.33333333149374506)
     near = fma(p * z, x, x)
-    far = 1.0 - 2.0 / (exp(minimum(a + a, 40.0)) + 1.0)
+    far = 1.0 - 2.0 / (exp(_at_most(a + a, 40.0)) + 1.0)
     return copysign(select(a < 0.625, near, far), x)
 
 
@@ -210,9 +256,16 @@ def _erf_near(x: T) -> T:
     return fma(p, x, x)
 
 
+@cache
+def _erf_pieces() -> Any:
+    return _pieces(math.erf, 3.8, odd=True)
+
+
 @device
 def erf(x: T) -> T:
     a = fabs(x)
+    if is_vector(x):
+        return copysign(_by_pieces(_at_most(a, 3.94), _erf_pieces, 3.8, True), x)
     b = minimum(a, 10.2)
     s = b * b
     far = 1.0 - erfc_scaled(b, b * 0.0, s, fma(b, b, -s))
@@ -227,9 +280,53 @@ def erfc(x: T) -> T:
     return select(fabs(x) < 0.5, 1.0 - _erf_near(x), select(x >= 0.0, made, 2.0 - made))
 
 
+def _mills(a: float) -> float:
+    """(1 - Φ(a))·exp(a²/2)."""
+    return 0.5 * math.erfc(a * math.sqrt(0.5)) * math.exp(0.5 * a * a)
+
+
+@cache
+def _mills_pieces() -> Any:
+    return _pieces(_mills, 1.0)
+
+
+@cache
+def _gelu_pieces() -> Any:
+    return _pieces(lambda a: 2 * a * _mills(a), 1.0, odd=True)
+
+
+@cache
+def _slope_pieces() -> Any:
+    return _pieces(lambda a: _mills(a) - a / math.sqrt(2 * math.pi), 1.0)
+
+
+@device
+def _bell_whole(a: T) -> T:
+    """n, of exp(-a²/2) = 2ⁿ·(1 + `_bell_rest`)."""
+    return rint(a * a * (-0.5 * _LOG2E))
+
+
+@device
+def _bell(a: T, p: T) -> T:
+    """p·(1 + r), of exp(-a²/2) = 2ⁿ·(1 + r)."""
+    s = a * a
+    n = _bell_whole(a)
+    r = fma(n, -2 * _LN2_HIGH, -s) + fma(n, -2 * _LN2_LOW, -fma(a, a, -s))
+    e = fma(r, 2.1771405954496004e-05, 0.0002615373523440212)
+    e = fma(e, r, 0.0026041539385914803)
+    e = fma(e, r, 0.020833130925893784)
+    e = fma(e, r, 0.125)
+    e = fma(e, r, 0.5) * r
+    return fma(p, e, p)
+
+
 @device
 def normal_cdf(x: T) -> T:
     """Φ(x): the probability that a standard normal variable is below x; exact in the left tail too."""
+    if is_vector(x):
+        b = _at_most(fabs(x), 14.9)
+        tail = scaled(_bell(b, _by_pieces(b, _mills_pieces, 1.0, False)), _bell_whole(b))
+        return select(x < 0.0, tail, 1.0 - tail)
     a = minimum(fabs(x), 14.3)
     h = 0.5 * a
     s = h * a
@@ -249,13 +346,25 @@ def normal_pdf(x: T) -> T:
 
 
 @device
+def gelu(x: T) -> T:
+    """x·Φ(x), as max(x, 0) - |x|·Φ(-|x|)."""
+    if is_vector(x):
+        a = _at_most(fabs(x), 14.9)
+        return _at_least(x, 0.0) - scaled(_bell(a, _by_pieces(a, _gelu_pieces, 1.0, True)), _bell_whole(a) - 1.0)
+    return x * normal_cdf(x)
+
+
+@device
 def gelu_slope(x: T) -> T:
-    """Φ(x) + x·φ(x), the derivative of x·Φ(x); the two share an exponential."""
-    a = minimum(fabs(x), 16.0)
+    """Φ(x) + x·φ(x), the derivative of x·Φ(x)."""
+    a = _at_most(fabs(x), 14.9)
+    if is_vector(x):
+        left = scaled(_bell(a, _by_pieces(a, _slope_pieces, 1.0, False)), _bell_whole(a))
+        return select(x < 0.0, left, 1.0 - left)
     h = 0.5 * a
     s = h * a
     e = exp_sum(-s, -fma(h, a, -s))
-    tail = 0.5 * _scaled_erfcx(minimum(a * math.sqrt(0.5), 10.2), a * 0.0, e, a * 0.0)
+    tail = 0.5 * _scaled_erfcx(_at_most(a * math.sqrt(0.5), 10.2), a * 0.0, e, a * 0.0)
     near = fma(_erf_near(x * math.sqrt(0.5)), 0.5, 0.5)
     cdf = select(a < 0.7, near, select(x >= 0.0, 1.0 - tail, tail))
     return fma(x, e * (1 / math.sqrt(2 * math.pi)), cdf)
@@ -283,8 +392,8 @@ def _turned(x: T, quarters: i64) -> T:
     i = i64(bits(x, u32))
     e = (i >> 23) & 255
     m = ((i & 0x7FFFFF) | 0x800000) << (e & 7)
-    digits = table(u32, _DIGITS) + (e >> 3) * 3
-    turns = ((m * i64(digits[0])) << 32) + m * i64(digits[1]) + ((m * i64(digits[2])) >> 32)
+    first = (e >> 3) * 3
+    turns = ((m * i64(lookup(u32, _DIGITS, first))) << 32) + m * i64(lookup(u32, _DIGITS, first + 1)) + ((m * i64(lookup(u32, _DIGITS, first + 2))) >> 32)
     whole = (turns + (1 << 61)) >> 62
     rest = f64(turns - (whole << 62)) * (math.pi / 2**63)
     minus = x < 0.0
@@ -332,12 +441,6 @@ def _turned_near(x: T, quarters: i64) -> T:
     odd = (q & 1) == 1
     made = select(odd, c, select(x == 0.0, x, s))
     return bits(bits(made, i32) ^ ((q & 2) << 30), T)
-
-
-@device
-def is_far(x: T) -> boolean:
-    """Whether x is finite and beyond `NEAR`."""
-    return (fabs(x) > NEAR) and (fabs(x) < math.inf)
 
 
 @device
