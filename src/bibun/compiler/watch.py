@@ -43,6 +43,8 @@ _PURE_BUILTINS = frozenset(
     "callable divmod round pow all any iter hash id format slice super __build_class__ vars".split()
 )
 _SIZES = frozenset(("shape", "size", "numel", "nelement", "len", "nbytes", "__len__"))
+_ORDERING = frozenset(("min", "max", "sorted", "clip", "clamp"))
+_STEPPED = frozenset(("%", "//", "&", "|", "^", ">>"))
 _READS = frozenset(("item", "tolist", "numpy", "__array__", "__bool__", "_number", "__index__", "__contains__"))
 _CHANGES = frozenset(("train", "eval", "requires_grad_", "load_state_dict", "register_buffer", "register_parameter", "register_module", "add_module", "apply"))
 _PURE_METHODS = {
@@ -274,21 +276,29 @@ class Watch:
                 self.recorder.name(value)
 
     def size_use(self) -> str:
-        """What the user's code may do with sizes: "none", "order" (compare them: it goes one way for all sizes between two) or "any"."""
+        """What the user's code may do with sizes: "none" but compute with them, "order" (compare them: it goes one way for all sizes between
+        two), or "any"."""
         codes = [*self.foreign, *(code for code, kind in self.kinds.items() if kind == "user")]
         if not any(_SIZES.intersection(code.co_names) for code in codes):
             return "none"
+        use = "none"
         for code in codes:
+            if _ORDERING.intersection(code.co_names):
+                use = "order"
             before: Any = None
             for step in dis.get_instructions(code):
-                if (code, step.offset) in self.called:  # it was about tensors
-                    continue
-                if step.opname == "BINARY_OP" and step.argrepr.rstrip("=") in ("%", "//", "&", "|", "^", ">>"):
+                name, about_tensors = step.opname, (code, step.offset) in self.called
+                if name == "COMPARE_OP" and not about_tensors:
+                    text = isinstance(getattr(before, "argval", None), str) and before.opname == "LOAD_CONST"
+                    if step.argval in ("==", "!=") and not text:
+                        return "any"
+                    use = "order"
+                elif name == "CONTAINS_OP" and not about_tensors or name == "BINARY_OP" and step.argrepr.rstrip("=") in _STEPPED and not about_tensors:
                     return "any"
-                if step.opname in ("CONTAINS_OP",) or step.opname == "COMPARE_OP" and step.argval in ("==", "!=") and not isinstance(getattr(before, "argval", None), str):
+                elif "JUMP" in name and ("_IF_TRUE" in name or "_IF_FALSE" in name) and before is not None and before.opname == "BINARY_OP":
                     return "any"
-                before = step if step.opname == "LOAD_CONST" else None
-        return "order"
+                before = step
+        return use
 
     def finish(self) -> None:
         """Raise what was found."""
