@@ -15,17 +15,18 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..ops.primitive import Primitive
 from . import dispatch
-from .fp import IGNORE, quiet, restore
 from .node import LEAF
-from .running import current_node
+from .running import ACCUMULATING, ENGINE, RUNS
 from .versions import tick
 
+vdot = np.vdot
 #: 0: off, 1: on, 2: on with NaN checks.
 mode = dispatch.anomaly
 
@@ -52,7 +53,6 @@ class _Book(threading.local):
         self.before = self.begun = 0
         #: The first infinity of this backward, in words.
         self.infinite = ""
-        self.inside = False
 
 
 book = _Book()
@@ -120,16 +120,11 @@ def is_anomaly_check_nan_enabled() -> bool:
 def finite(a: Any) -> bool:
     """Whether an array holds finite numbers only (as anything but floats does)."""
     kind = a.dtype.kind
-    if kind not in "fcV" or not a.size:
+    if kind not in "fcV":
         return True
     if kind == "V" or a.itemsize == 2:
         a = a.astype(np.float32)
-    if a.flags.c_contiguous:
-        flat = a.reshape(-1)
-        s = flat.dot(flat)
-    else:
-        s = a.sum()
-    return bool(s - s == 0) or bool(np.isfinite(a).all())  # a square may overflow: then look at each
+    return isfinite(vdot(a, a).real) or bool(np.isfinite(a).all())  # a square may overflow: then look at each
 
 
 def values_of(x: Any) -> Any:
@@ -143,42 +138,42 @@ def values_of(x: Any) -> Any:
 # forward
 
 
-def watch(prim: Primitive, arrays: Any, static: Any) -> Any:
-    """A primitive called while the mode is on: run, and remembered where it is the first to leave the finite numbers."""
-    if book.inside:
-        return NotImplemented
-    book.inside = True
-    try:
-        out = dispatch.apply(prim, arrays, static)
-    finally:
-        book.inside = False
-    place = (out[0] if prim.several else out)._node
+def watch(prim: Primitive, arrays: Any, outs: Any) -> None:
+    """Look at what a primitive called while the mode is on gave, and remember where it is the first to leave the finite numbers."""
+    place = outs[0]._node
     if place is not None and place is not LEAF:
         remember(place.as_edge()[0])
-    if mode[0] == 1:
-        return out
-    token = quiet(IGNORE)
-    try:
-        for t in out if prim.several else (out,):
-            a = t._a
-            if not finite(a):
+    if mode[0] == 2:
+        for t in outs:
+            if not finite(t._a):
                 notice(prim, arrays, t)
                 break
-    finally:
-        restore(token)
-    return out
 
 
 def remember(node: Any) -> None:
     """Keep in a new node the calls that led to it, innermost last, and the node whose backward made it (None outside of one)."""
+    internal = dispatch.internal
     calls = []
+    induced = None
+    inside = True
     f: Any = sys._getframe(1)
     while f is not None:
-        if not dispatch.internal[f.f_code.co_filename]:
-            calls.append((f.f_code, f.f_lasti))
+        code = f.f_code
+        if not internal[code.co_filename]:
+            calls.append((code, f.f_lasti))
+        elif inside:
+            key = id(code)
+            if key in ENGINE:
+                induced, inside = f.f_locals.get("node"), False
+            elif key in ACCUMULATING:
+                induced, inside = f.f_locals["leaf"].as_edge()[0], False
+            elif key in RUNS:
+                inside = False
         f = f.f_back
-    node.__dict__["_calls"] = calls[::-1]
-    node.__dict__["_induced_by"] = current_node()
+    calls.reverse()
+    notes = node.__dict__
+    notes["_calls"] = calls
+    notes["_induced_by"] = induced
 
 
 def notice(prim: Primitive, arrays: Any, made: Any) -> None:
@@ -207,26 +202,23 @@ def begin() -> None:
     book.before, book.begun, book.infinite = book.begun, tick(), ""
 
 
-def check(node: Any, g: Any, grads: Any, kept: Any) -> None:
-    """Raise if the node gave a NaN; remember the first infinity."""
-    infinite = None
-    for i, r in enumerate(grads):
-        a = values_of(r)
-        if a is None or finite(a):
-            continue
-        if np.isnan(a.astype(np.float32) if a.dtype.kind == "V" else a).any():
-            from .complaints import warn_of
+def check(node: Any, g: Any, i: int, r: Any, kept: Any) -> None:
+    """Raise if the gradient ``r`` that the node gave for input ``i`` has a NaN; remember the first infinity."""
+    a = values_of(r)
+    if a is None or finite(a):
+        return
+    if np.isnan(a.astype(np.float32) if a.dtype.kind == "V" else a).any():
+        from .complaints import warn_of
 
-            warn_of(node)
-            raise found(node, i, a, g, kept)
-        infinite = a
-    if infinite is not None and not book.infinite:
+        warn_of(node)
+        raise found(node, i, a, g, kept)
+    if not book.infinite:
         gradients = g if g.__class__ is list else [g]
         if all(finite(v) for v in map(values_of, gradients) if v is not None):
             from .complaints import at
 
             book.infinite = (
-                f"The first infinity of this backward came out of {node.name()}, made at {at(node.code, node.lasti)}: {summary(infinite)}, "
+                f"The first infinity of this backward came out of {node.name()}, made at {at(node.code, node.lasti)}: {summary(a)}, "
                 f"from a gradient of {listed(gradients)}" + saved_in_words(kept)
             )
 
@@ -250,7 +242,9 @@ def found(node: Any, i: int, a: Any, g: Any, kept: Any) -> RuntimeError:
         )
     if book.infinite:
         lines.append(book.infinite)
-    return RuntimeError("\n".join(lines))
+    error = RuntimeError("\n".join(lines))
+    error._bibun_located = True  # type: ignore[attr-defined]
+    return error
 
 
 def origin(node: Any) -> Record | None:

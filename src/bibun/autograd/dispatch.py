@@ -69,7 +69,7 @@ created_sized: Callable[..., Any] = lambda like, shape, make: wrap(make(shape))
 forward_levels = [0]
 #: The state of anomaly detection (`bibun.autograd.anomaly`), which above 0 remembers the calls behind nodes, and at 2 looks at what primitives give.
 anomaly = [0]
-watch: Callable[..., Any] = lambda prim, arrays, static: NotImplemented
+watch: Callable[..., Any] = lambda prim, arrays, outs: None
 #: What the dispatch modes in force in this thread (``state.watchers``; each counts as busy) give for a primitive; see
 #: `bibun.library.dispatching`.
 #: How many classes of tensors with a ``__torch_dispatch__`` there are (each counts as busy).
@@ -169,14 +169,18 @@ CONSTANTS = {F32: SINGLES, F64: DOUBLES}
 
 def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
     """Call a primitive on tensors (or numbers, or None) and record it; a tuple of tensors where it has several outputs."""
+    watched = 0
     if busy[0]:
         done = intercept(prim, arrays, static)
-        if done is NotImplemented and anomaly[0]:
-            done = watch(prim, arrays, static)
-        if done is NotImplemented and (state.watchers or dispatching_classes[0]):
-            done = select(prim, arrays, static)
         if done is not NotImplemented:
             return done
+        watched = anomaly[0]
+        if state.watchers or dispatching_classes[0]:
+            done = select(prim, arrays, static)
+            if done is not NotImplemented:
+                if watched:
+                    watch(prim, arrays, done if prim.several else (done,))
+                return done
     fix: Any = None
     if prim.family == "elementwise":
         raw, fix, target = promote(prim, arrays)
@@ -223,6 +227,8 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
                 t._story = cut
     if prim.family == "view":
         note_view(prim, arrays[0], static, outs)
+    if watched:
+        watch(prim, arrays, outs)
     if recorder[0] is not None and (r := recording()) is not None:
         r.note(prim, arrays, raw, static, outs)
     return tuple(outs) if prim.several else outs[0]

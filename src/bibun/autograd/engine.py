@@ -174,7 +174,6 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     checking = anomaly.mode[0] == 2
     if checking:
         anomaly.begin()
-    usual = not strict and not checking
     raw = xp is cpu
     unpacked_nodes: list[tuple[Any, Any]] = []
     token = quiet(IGNORE)
@@ -196,7 +195,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
             plan = node.plan
             fix = node.fix
             if (
-                usual
+                not strict
                 and hooks is None
                 and g is not None
                 and saved.__class__ is tuple
@@ -225,6 +224,8 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                         if reach is not None and (seq not in reach if seq else target not in goals):
                             continue
                         r = rule(g, saved[0][0]) if count == 1 else rule(g, *saved[0]) if count else rule(g)
+                        if checking:
+                            anomaly.check(node, g, i, r, saved)
                         if r is None:
                             _deliver_nothing(target, heap, ready)
                         elif not seq:
@@ -258,6 +259,8 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                             shape, dtype = fix[i]
                             if dtype is not None or r.shape != shape:
                                 r = fit(r, shape, dtype, xp)
+                        if checking:
+                            anomaly.check(node, g, i, r, saved)
                         if not seq:
                             leaves[target] = leaves[target] + r if target in leaves else r
                         elif target is waiting:
@@ -322,7 +325,8 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 locate(error, node)
                 raise
             if checking:
-                anomaly.check(node, g, grads, saved)
+                for i, r in enumerate(grads):
+                    anomaly.check(node, g, i, r, saved)
             if hooks is not None and hooks.post:
                 grads = hooks.after(node, grads, g, xp)
             for target, r in zip(node.next, grads):
