@@ -66,7 +66,7 @@ class Writes:
 
 
 def records_of(arrays: Any) -> list[Any]:
-    """What `all_written` takes of arrays that own their memory: their records, which live as long as they do."""
+    """The records of arrays that own their memory, for code that notes their being overwritten itself; they live as long as the arrays."""
     made = []
     for a in arrays:
         if a.base is not None:
@@ -76,15 +76,6 @@ def records_of(arrays: Any) -> list[Any]:
             record = _records[id(a)] = Writes(a)
         made.append(record)
     return made
-
-
-def all_written(records: list[Any], code: Any, lasti: int) -> None:
-    """As `written`, for whole arrays that are overwritten together."""
-    now = last_write[0] = tick()
-    for record in records:
-        record.counter[0] += 1
-        record.time = now
-        record.log = [(now, 0, sys.maxsize, code, lasti)]
 
 
 def written(a: Any, code: Any = None, lasti: int = 0) -> None:

@@ -7,13 +7,14 @@ the step as ever, and the next one is made ready anew.
 
 from __future__ import annotations
 
+import sys
 import threading
 from operator import is_
 from typing import Any
 
 import numpy as np
 
-from ..autograd.versions import all_written, records_of
+from ..autograd.versions import last_write, records_of, tick
 from ..tensor import Tensor
 from .elementwise import Elementwise
 from .optimizer import global_post_hooks, global_pre_hooks
@@ -105,8 +106,8 @@ class _Group:
         self.asking = True
         return True
 
-    def write(self, k: int, names: dict[str, Any]) -> list[str]:
-        """The tests that everything is as it was but for numbers and gradients, and what sees to those, as lines of straight code."""
+    def write(self, k: int, names: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """The tests that everything is as it was but for numbers and gradients, with what sees to those, and the step, as straight code."""
 
         def named(stem: str, x: Any) -> str:
             name = f"{stem}{k}_{len(names)}"
@@ -134,21 +135,17 @@ class _Group:
             ]  # fmt: skip
         counts = [named("c", c) for c in self.counts]
         if counts:
-            lines.append(f"n = {counts[0]}.item()")
-            lines += [f"if {named('s', s)}['step']._a is not {c}" + (f" or {c}.item() != n" if i else "") + ": return False" for i, (c, s) in enumerate(zip(counts, self.states))]
-            lines.append(f"{me}.renumber({me}.ask(n + 1.0))")
+            lines.append(f"n{k} = {counts[0]}.item()")
+            lines += [f"if {named('s', s)}['step']._a is not {c}" + (f" or {c}.item() != n{k}" if i else "") + ": return False" for i, (c, s) in enumerate(zip(counts, self.states))]
+            lines.append(f"{me}.renumber({me}.ask(n{k} + 1.0))")
         else:
             lines.append(f"if {me}.asking: {me}.renumber({me}.ask(0.0))")
-        return [f"if {test}: return False" for test in tests] + lines
-
-    def run(self, line: tuple[Any, int]) -> None:
-        counts = self.counts
-        if counts:
-            n = counts[0].item() + 1.0
-            for c in counts:
-                c.fill(n)
-        self.call(self.table, len(self.arrays), self.total, self.chunk)
-        all_written(self.records, *line)
+        step = [f"{c}.fill(n{k} + 1.0)" for c in counts]
+        step.append(f"{me}.call({named('table', self.table)}, {len(self.arrays)}, {self.total}, {self.chunk})")
+        for record in self.records:  # as `versions.written`
+            r = named("r", record)
+            step.append(f"{r}.counter[0] += 1; {r}.time = now; {r}.log = [(now, 0, far, code, at)]")
+        return [f"if {test}: return False" for test in tests] + lines, step
 
 
 class PreparedStep:
@@ -164,46 +161,46 @@ class PreparedStep:
         self.lock = threading.Lock()
         self.left = PATIENCE
         self.groups: list[_Group] = []
-        self.ready: Any = bool
+        self.take: Any = bool
         self.find()
 
     def find(self) -> None:
         """Look everything up."""
-        self.ready = bool  # False
+        self.take = bool  # False
         if self.left and preparable(self.optimizer):
             self.left -= 1
             try:
                 self.state, self.held = self.optimizer.state, self.optimizer.param_groups
                 self.groups = [_Group(self.optimizer, g) for g in self.held]
-                self.ready = self._write()
+                self.take = self._write()
             except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError, AssertionError):
                 pass  # its own way is right for everything
 
     def _write(self) -> Any:
-        """Whether the step can be taken as it was prepared, as straight code; numbers and gradients are seen to."""
+        """What takes the step as it was prepared and says whether it could, as straight code; numbers and gradients are seen to."""
         names: dict[str, Any] = {"all": all, "map": map, "len": len, "id": id, "is_": is_, "o": self.optimizer, "held": self.held, "state": self.state,
-                                 "before": global_pre_hooks, "after": global_post_hooks}  # fmt: skip
-        lines = [
+                                 "before": global_pre_hooks, "after": global_post_hooks, "tick": tick, "last": last_write, "far": sys.maxsize}  # fmt: skip
+        names["code"], names["at"] = self.line
+        tests = [
             f"if o.param_groups is not held or o.state is not state or len(held) != {len(self.held)}: return False",
             "if o._optimizer_step_pre_hooks or o._optimizer_step_post_hooks or before or after: return False",
         ]
+        steps = ["o._opt_called = True", "now = last[0] = tick()"]
         for k, group in enumerate(self.groups):
             names[f"group{k}"] = group.group
-            lines += [f"if held[{k}] is not group{k}: return False", *group.write(k, names)]
-        text = ["def ready():", " try:", *["  " + line for line in lines], " except (KeyError, AttributeError):", "  return False", " return True"]
+            looks, step = group.write(k, names)
+            tests += [f"if held[{k}] is not group{k}: return False", *looks]
+            steps += step
+        text = ["def take():", " try:", *["  " + line for line in tests], " except (KeyError, AttributeError):", "  return False", *[" " + line for line in steps], " return True"]
         exec(compile("\n".join(text), "<bibun step>", "exec"), names)
-        return names["ready"]
+        return names["take"]
 
     def __call__(self) -> None:
         if not self.lock.acquire(False):
             self.optimizer.step()
             return
         try:
-            if self.ready():
-                self.optimizer._opt_called = True
-                for group in self.groups:
-                    group.run(self.line)
-            else:
+            if not self.take():
                 self.optimizer.step()
                 self.find()
         finally:
