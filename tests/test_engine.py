@@ -450,3 +450,21 @@ def test_nodes_are_taken_by_numbers_that_the_program_gives_them(numbers, wanted)
         assert "".join(order) == wanted
         assert y.grad.tolist() == pytest.approx([2 * 1 * 2 * 3 + np.exp(2.0), np.exp(2.0), np.exp(2.0)])
     node.NUMBERED[0] = False
+
+
+def test_a_gradient_that_somebody_holds_is_copied():
+    x, z = (torch.ones(40_000, requires_grad=True) for _ in range(2))
+    g, kept = torch.ones(40_000), []
+    handle = x.register_hook(lambda seen: kept.append(seen))
+    for make in (lambda: x.clone(), lambda: x + z, lambda: x * 2, lambda: (x * 2) + z):
+        x.grad = z.grad = None
+        make().backward(g)
+        before = kept[-1].clone()
+        x.grad.add_(5)
+        assert g.eq(1).all() and kept[-1].equal(before)
+        assert z.grad is None or z.grad.eq(1).all()
+    handle.remove()
+    x.grad = z.grad = None
+    ((x * 2) + (z * 1)).backward(g, inputs=[x, z])
+    x.grad.add_(5)
+    assert z.grad.eq(1).all() and g.eq(1).all()

@@ -118,8 +118,8 @@ def has_layout(a: Any) -> bool:
     return a.transpose(sorted(range(a.ndim), key=lambda i: -strides[i])).flags.c_contiguous
 
 
-def own(g: Any, leaf: Any) -> Any:
-    """``g`` as an array that nobody else holds, in the leaf's shape and dtype."""
+def own(g: Any, leaf: Any, held: int = 0) -> Any:
+    """``g`` as an array that nobody else holds, in the leaf's shape and dtype; ``held``: references to it that do not count."""
     a = leaf._a
     if g.__class__ is not ndarray:
         g = np.array(g)
@@ -133,9 +133,9 @@ def own(g: Any, leaf: Any) -> Any:
     # This frame and getrefcount's argument (the caller gives its own reference away); one more, and somebody looks on: a
     # hook that kept what it was shown, say.
     if base is None:
-        if refcount(g) <= 2 and (g.strides == a.strides or g.flags.c_contiguous and not has_layout(a)):
+        if refcount(g) <= 2 + held and (g.strides == a.strides or g.flags.c_contiguous and not has_layout(a)):
             return g
-    elif base.__class__ is ndarray and base.base is None and refcount(base) <= 3 and refcount(g) <= 2 and g.size == base.size:
+    elif base.__class__ is ndarray and base.base is None and refcount(base) <= 3 and refcount(g) <= 2 + held and g.size == base.size:
         if g.strides == a.strides or g.flags.c_contiguous and not has_layout(a):
             return g
     if not has_layout(a):
@@ -179,8 +179,7 @@ def backward_from(t: Any, retain: bool) -> None:
             else:
                 add_to(leaf, leaves.pop(leaf))
     if hooked:
-        for leaf, g in leaves.items():
-            accumulate(leaf, g, False)
+        _accumulate_all(leaves, None, False)
     if pending:
         finish(number)
 
@@ -243,7 +242,7 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
     else:
         with _accumulating:
             if leaf._grad is None:
-                leaf._grad = dispatch.wrap(own(g, leaf))
+                leaf._grad = dispatch.wrap(own(g, leaf, 1))  # which is held here
             else:
                 add_to(leaf, g)
     if hooks:
@@ -364,9 +363,8 @@ def _backward(tensors: Any, grads: Any, retain: bool, create_graph: bool, inputs
 
 def _accumulate_all(leaves: dict[Any, Any], wanted: Wanted | None, create_graph: bool) -> None:
     for leaf in tuple(leaves):
-        g = leaves.pop(leaf)
         if wanted is None or leaf in wanted.leaves:
-            accumulate(leaf, g, create_graph)
+            accumulate(leaf, leaves.pop(leaf), create_graph)
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
