@@ -122,6 +122,39 @@ def test_numbers_that_are_not_finite(mode, numpy_alone):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("mode", PARTS)
+@pytest.mark.parametrize("shape", [(6, 9, 12, 24), (3, 5, 7, 13)])
+@pytest.mark.parametrize("packed", [False, True])
+def test_double_precision(mode, shape, packed, numpy_alone):
+    given, grads, sizes = drawn(mode, *shape, packed=packed, dtype=np.float64)
+    given[0] *= 4  # gates in all their range
+    wanted = reference(mode, given, grads, False, sizes)
+    for made, expected in zip(natively(mode, given, grads, False, sizes), wanted, strict=True):
+        assert made.dtype == np.float64
+        np.testing.assert_allclose(made, expected, rtol=1e-11, atol=1e-13 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("dtype, ulps", [(np.float32, 3), (np.float64, 3)])
+def test_gates_are_near_the_true_values(dtype, ulps):
+    """A step whose inputs are all that goes into its gates: tanh by a plain layer, σ as an LSTM's output gate at tanh(c) = 1."""
+    from bibun.native.kernels import recurrent as kernels
+
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(-20, 20, 3000), rng.uniform(-1, 1, 3000), 10.0 ** rng.uniform(-30, 1, 1000), [0.0]])
+    x = x.astype(dtype).reshape(1, 1, -1)
+    n = x.size
+    eye, none, zeros = np.ones((1, 1), dtype), np.zeros((1, 1), dtype), np.zeros((n, 1), dtype)
+    wide = np.longdouble(x.reshape(-1))
+    out = kernels.layer("RNN_TANH", x.reshape(1, -1, 1), eye, none, None, None, zeros, None, False, False, None)[0]
+    true = np.tanh(wide)
+    assert np.all(np.abs(out.reshape(-1) - true) <= ulps * np.spacing(np.abs(true).astype(dtype)))
+    u = np.array([[0], [0], [0], [1]], dtype)
+    b = np.array([-200, 200, 0, 0], dtype)  # c stays as it is
+    made = kernels.layer("LSTM", x.reshape(1, -1, 1), u, np.zeros((4, 1), dtype), b, None, zeros, zeros + 50, False, False, None)
+    true = 1 / (1 + np.exp(-wide))
+    assert np.all(np.abs(made[0].reshape(-1) - true) <= ulps * np.spacing(true.astype(dtype)))
+
+
 def test_other_dtypes_are_left_to_numpy():
     from bibun.native.kernels import recurrent as kernels
 

@@ -8,6 +8,7 @@ weights' gradients. The groups of rows depend on the machine, not on how many th
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cache
 from typing import Any
@@ -20,19 +21,26 @@ from ..lang import (
     Ptr,
     T,
     Vec,
+    bits,
+    copysign,
     device,
+    fabs,
     first_lanes,
+    fma,
+    i32,
     i64,
     load_where,
     maximum,
     minimum,
+    rint,
     select,
     spread,
     store,
     store_where,
+    unrolled,
     void,
 )
-from .tiles import Room, fill, give_back, multiply, register_rows, take
+from .tiles import Room, fill, give_back, multiply, register_rows, take, turn_in
 
 __all__ = ["gradients", "layer"]
 
@@ -42,6 +50,57 @@ MOST = 64
 #: Rows of a group, over steps, whose parts of the weights' gradients are added up at a time: what is read for it stays in the second cache.
 CHUNK = 128
 _CORES = os.cpu_count() or 1
+
+
+# Gates. Their exponentials have arguments of one sign and need no denormals, so they take two thirds of the steps of `maths`.
+
+_LOG2E = math.log2(math.e)
+#: By "in float64?": ln 2 in two parts, of which the first times a whole number is exact; 1/k! down to k = 1; where exp(x) is as good as 0.
+_HIGH, _LOW = {False: maths._LN2_HIGH, True: 0.693147180559663}, {False: maths._LN2_LOW, True: 2.8235290563031577e-13}
+_FIRST, _SECOND = ({False: 1 / math.factorial(7 - k), True: 1 / math.factorial(13 - k)} for k in (0, 1))
+_TERMS = {double: tuple(1 / math.factorial(k) for k in range(11 if double else 5, 0, -1)) for double in (False, True)}
+_LEAST = {False: -87.0, True: -708.0}
+
+
+@device
+def series(r: T, double) -> T:  # type: ignore[no-untyped-def]
+    """(exp(r) - 1) / r for small r."""
+    p = fma(r, _FIRST[double], _SECOND[double])
+    for term in _TERMS[double]:
+        p = fma(p, r, term)
+    return p
+
+
+@device
+def rest(x: T, n: T, double) -> T:  # type: ignore[no-untyped-def]
+    return fma(n, -_LOW[double], fma(n, -_HIGH[double], x))
+
+
+@device
+def two_to(n: T, double) -> T:  # type: ignore[no-untyped-def]
+    if double:
+        return bits((i64(n) + 1023) << 52, T)
+    return bits((i32(n) + 127) << 23, T)
+
+
+@device
+def sigmoid(x: T, double) -> T:  # type: ignore[no-untyped-def]
+    a = maximum(-fabs(x), _LEAST[double])
+    n = rint(a * _LOG2E)
+    r = rest(a, n, double)
+    e = fma(series(r, double), r, 1.0) * two_to(n, double)
+    return select(x < 0.0, e, T(1.0)) / (1.0 + e)
+
+
+@device
+def tanh(x: T, double) -> T:  # type: ignore[no-untyped-def]
+    """By exp(-2|x|) - 1, which is exact near 0."""
+    a = maximum(-2.0 * fabs(x), _LEAST[double])
+    n = rint(a * _LOG2E)
+    r = rest(a, n, double)
+    scale = two_to(n, double)
+    e = fma(series(r, double) * r, scale, scale - 1.0)
+    return copysign(e / (2.0 + e), x)
 
 
 @device
@@ -71,20 +130,46 @@ def product(a: Ptr[T], a_row: i64, a_step: i64, panels: Ptr[T], high: i64, made:
             multiply(a + i * a_row, a_row, a_step, p, 2 * W, made + i * made_row + j, made_row, count, add, 1, 2, W)
 
 
+@device
+def pack(source: Ptr[T], made: Ptr[T], count: i64, high: i64, W) -> void:  # type: ignore[no-untyped-def]
+    """A row into panels of so many rows."""
+    for j in range(0, count, 2 * W):
+        v = load_where(source + j, Vec[T, W], first_lanes(count - j, W))
+        store(made + j * high, v)
+        v = load_where(source + j + W, Vec[T, W], first_lanes(count - j - W, W))
+        store(made + j * high + W, v)
+
+
+@kernel(fast="contract")
+def panels(w: Ptr[T], made: Ptr[T], inner: i64, columns: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    for k in range(begin, end):
+        pack(w + k * columns, made + k * (2 * W), columns, inner, W)
+
+
+@kernel(fast="contract")
+def turned_panels(w: Ptr[T], made: Ptr[T], inner: i64, columns: i64, high: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    for item in range(begin, end):
+        panel = made + item * high * (2 * W)
+        for half in unrolled(2):
+            j = item * (2 * W) + half * W
+            for k in range(0, inner, W):
+                turn_in(w + j * inner + k, inner, maximum(columns - j, 0), inner - k, panel + k * (2 * W) + half * W, 2 * W, W)
+
+
 # One step of a row: what the products made of it lies at z, and for gated units what they made of the state at y
 
 
 @device
-def lstm_step(z: Ptr[T], b: Ptr[T], h: Ptr[T], c: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], out: Ptr[T], n: i64, keep, W) -> void:  # type: ignore[no-untyped-def]
+def lstm_step(z: Ptr[T], b: Ptr[T], h: Ptr[T], c: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], out: Ptr[T], n: i64, keep, double, W) -> void:  # type: ignore[no-untyped-def]
     for j in range(0, n, W):
         some = first_lanes(n - j, W)
-        p = maths.sigmoid(load_where(z + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some))
-        q = maths.sigmoid(load_where(z + n + j, Vec[T, W], some) + load_where(b + n + j, Vec[T, W], some))
-        r = maths.tanh(load_where(z + 2 * n + j, Vec[T, W], some) + load_where(b + 2 * n + j, Vec[T, W], some))
-        v = maths.sigmoid(load_where(z + 3 * n + j, Vec[T, W], some) + load_where(b + 3 * n + j, Vec[T, W], some))
+        p = sigmoid(load_where(z + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some), double)
+        q = sigmoid(load_where(z + n + j, Vec[T, W], some) + load_where(b + n + j, Vec[T, W], some), double)
+        r = tanh(load_where(z + 2 * n + j, Vec[T, W], some) + load_where(b + 2 * n + j, Vec[T, W], some), double)
+        v = sigmoid(load_where(z + 3 * n + j, Vec[T, W], some) + load_where(b + 3 * n + j, Vec[T, W], some), double)
         cell = load_where(c + j, Vec[T, W], some)
         u = q * cell + p * r
-        y = maths.tanh(u)
+        y = tanh(u, double)
         if keep:
             store_where(before + j, load_where(h + j, Vec[T, W], some), some)
             store_where(cells + j, cell, some)
@@ -100,14 +185,14 @@ def lstm_step(z: Ptr[T], b: Ptr[T], h: Ptr[T], c: Ptr[T], before: Ptr[T], cells:
 
 
 @device
-def gru_step(z: Ptr[T], y: Ptr[T], b: Ptr[T], h: Ptr[T], before: Ptr[T], gates: Ptr[T], hidden: Ptr[T], out: Ptr[T], n: i64, keep, W) -> void:  # type: ignore[no-untyped-def]
+def gru_step(z: Ptr[T], y: Ptr[T], b: Ptr[T], h: Ptr[T], before: Ptr[T], gates: Ptr[T], hidden: Ptr[T], out: Ptr[T], n: i64, keep, double, W) -> void:  # type: ignore[no-untyped-def]
     """The bias has four parts: of the two gates, of the state's part of the new state, of the input's part."""
     for j in range(0, n, W):
         some = first_lanes(n - j, W)
-        p = maths.sigmoid(load_where(z + j, Vec[T, W], some) + load_where(y + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some))
-        q = maths.sigmoid(load_where(z + n + j, Vec[T, W], some) + load_where(y + n + j, Vec[T, W], some) + load_where(b + n + j, Vec[T, W], some))
+        p = sigmoid(load_where(z + j, Vec[T, W], some) + load_where(y + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some), double)
+        q = sigmoid(load_where(z + n + j, Vec[T, W], some) + load_where(y + n + j, Vec[T, W], some) + load_where(b + n + j, Vec[T, W], some), double)
         u = load_where(y + 2 * n + j, Vec[T, W], some) + load_where(b + 2 * n + j, Vec[T, W], some)
-        r = maths.tanh(load_where(z + 2 * n + j, Vec[T, W], some) + load_where(b + 3 * n + j, Vec[T, W], some) + p * u)
+        r = tanh(load_where(z + 2 * n + j, Vec[T, W], some) + load_where(b + 3 * n + j, Vec[T, W], some) + p * u, double)
         state = load_where(h + j, Vec[T, W], some)
         if keep:
             store_where(before + j, state, some)
@@ -121,14 +206,14 @@ def gru_step(z: Ptr[T], y: Ptr[T], b: Ptr[T], h: Ptr[T], before: Ptr[T], gates: 
 
 
 @device
-def plain_step(z: Ptr[T], b: Ptr[T], h: Ptr[T], before: Ptr[T], after: Ptr[T], out: Ptr[T], n: i64, relu, keep, W) -> void:  # type: ignore[no-untyped-def]
+def plain_step(z: Ptr[T], b: Ptr[T], h: Ptr[T], before: Ptr[T], after: Ptr[T], out: Ptr[T], n: i64, relu, keep, double, W) -> void:  # type: ignore[no-untyped-def]
     for j in range(0, n, W):
         some = first_lanes(n - j, W)
         v = load_where(z + j, Vec[T, W], some) + load_where(b + j, Vec[T, W], some)
         if relu:
             v = select(v < 0.0, spread(T(0), Vec[T, W]), v)  # NaN stays
         else:
-            v = maths.tanh(v)
+            v = tanh(v, double)
         if keep:
             store_where(before + j, load_where(h + j, Vec[T, W], some), some)
             store_where(after + j, v, some)
@@ -216,10 +301,12 @@ def forward(  # type: ignore[no-untyped-def]
     x: Ptr[T], x_step: i64, x_row: i64, out: Ptr[T], out_step: i64, out_row: i64, panels_x: Ptr[T], panels_h: Ptr[T], b: Ptr[T], h: Ptr[T], c: Ptr[T],
     last: Ptr[T], cell: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], turn: Ptr[i64], alive: Ptr[i64], kept_step: i64,
     steps: i64, batch: i64, inner: i64, n: i64, wide: i64, block: i64, apart: i64, reverse: i64, memory: Ptr[T], slots: Ptr[i64], slot_count: i64,
-    size: i64, mode, keep, R, W, begin: i64, end: i64,
+    size: i64, mode, keep, double, R, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     slot = take(slots, slot_count)
     state = memory + slot * size
+    high_x = (inner + (W - 1)) // W * W
+    high_h = (n + (W - 1)) // W * W
     for item in range(begin, end):
         i0 = item if apart > 1 else item * block
         rows = minimum(block, (batch - i0 + apart - 1) // apart)
@@ -233,36 +320,26 @@ def forward(  # type: ignore[no-untyped-def]
         for s in range(steps):
             t = steps - 1 - s if reverse != 0 else s
             some = minimum(rows, maximum((alive[t] - i0 + apart - 1) // apart, 0))
-            product(x + turn[t] * x_step + i0 * x_row, apart * x_row, 1, panels_x, inner, z, wide, some, wide, inner, False, R, W)
+            product(x + turn[t] * x_step + i0 * x_row, apart * x_row, 1, panels_x, high_x, z, wide, some, wide, inner, False, R, W)
             if mode == "GRU":
-                product(state, n, 1, panels_h, n, y, wide, some, wide, n, False, R, W)
+                product(state, n, 1, panels_h, high_h, y, wide, some, wide, n, False, R, W)
             else:
-                product(state, n, 1, panels_h, n, z, wide, some, wide, n, True, R, W)
+                product(state, n, 1, panels_h, high_h, z, wide, some, wide, n, True, R, W)
             for i in range(some):
                 row = i0 + i * apart
                 at = (turn[t] * kept_step + row) * n
                 made = out + turn[t] * out_step + row * out_row
                 if mode == "LSTM":
-                    lstm_step(z + i * wide, b, state + i * n, cell_state + i * n, before + at, cells + at, gates + 4 * at, squashed + at, made, n, keep, W)
+                    lstm_step(z + i * wide, b, state + i * n, cell_state + i * n, before + at, cells + at, gates + 4 * at, squashed + at, made, n, keep, double, W)
                 elif mode == "GRU":
-                    gru_step(z + i * wide, y + i * wide, b, state + i * n, before + at, gates + 3 * at, squashed + at, made, n, keep, W)
+                    gru_step(z + i * wide, y + i * wide, b, state + i * n, before + at, gates + 3 * at, squashed + at, made, n, keep, double, W)
                 else:
-                    plain_step(z + i * wide, b, state + i * n, before + at, squashed + at, made, n, mode == "RNN_RELU", keep, W)
+                    plain_step(z + i * wide, b, state + i * n, before + at, squashed + at, made, n, mode == "RNN_RELU", keep, double, W)
         for i in range(rows):
             copy(state + i * n, last + (i0 + i * apart) * n, n, W)
             if mode == "LSTM":
                 copy(cell_state + i * n, cell + (i0 + i * apart) * n, n, W)
     give_back(slots, slot)
-
-
-@device
-def pack(source: Ptr[T], made: Ptr[T], count: i64, high: i64, W) -> void:  # type: ignore[no-untyped-def]
-    """A row into panels of so many rows."""
-    for j in range(0, count, 2 * W):
-        v = load_where(source + j, Vec[T, W], first_lanes(count - j, W))
-        store(made + j * high, v)
-        v = load_where(source + j + W, Vec[T, W], first_lanes(count - j - W, W))
-        store(made + j * high + W, v)
 
 
 @kernel(fast="contract")
@@ -334,34 +411,46 @@ def backward(  # type: ignore[no-untyped-def]
     give_back(slots, slot)
 
 
+@device
+def add_row(parts: Ptr[T], count: i64, part: i64, columns: i64, out: Ptr[T], W) -> void:  # type: ignore[no-untyped-def]
+    for j in range(0, columns, W):
+        some = first_lanes(columns - j, W)
+        v = load_where(parts + j, Vec[T, W], some)
+        for k in range(1, count):
+            v = v + load_where(parts + k * part + j, Vec[T, W], some)
+        store_where(out + j, v, some)
+
+
 @kernel(fast="contract")
-def added(parts: Ptr[T], count: i64, part: i64, wide: i64, columns: i64, out: Ptr[T], W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
-    """The groups' parts of a gradient, added up in order and without what pads their rows; items are rows."""
+def added(  # type: ignore[no-untyped-def]
+    parts: Ptr[T], count: i64, part: i64, rows: i64, wide_h: i64, n: i64, dw: Ptr[T], wide_x: i64, inner: i64, du: Ptr[T], slopes: i64, db: Ptr[T],
+    W, begin: i64, end: i64,
+) -> void:  # fmt: skip
+    """The groups' parts of the gradients, added up in order and without what pads their rows; items are rows, the last one the biases'."""
     for i in range(begin, end):
-        for j in range(0, columns, W):
-            some = first_lanes(columns - j, W)
-            v = load_where(parts + i * wide + j, Vec[T, W], some)
-            for k in range(1, count):
-                v = v + load_where(parts + k * part + i * wide + j, Vec[T, W], some)
-            store_where(out + i * columns + j, v, some)
+        if i < rows:
+            add_row(parts + i * wide_h, count, part, n, dw + i * n, W)
+            add_row(parts + rows * wide_h + i * wide_x, count, part, inner, du + i * inner, W)
+        else:
+            add_row(parts + rows * (wide_h + wide_x), count, part, slopes, db, W)
 
 
 def _lanes(d: Any) -> int:
     return build.vector_bytes() // d.itemsize
 
 
-def _panels(w: Any) -> Any:
-    """(inner, columns) in panels of two registers' width, with zeros where columns are wanting."""
-    inner, columns = w.shape
-    two = 2 * _lanes(w.dtype)
-    count = -(-columns // two)
-    if columns % two:
-        made = np.zeros((count, inner, two), w.dtype)
-        for k in range(count):
-            part = w[:, k * two : (k + 1) * two]
-            made[k, :, : part.shape[1]] = part
-        return made
-    return np.ascontiguousarray(w.reshape(inner, count, two).swapaxes(0, 1))
+def _panels(w: Any, turned: bool) -> Any:
+    """A weight, or with ``turned`` its transpose, in panels two registers wide; their height is a multiple of a register's then."""
+    w, d = np.ascontiguousarray(w), w.dtype
+    size = _lanes(d)
+    inner, columns = w.shape[::-1] if turned else w.shape
+    high, wide = -(-inner // size) * size if turned else inner, -(-columns // (2 * size))
+    made = np.empty((wide, high, 2 * size), d)
+    if turned:
+        turned_panels(T=d, W=size)(w, made, inner, columns, high, wide, max(1, 4096 // high))
+    else:
+        panels(T=d, W=size)(w, made, inner, columns, inner, max(1, 65536 // columns))
+    return made
 
 
 def _groups(batch: int, sizes: Any) -> tuple[int, int, int]:
@@ -412,7 +501,7 @@ _PARTS = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 def layer(mode: str, x: Any, u: Any, w: Any, bu: Any, bw: Any, h: Any, c: Any, reverse: bool, keep: bool, sizes: Any) -> Any:
     """(outputs, last state, last cell, states before, cells before, gates, the last array); NotImplemented for what has several weights."""
     d = x.dtype
-    if w.ndim != 2 or not x.size or d not in (F32,) or any(a is not None and a.dtype != d for a in (u, w, bu, bw, h, c)):
+    if w.ndim != 2 or not x.size or d not in (F32, F64) or any(a is not None and a.dtype != d for a in (u, w, bu, bw, h, c)):
         return NotImplemented
     batch, n = h.shape
     inner, parts = x.shape[-1], _PARTS[mode]
@@ -425,14 +514,14 @@ def layer(mode: str, x: Any, u: Any, w: Any, bu: Any, bw: Any, h: Any, c: Any, r
     before, squashed = np.empty((*kept, n), d), np.empty((*kept, n), d)
     cells = np.empty((*kept, n), d) if mode == "LSTM" else None
     gates = np.empty((*kept, parts * n), d) if parts > 1 else None
-    panels_x, panels_h = _panels(u.T), _panels(w.T)
+    panels_x, panels_h = _panels(u, True), _panels(w, True)
     wide = panels_h.shape[0] * panels_h.shape[2]
     groups, block, apart = _groups(batch, sizes)
-    room = Room(block * (2 * n + 2 * wide))
-    forward(T=d, mode=mode, keep=keep, R=register_rows(), W=_lanes(d))(
+    room = Room(block * (2 * n + 2 * wide) * (d.itemsize // 4))
+    forward(T=d, mode=mode, keep=keep, double=d == F64, R=register_rows(), W=_lanes(d))(
         x, x_step, x_row, out, out_step, out_row, panels_x, panels_h, _bias(mode, bu, bw, parts * n, d), np.ascontiguousarray(h),
         None if c is None else np.ascontiguousarray(c), last, cell, before, cells, gates, squashed, turn, alive, batch if sizes is None else 1,
-        len(turn), batch, inner, n, wide, block, apart, int(reverse), room.memory, room.slots, room.count, room.size, groups, 1
+        len(turn), batch, inner, n, wide, block, apart, int(reverse), room.memory, room.slots, room.count, room.size // (d.itemsize // 4), groups, 1
     )  # fmt: skip
     room.release()
     return out, last, cell, before, cells, gates, squashed
@@ -445,7 +534,7 @@ def gradients(
     """Gradients of (x, its weight, the recurrent weight, their biases, first state, first cell), None where not wanted."""
     kept = [a for a in (before, cells, gates, squashed) if a is not None]
     d = x.dtype
-    if w.ndim != 2 or not x.size or d not in (F32,) or any(a.dtype != d or not a.flags.c_contiguous for a in kept):
+    if w.ndim != 2 or not x.size or d not in (F32, F64) or any(a.dtype != d or not a.flags.c_contiguous for a in kept):
         return NotImplemented
     if any(a is not None and a.dtype != d for a in (g, g_last, g_cell, u, w)):
         return NotImplemented
@@ -465,21 +554,18 @@ def gradients(
     chunk = max(CHUNK, block) if weights else block
     part = parts * n * (wide_x + wide_h) + slopes
     made = np.empty((groups, part), d)
-    room = Room(chunk * (d_row + wide_x + wide_h) + block * (wide_x + wide_h))
+    room = Room((chunk * (d_row + wide_x + wide_h) + block * (wide_x + wide_h)) * (d.itemsize // 4))
     backward(T=d, mode=mode, inputs=inputs, weights=weights, R=register_rows(), W=_lanes(d))(
         g, g_step, g_row, np.ascontiguousarray(g_last), None if g_cell is None else np.ascontiguousarray(g_cell), x, x_step, x_row, dx, dx_step,
-        dx_row, _panels(u) if inputs else None, _panels(w), before, cells, gates, squashed, dh, dc, made, part, turn, alive,
+        dx_row, _panels(u, False) if inputs else None, _panels(w, False), before, cells, gates, squashed, dh, dc, made, part, turn, alive,
         batch if sizes is None else 1, len(turn), batch, inner, n, wide_x, wide_h, d_row, chunk, block, apart, int(reverse), room.memory,
-        room.slots, room.count, room.size, groups, 1
+        room.slots, room.count, room.size // (d.itemsize // 4), groups, 1
     )  # fmt: skip
     room.release()
     du = dw = dbu = dbw = None
     if weights:
         dw, du, db = np.empty(w.shape, d), np.empty(u.shape, d), np.empty(slopes, d)
-        add = added(T=d, W=_lanes(d))
-        rows, flat = parts * n, made.reshape(-1)
-        add(flat, groups, part, wide_h, n, dw, rows, 64)
-        add(flat[rows * wide_h :], groups, part, wide_x, inner, du, rows, 64)
-        add(flat[rows * (wide_h + wide_x) :], groups, part, slopes, slopes, db, 1, 1)
+        rows = parts * n
+        added(T=d, W=_lanes(d))(made, groups, part, rows, wide_h, n, dw, wide_x, inner, du, slopes, db, rows + 1, max(1, 16384 // (n + inner)))
         dbw, dbu = db[:rows].copy(), np.concatenate([db[: 2 * n], db[3 * n :]]) if mode == "GRU" else db
     return [dx, du, dw, dbu, dbw, dh, dc]
