@@ -206,6 +206,7 @@ class UserPrimitive:
                 raise TypeError(f"{what} names {', '.join(tangents)}: tangents are for tangent rules")
         for array, rule in rules.items():
             entry.derivatives[array] = CheckedRule(entry, array, rule)
+        entry.recording = None
         if entry.node_class is not None:
             entry.node_class.plans.clear()
         return self

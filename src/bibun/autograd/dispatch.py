@@ -211,20 +211,25 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
         t._a = out
         t._node = t._grad = t._view = t._story = None
         outs = [t]
-    recorded = None
-    if prim.derivatives and state.grad:
-        for a in arrays:
-            if isinstance(a, Tensor):
-                if a._view is not None:
-                    refresh(a)
-                if a._node is not None:
-                    recorded = record(prim, arrays, raw, static, outs, fix)
-                    break
-    if recorded is None:
-        cut = cut_of(prim, arrays)
-        if cut is not None:
-            for t in outs:
-                t._story = cut
+    on = prim.derivatives and state.grad
+    reached = False
+    cut = None
+    for a in arrays:
+        if a.__class__ is Tensor or isinstance(a, Tensor):
+            if on and a._view is not None:
+                refresh(a)
+            if a._node is not None:
+                reached = True
+            elif cut is None:
+                cut = a._story
+    if reached:
+        if on and record_values(prim, arrays, raw, static, outs, [o._a for o in outs], fix) is not None:
+            cut = None
+        else:
+            cut = cut_of(prim, arrays)
+    if cut is not None:
+        for t in outs:
+            t._story = cut
     if prim.family == "view":
         note_view(prim, arrays[0], static, outs)
     if watched:
@@ -232,6 +237,13 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
     if recorder[0] is not None and (r := recording()) is not None:
         r.note(prim, arrays, raw, static, outs)
     return tuple(outs) if prim.several else outs[0]
+
+
+def recording_of(prim: Primitive) -> Any:
+    """(node class, a bit for each input that has a derivative, plans by the bits of the inputs that want a gradient), kept with the primitive."""
+    cls = make_node_class(prim)
+    made = prim.recording = cls, tuple([1 << i if name in prim.derivatives else 0 for i, name in enumerate(prim.arrays)]), cls.plans
+    return made
 
 
 def record(prim: Primitive, arrays: Any, raw: Any, static: Any, outs: list[Any], fix: Any) -> Any:
@@ -245,27 +257,44 @@ def record_values(
     """As `record`, told which values (arrays, or tensors of a lower level) the inputs and outputs stand for."""
     if not prim.several and outs[0]._a.dtype.kind not in DIFFERENTIABLE:
         return None
+    cls, able, plans = prim.recording or recording_of(prim)
     targets = []
-    for a in arrays:
-        n = a._node if isinstance(a, Tensor) else None
-        targets.append(a if n is LEAF else n)
     if prim.variadic:
-        plan = plan_of(prim, ())
+        for a in arrays:
+            n = a._node if isinstance(a, Tensor) else None
+            targets.append(a if n is LEAF else n)
+        node = cls()
+        node.plan = plan = plan_of(prim, ())
+        node.saved = collect(plan, raw, static, made, True)
     else:
-        wanted = tuple([t is not None and name in prim.derivatives for t, name in zip(targets, prim.arrays)])
-        if True not in wanted:
+        wanted = 0
+        for a, bit in zip(arrays, able):
+            n = None
+            if a.__class__ is Tensor or isinstance(a, Tensor):
+                n = a._node
+                if n is not None:
+                    wanted |= bit
+                    if n is LEAF:
+                        n = a
+            targets.append(n)
+        if not wanted:
             return None
+        plan = plans.get(wanted)
+        if plan is None:
+            plan = plans[wanted] = plan_of(prim, tuple([wanted & bit > 0 for bit in able]))
+        node = cls()
         big = prim.family == "elementwise" and made[0].__class__ is ndarray and made[0].size >= LARGE and not prim.several
-        plan = plan_for_large(prim, wanted) if big else plan_of(prim, wanted)
-    node = new(make_node_class(prim))
-    node.plan, node.fix, node.hooks = plan, fix, None
+        node.plan = plan_for_large(prim, plan.wanted) if big else plan
+        node.saved = collect(plan, raw, static, made, False)
+    node.fix, node.hooks = fix, None
     node.next = tuple(targets)
-    node.saved = collect(plan, raw, static, made, prim.variadic)
     if saved_hooks[0]:
         from .graph import pack_saved
 
         pack_saved(node, arrays)
-    f = user_frame(2)
+    f = frame_at(1)
+    while internal[f.f_code.co_filename] and f.f_back is not None:  # `user_frame`, in line
+        f = f.f_back
     node.code, node.lasti = f.f_code, f.f_lasti
     node._seq = tick()
     if prim.several:

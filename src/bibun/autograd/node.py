@@ -344,9 +344,9 @@ class Plan:
 @cache
 def _expression(takes: tuple[tuple[tuple[str, int], ...], ...]) -> Any:
     """``takes`` as a function ``(arrays, outputs, static)``: ``((arrays[0], arrays[1].shape), (static[0],))`` and the like."""
-    words = {"i": "a[{}]", "o": "r[{}]", "s": "s[{}]", "h": "(a[{0}].shape if a[{0}] is not None else ())", "d": "a[{}].dtype"}
+    words = {"i": "a[{}]", "o": "r[{}]", "s": "s[{}]", "h": "getattr(a[{}], 'shape', ())", "d": "held(a[{}])"}
     rows = ["(" + "".join(words[category].format(k) + ", " for category, k in row) + "), " for row in takes]
-    return eval(f"lambda a, r, s: ({''.join(rows)})", {})
+    return eval(f"lambda a, r, s: ({''.join(rows)})", {"held": held})
 
 
 def plan_of(prim: Primitive, wanted: tuple[bool, ...]) -> Plan:
@@ -370,26 +370,25 @@ def make_node_class(prim: Primitive) -> Any:
 
 def held(x: Any) -> Any:
     """The dtype of an array, or of the array that a tensor (of a lower level) stands for: rules know NumPy's."""
-    return getattr(x, "_a", x).dtype
+    return x.dtype if x.__class__ is np.ndarray else getattr(x, "_a", x).dtype
 
 
 def collect(plan: Plan, raw: Any, static: Any, outs: Any, variadic: bool) -> tuple[tuple[Any, ...], ...]:
     """The values that the plan's rules take, out of what the forward had in hand."""
+    if not variadic:
+        made: tuple[tuple[Any, ...], ...] = (plan.save or plan.saver())(raw, outs, static)
+        return made
     saved = []
     for takes in plan.takes:
-        values = []
+        values: list[Any] = []
         for category, i in takes:
             if category == "i":
-                values.append(tuple(raw) if variadic else raw[i])
+                values.append(tuple(raw))
             elif category == "o":
                 values.append(outs[i])
             elif category == "s":
                 values.append(static[i])
-            elif variadic:
-                values.append(tuple([a.shape for a in raw] if category == "h" else [held(a) for a in raw]))
-            elif category == "h":
-                values.append(raw[i].shape if hasattr(raw[i], "shape") else ())
             else:
-                values.append(held(raw[i]))
+                values.append(tuple([a.shape for a in raw] if category == "h" else [held(a) for a in raw]))
         saved.append(tuple(values))
     return tuple(saved)

@@ -142,6 +142,7 @@ class Primitive:
         self.native_form: Callable[..., Any] | None = None
         self.domain: tuple[Any, ...] = ()
         self.node_class: Any = None  # made by the floor above when the first node is recorded
+        self.recording: Any = None  # the same
 
     # the rules
 
@@ -204,7 +205,7 @@ class Primitive:
         """The same primitive whose graph nodes bear another name (``sum`` over axes gives SumBackward1)."""
         other = object.__new__(Primitive)
         other.__dict__.update(self.__dict__)
-        other.grad_name, other.node_class = grad, None
+        other.grad_name, other.node_class, other.recording = grad, None, None
         return other
 
     # what the floors above ask
