@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bibun
-from bibun.backends import embedding, indexing
+from bibun.backends import arrange, embedding, indexing
 from bibun.backends.large import native
 
 pytestmark = pytest.mark.skipif(not native(), reason="no native kernels here")
@@ -76,3 +76,22 @@ def test_numbers_out_of_range_are_refused_before_any_kernel():
     made = indexing.scatter_add_rows((1000, 100), np.array([-1] * 400), np.ones((400, 100), np.float32))
     assert made[999, 0] == 400 and made[:999].sum() == 0
     assert embedding.embedding(np.ones((1000, 0), np.float32), np.zeros(20000, np.int64), -1, False).shape == (20000, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_rows_side_by_side(dtype):
+    from bibun.native import pool
+
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 99, (3, 50, w, 7)).astype(dtype) for w in (20, 1, 0, 33)]
+    before = pool.threads()
+    try:
+        for n in (1, 2):
+            pool.set_threads(n)
+            for axis in (0, 1, 2, 3):
+                parts = arrays if axis == 2 else [arrays[0], arrays[0][::-1]] if axis == 1 else [arrays[0], arrays[0] + 1]
+                np.testing.assert_array_equal(arrange.concat(parts, axis), np.concatenate(parts, axis))
+    finally:
+        pool.set_threads(before)
+    with pytest.raises(ValueError):
+        arrange.concat([arrays[0], arrays[1]], 1)

@@ -23,6 +23,7 @@ from . import anomaly, inplace, running, versions
 from .complaints import warn_of
 from .dispatch import frame_at, internal
 from .fp import IGNORE, quiet, restore
+from .large import LARGE, together
 from .modes import state, strict_users
 from .node import NUMBERED, Freed, Output, fit
 from .saved import placed
@@ -378,7 +379,9 @@ def _deliver(
         slots[at] = g if slots[at] is None else slots[at] + g
     elif seq in ready:
         there = ready[seq][1]
-        ready[seq] = (target, g if there is None else there + g)
+        if there is not None:
+            g = together(there, g) if there.__class__ is np.ndarray and there.size >= LARGE else there + g
+        ready[seq] = (target, g)
     else:
         ready[seq] = (target, g)
         heappush(heap, -seq)

@@ -1,4 +1,4 @@
-"""Rows of tables: taken by their numbers, and added up at their numbers.
+"""Rows of tables: taken by their numbers, added up at their numbers, put side by side.
 
 In: float32 or float64 tables whose rows lie one after another, int64 numbers of rows that are known to be in range. Out: new
 arrays. Sums are in the order of the numbers, whatever thread does them: each thread has rows of the table to itself.
@@ -6,6 +6,7 @@ arrays. Sums are in the order of the numbers, whatever thread does them: each th
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..build import vector_bytes
 from ..kernel import kernel
 from ..lang import Ptr, T, Vec, f32, f64, i64, load, store, void
 
-__all__ = ["add_rows", "take_rows"]
+__all__ = ["add_rows", "join_rows", "take_rows"]
 
 _TYPES = {np.dtype(np.float32): f32, np.dtype(np.float64): f64}
 #: Elements of a table that a thread takes at a time, at least; and the most parts there are.
@@ -30,6 +31,18 @@ def take(table: Ptr[T], index: Ptr[i64], out: Ptr[T], width: i64, lanes, begin: 
         for k in range(whole):
             store(place + k * lanes, load(row + k * lanes, Vec[T, lanes]))
         for j in range(whole * lanes, width):
+            place[j] = row[j]
+
+
+@kernel(fast="")
+def put(rows: Ptr[T], out: Ptr[T], width: i64, step: i64, start: i64, lanes, begin: i64, end: i64) -> void:
+    whole = width - width % lanes
+    for i in range(begin, end):
+        row = rows + i * width
+        place = out + i * step + start
+        for k in range(0, whole, lanes):
+            store(place + k, load(row + k, Vec[T, lanes]))
+        for j in range(whole, width):
             place[j] = row[j]
 
 
@@ -80,3 +93,20 @@ def add_rows(shape: tuple[int, ...], index: Any, rows: Any) -> Any:
     return out
 
 
+
+
+def join_rows(arrays: Any, axis: int) -> Any:
+    """``numpy.concatenate`` of arrays of one dtype along an axis that is not the first."""
+    first = arrays[0]
+    if not all(_usable(a) and a.dtype is first.dtype and a.shape[:axis] == first.shape[:axis] and a.shape[axis + 1 :] == first.shape[axis + 1 :] for a in arrays):
+        return NotImplemented
+    out = np.empty((*first.shape[:axis], sum([a.shape[axis] for a in arrays]), *first.shape[axis + 1 :]), first.dtype)
+    count = prod(first.shape[:axis])
+    step, start = out.size // count, 0
+    lanes = vector_bytes() // out.itemsize
+    call = put(T=_TYPES[first.dtype], lanes=lanes)
+    for a in arrays:
+        width = a.size // count
+        call(a, out, width, step, start, count, max(1, PART // max(width, 1)))
+        start += width
+    return out
