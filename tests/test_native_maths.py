@@ -19,7 +19,7 @@ from bibun.native.kernel import _sources, builtin, make_entry
 
 #: Every so many bit patterns: a number without small factors, so that all mantissas occur.
 STEP = 1 if os.environ.get("BIBUN_EXPLORE") else 10_007
-NAMES = "exp expm1 log log1p tanh sigmoid erf erfc normal_cdf normal_pdf sin cos".split()
+NAMES = "exp expm1 log log1p log1p_exp tanh sigmoid erf erfc normal_cdf normal_pdf sin cos".split()
 _made = {}
 
 
@@ -57,6 +57,8 @@ def truth(name, x):
     x = x.astype(np.float64)
     if name == "sigmoid":
         return np.where(x < 0, np.exp(np.minimum(x, 0)), 1.0) / (1.0 + np.exp(-np.abs(x)))
+    if name == "log1p_exp":
+        return np.logaddexp(0, x)
     if name == "normal_cdf":
         return 0.5 * _scipy("erfc")(-x * math.sqrt(0.5))
     if name == "normal_pdf":

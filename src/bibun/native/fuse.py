@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from . import bounds, build
-from .ir import SIZES, Function, Module, Value, mangled, vector
+from .ir import SIZES, Function, Module, Value, vector
 from .kernel import _sources, load_entry, make_entry
 from .lanes import Lanes, NotNative
-from .lang import Type, Vec, first_lanes, load, load_where, store_where
+from .lang import Type, Vec, any_of, first_lanes, load, load_where, store_where
 
 __all__ = ["evaluate"]
 
@@ -172,7 +172,7 @@ def _build(full: Any, expression: Any, word: str) -> Any:
             space.far = inner.slot(False, vector(build.vector_bytes() // SIZES[word], "i1"))
         _Walk(inner, full, expression, word, _SIDE_BY_SIDE).write(space)
         if space.asked_far:
-            with inner.when(inner.call(f"llvm.vector.reduce.or.{mangled(space.far.type)}", "i1", space.far.get())):
+            with inner.when(any_of.emit(inner, space.far.get())):
                 _Walk(inner, full, expression, word, 1).write(Lanes(inner, word))
         inner.give()
 

@@ -235,6 +235,9 @@ class Lanes:
     def log1p(self, x: Any) -> Any:
         return _device(self.f, maths.log1p, self.value(x))
 
+    def log1p_exp(self, x: Any) -> Any:
+        return _device(self.f, maths.log1p_exp, self.value(x))
+
     def tanh(self, x: Any) -> Any:
         return _device(self.f, maths.tanh, self.value(x))
 

@@ -25,7 +25,7 @@ from . import ir
 from .ir import Function, Module, Slot, Value
 
 __all__ = [
-    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "gather", "highest_bit", "hint_loop", "i8", "i16", "i32",
+    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "any_of", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "gather", "highest_bit", "hint_loop", "i8", "i16", "i32",
     "i64", "is_vector", "lane", "load", "load_where", "lookup", "maximum", "minimum", "null", "pause", "rint", "scaled", "select", "shuffle", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
 ]
 
@@ -135,6 +135,12 @@ def bits(f: Function, x: Value, t: Type) -> Any:
 def spread(f: Function, x: Any, t: Type) -> Any:
     """A number in every lane of a vector type."""
     return f.coerce(x, t.word)
+
+
+@intrinsic
+def any_of(f: Function, x: Value) -> Any:
+    """Whether a condition holds in any lane."""
+    return f.call(f"llvm.vector.reduce.or.{ir.mangled(x.type)}", "i1", x) if ir.lanes(x.type) else x
 
 
 @intrinsic

@@ -19,6 +19,7 @@ import numpy as np
 
 from .lang import (
     T,
+    any_of,
     bits,
     copysign,
     device,
@@ -38,7 +39,7 @@ from .lang import (
     unrolled,
 )
 
-__all__ = ["cos", "cos_near", "erf", "erfc", "exp", "expm1", "gelu", "gelu_slope", "log", "log1p", "normal_cdf", "normal_pdf", "sigmoid", "sin", "sin_near", "tanh"]
+__all__ = ["cos", "cos_near", "erf", "erfc", "exp", "expm1", "gelu", "gelu_slope", "log", "log1p", "log1p_exp", "normal_cdf", "normal_pdf", "sigmoid", "sin", "sin_near", "tanh"]
 
 _LOG2E = math.log2(math.e)
 # ln 2 in three parts: the first has trailing zeros, so that n·LN2_HIGH is exact for the n that occur.
@@ -96,11 +97,11 @@ def exp(x: T) -> T:
 
 
 # Functions by pieces: sixteen intervals, which grow as their distance from 0 does; the number of the one that holds x is in the bits
-# of 1 + scale·x, and x goes to 15/scale. In each a polynomial of degree six in the distance from a number near its middle.
+# of 1 + scale·x, and x goes to 15/scale. In each a polynomial in the distance from a number near its middle.
 _EDGES = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 9, 11, 13, 15)
 
 
-def _pieces(f: Callable[[float], float], scale: float, odd: bool = False) -> Any:
+def _pieces(f: Callable[[float], float], scale: float, odd: bool = False, degree: int = 6) -> Any:
     """The middles and the coefficients, lowest first, as sixteen each, in the order of the lowest four bits of an interval's number.
 
     The middles are such that f there is nearly a float32, after Gal, "Computing Elementary Functions: A New Approach for Achieving
@@ -108,15 +109,15 @@ def _pieces(f: Callable[[float], float], scale: float, odd: bool = False) -> Any
     rows = []
     for low, high in zip(_EDGES, _EDGES[1:]):
         middle, half = 0.5 * (low + high) / scale, 0.5 * (high - low) / scale
-        nodes = middle + half * np.cos(np.pi * np.arange(0.5, 7) / 7)
+        nodes = middle + half * np.cos(np.pi * np.arange(0.5, degree + 1) / (degree + 1))
         if odd and not low:
-            middle, found = 0.0, [0.0, *np.polynomial.polynomial.polyfit(nodes, [f(x) / x - 1 for x in nodes], 5)]
+            middle, found = 0.0, [0.0, *np.polynomial.polynomial.polyfit(nodes, [f(x) / x - 1 for x in nodes], degree - 1)]
         else:
             near = [float(x) for x in np.float32(middle) * (1 + np.arange(-99, 100) * 2.0**-20).astype(np.float32)]
             middle = min(near, key=lambda x: abs(float(np.float32(f(x))) - f(x)) / (abs(f(x)) + 1e-30))
-            found = np.polynomial.polynomial.polyfit((nodes - middle) / half, [f(x) for x in nodes], 6) / half ** np.arange(7)
+            found = np.polynomial.polynomial.polyfit((nodes - middle) / half, [f(x) for x in nodes], degree) / half ** np.arange(degree + 1)
         rows.append((middle, *map(float, found)))
-    return tuple(tuple(rows[(i + 4) % 16][k] for i in range(16)) for k in range(8))
+    return tuple(tuple(rows[(i + 4) % 16][k] for i in range(16)) for k in range(degree + 2))
 
 
 @device
@@ -125,8 +126,8 @@ def _by_pieces(x: T, pieces, scale, odd) -> T:
     i = bits(place, i32) >> 21
     table = pieces()
     d = x - lookup(f32, table[0], i)
-    p = lookup(f32, table[7], i)
-    for k in unrolled(6, 1, -1):
+    p = lookup(f32, table[-1], i)
+    for k in unrolled(len(table) - 2, 1, -1):
         p = fma(p, d, lookup(f32, table[k], i))
     first = lookup(f32, table[1], i)
     return fma(p, d, select(place < 1.25, x, first) if odd else first)
@@ -174,8 +175,56 @@ def log_reduced(x: T, k: T) -> T:
     return fma(n, _LN2_HIGH, 0.0) - ((square - fma(s, square + r, n * _LN2_LOW)) - f)
 
 
+@cache
+def _log_pieces() -> Any:
+    """Numbers near 1/m for sixteen intervals of m, and their logarithms with the sign changed, which are nearly float32; 1 for that of 1."""
+    rows = []
+    for k in range(16):
+        ends = np.array([_FIRST + (k << 19), _FIRST + (k + 1 << 19)], np.int32).view(np.float32)
+        near = [1.0] if ends[0] < 1 < ends[1] else [float(x) for x in np.float32(2 / ends.sum()) * (1 + np.arange(-999, 1000) * 2.0**-20).astype(np.float32)]
+        rows.append(min(((x, -math.log(x)) for x in near), key=lambda r: abs(float(np.float32(r[1])) - r[1])))
+    return tuple(zip(*rows))
+
+
+#: The bits of the least m, a little below √½.
+_FIRST = 0x3F330000
+
+
+@device
+def _log_by_pieces(x: T, low: T, k: T) -> T:
+    """log(x + low) + k·ln 2 for a positive finite x that is not denormal, k whole, and a small low; either may be None."""
+    table = _log_pieces()
+    shifted = bits(x, i32) - _FIRST
+    e = shifted >> 23
+    i = shifted >> 19
+    inverse = lookup(f32, table[0], i)
+    r = fma(bits(bits(x, i32) - (e << 23), T), inverse, -1.0)
+    if low is not None:
+        r = fma(low * bits((127 - minimum(e, 127)) << 23, T), inverse, r)
+    n = T(e) if k is None else T(e) + k
+    p = fma(r, 1 / 7, -1 / 6)
+    p = fma(p, r, 1 / 5)
+    p = fma(p, r, -1 / 4)
+    p = fma(p, r, 1 / 3)
+    p = fma(p, r, -1 / 2)
+    return fma(n, _LN2_HIGH, lookup(f32, table[1], i)) + fma(r * r, p, fma(n, _LN2_LOW, r))
+
+
+@device
+def _log_scaled(x: T) -> T:
+    """log(x) for any x."""
+    small = x < _TINY
+    made = _log_by_pieces(select(small, x * 8388608.0, x), None, select(small, T(-23.0), T(0.0)))
+    return select((x > 0.0) and (x < math.inf), made, select(x == 0.0, T(-math.inf), select(x < 0.0, T(math.nan), x)))
+
+
 @device
 def log(x: T) -> T:
+    if is_vector(x):
+        made = _log_by_pieces(x, None, None)
+        if any_of(not ((x >= _TINY) and (x < math.inf))):
+            made = _log_scaled(x)
+        return made
     small = x < _TINY
     made = log_reduced(select(small, x * 8388608.0, x), select(small, T(-23.0) + x * 0.0, x * 0.0))
     made = select(x == math.inf, x, made)
@@ -187,14 +236,39 @@ def log(x: T) -> T:
 def log1p(x: T) -> T:
     """log(1 + x), exact to the last bits near 0."""
     u = 1.0 + x
+    if is_vector(x):
+        t = u - 1.0
+        made = copysign(_log_by_pieces(u, (x - t) + (1.0 - (u - t)), None), x)
+        if any_of(not ((u > 0.0) and (u < math.inf))):
+            made = select((u > 0.0) and (u < math.inf), made, select(u == 0.0, T(-math.inf), select(u < 0.0, T(math.nan), x)))
+        return made
     d = select(fabs(x) < 1.0, x - (u - 1.0), 1.0 - (u - x))  # what rounding took from u
     made = log(u) + select(u == math.inf, x * 0.0, d / u)
     return select(fabs(x) < 1e-7, x, select(x == math.inf, x, select(u == 0.0, x * 0.0 - math.inf, made)))
 
 
+@cache
+def _log1p_pieces() -> Any:
+    return _pieces(math.log1p, 14.99, True, 4)
+
+
+@device
+def log1p_exp(x: T) -> T:
+    """log(1 + exp(x))."""
+    e = exp(-fabs(x))
+    return _at_least(x, 0.0) + (_by_pieces(e, _log1p_pieces, 14.99, True) if is_vector(x) else log1p(e))
+
+
+@cache
+def _tanh_pieces() -> Any:
+    return _pieces(math.tanh, 1.65, odd=True)
+
+
 @device
 def tanh(x: T) -> T:
     a = fabs(x)
+    if is_vector(x):
+        return copysign(_by_pieces(_at_most(a, 9.05), _tanh_pieces, 1.65, True), x)
     z = x * x
     p = fma(z, 0.002269501684162354, -0.008323187058278775)
     p = fma(p, z, 0.021762502907359264)

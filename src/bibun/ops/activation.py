@@ -374,6 +374,7 @@ def _softplus_curvature(xp, g, grad, x, beta, threshold):
 
 
 softplus.derivative(x=lambda xp, g, x, beta, threshold: xp.softplus_gradient(g, x, beta, threshold))
+softplus.native(lambda xp, x, beta, threshold: xp.where(x * beta > threshold, x, xp.log1p_exp(x * beta) / beta))
 softplus.drawn_from((-3, 3))
 softplus_gradient.derivative(
     grad=lambda xp, g, x, beta, threshold: xp.softplus_gradient(g, x, beta, threshold), x=_softplus_curvature
@@ -444,6 +445,7 @@ def _log_sigmoid_curvature(xp, g, grad, x):
 
 
 log_sigmoid.derivative(x=lambda xp, g, x: xp.log_sigmoid_gradient(g, x))
+log_sigmoid.native(lambda xp, x: xp.minimum(x, 0.0) - xp.log1p_exp(-xp.abs(x)))
 log_sigmoid.drawn_from((-3, 3))
 log_sigmoid_gradient.derivative(grad=lambda xp, g, x: xp.log_sigmoid_gradient(g, x), x=_log_sigmoid_curvature)
 log_sigmoid_gradient.drawn_from((-3, 3))
