@@ -6,7 +6,8 @@ row's sum of exponentials. Dao and others, "FlashAttention: Fast and Memory-Effi
 Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018).
 
 A block has `BLOCK` queries and as many keys. Forward, a thread takes blocks of queries and walks the keys; backward it takes a head,
-walks blocks of keys, and for each those of queries. Results do not depend on the number of threads.
+walks blocks of keys, and for each those of queries. A vector holds queries side by side, so that their maxima and sums are found
+without looking across it; keys and values are read where they lie if their sizes allow. Results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ..lang import (
     u8,
     void,
 )
-from .tiles import Room, fill, give_back, lanes, multiply, register_rows, take, turn_in
+from .tiles import Room, fill, give_back, lanes, multiply, register_rows, take, turn_in, turn_out
 
 __all__ = ["attention", "attention_gradient", "suits"]
 
@@ -78,35 +79,29 @@ def turn(source: Ptr[T], step: i64, rows: i64, width: i64, made: Ptr[T], W) -> v
 
 
 @device(inline=False)
-def scores(  # type: ignore[no-untyped-def]
-    a: Ptr[T], a_row: i64, turned: Ptr[T], made: Ptr[T], rows: i64, columns: i64, width: i64, offset: i64, causal, R, W
+def add_mask(  # type: ignore[no-untyped-def]
+    block: Ptr[T], step: i64, count: i64, scale: T, mask: Ptr[T], place: i64, mask_row: i64, rows: i64, columns: i64, rough: Ptr[T], masked, W
 ) -> void:
-    """The block a · turned, of which a causal mask leaves row i the first i + offset + 1 columns."""
-    for i in range(0, rows, R):
-        wide = minimum(columns, offset + i + R) if causal else columns
-        for j in range(0, wide, 2 * W):
-            multiply(a + i * a_row, a_row, 1, turned + j, BLOCK, made + i * BLOCK + j, BLOCK, width, False, R, 2, W)
+    """``count`` keys' scores of W queries times ``scale``, plus the mask, or -inf where a mask of booleans says no."""
+    turned = rough + W * W
+    for j in range(0, count, W):
+        for i in range(minimum(rows, W)):
+            some = first_lanes(columns - j, W)
+            if masked == 1:
+                allowed = load_where(Ptr[u8](mask) + (place + i * mask_row + j), Vec[u8, W], some)
+                store(rough + i * W, select(allowed != 0, spread(T(0.0), Vec[T, W]), spread(T(-math.inf), Vec[T, W])))
+            else:
+                store(rough + i * W, load_where(mask + (place + i * mask_row + j), Vec[T, W], some))
+        turn_in(rough, W, rows, W, turned, W, W)
+        for k in range(minimum(count - j, W)):
+            at = block + (j + k) * step
+            store(at, load(at, Vec[T, W]) * scale + load(turned + k * W, Vec[T, W]))
 
 
-@device(inline=False)
-def scale_and_mask(  # type: ignore[no-untyped-def]
-    row: Ptr[T], columns: i64, scale: T, mask: Ptr[T], place: i64, masked, W
-) -> void:
-    """A row of scores times ``scale``, plus the mask's row, or -inf where a mask of booleans says no."""
-    if masked == 1:
-        allowed = Ptr[u8](mask) + place
-        for j in range(columns):
-            row[j] = select(allowed[j] != 0, row[j] * scale, T(-math.inf))
-    else:
-        more = mask + place
-        for j in range(columns):
-            row[j] = row[j] * scale + more[j]
-
-
-@kernel(fast="contract")
+@kernel(fast="contract", explicit=True)
 def forward(  # type: ignore[no-untyped-def]
     q: Ptr[T], k: Ptr[T], v: Ptr[T], mask: Ptr[T], out: Ptr[T], sums: Ptr[T], places: Ptr[i64], heads: i64, length: i64, sources: i64, width: i64,
-    scale: T, memory: Ptr[T], slots: Ptr[i64], slot_count: i64, size: i64, room, causal, masked, R, W, begin: i64, end: i64,
+    scale: T, memory: Ptr[T], slots: Ptr[i64], slot_count: i64, size: i64, room, causal, masked, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     slot = take(slots, slot_count)
     queries = memory + slot * size
@@ -114,72 +109,86 @@ def forward(  # type: ignore[no-untyped-def]
     values = keys + BLOCK * room
     made = values + BLOCK * room
     weights = made + BLOCK * room
-    tops = weights + BLOCK * BLOCK
+    tops = weights + BLOCK * W
     lows = tops + BLOCK
+    rough = lows + BLOCK
     blocks = (length + (BLOCK - 1)) // BLOCK
+    low_most = spread(T(-math.inf), Vec[T, W])
+    none = spread(T(0.0), Vec[T, W])
     for item in range(begin, end):
         at = item // blocks
         i0 = (item - at * blocks) * BLOCK
         n = at // heads
         h = at - n * heads
         rows = minimum(length - i0, BLOCK)
-        tall = (rows + (R - 1)) // R * R
-        pack(q + (n * places[0] + h * places[1] + i0 * places[2]), places[2], rows, tall, width, queries, room, W)
-        key = k + (n * places[3] + h * places[4])
-        value = v + (n * places[6] + h * places[7])
-        for i in range(tall):
-            tops[i] = T(-math.inf)
-            lows[i] = T(0.0)
-        fill(made, tall * room, W)
+        turn(q + (n * places[0] + h * places[1] + i0 * places[2]), places[2], rows, width, queries, W)
+        for i in range(0, BLOCK, W):
+            store(tops + i, low_most)
+            store(lows + i, none)
+        fill(made, BLOCK * room, W)
         last = minimum(sources, i0 + rows) if causal else sources
         for j0 in range(0, last, BLOCK):
             columns = minimum(sources - j0, BLOCK)
             offset = i0 - j0
-            turn(key + j0 * places[5], places[5], columns, width, keys, W)
-            pack(value + j0 * places[8], places[8], columns, columns, width, values, room, W)
-            scores(queries, room, keys, weights, tall, columns, width, offset, causal, R, W)
-            for i in range(rows):
-                row = weights + i * BLOCK
-                count = minimum(columns, offset + i + 1) if causal else columns
-                wide = minimum(columns, offset + i // R * R + R) if causal else columns
+            key = k + (n * places[3] + h * places[4] + j0 * places[5])
+            key_row = places[5]
+            value = v + (n * places[6] + h * places[7] + j0 * places[8])
+            value_row = places[8]
+            if columns % W != 0:
+                pack(key, key_row, columns, (columns + (W - 1)) // W * W, width, keys, room, W)
+                key = keys
+                key_row = i64(room)
+            if width % W != 0:
+                pack(value, value_row, columns, columns, width, values, room, W)
+                value = values
+                value_row = i64(room)
+            for i in range(0, rows, W):
+                count = minimum(columns, offset + i + W) if causal else columns
+                for j in range(0, count, W):
+                    multiply(key + j * key_row, key_row, 1, queries + i, BLOCK, weights + j * W, W, width, False, W, 1, W)
                 factor = scale
                 if masked != 0:
-                    scale_and_mask(row, count, scale, mask, n * places[12] + h * places[13] + (i0 + i) * places[14] + j0, masked, W)
+                    add_mask(weights, W, count, scale, mask, n * places[12] + h * places[13] + (i0 + i) * places[14] + j0, places[14], rows - i, columns, rough, masked, W)
                     factor = T(1.0)
-                most = spread(T(-math.inf), Vec[T, W])
-                for j in range(0, wide, W):
-                    x = select(first_lanes(count - j, W), load(row + j, Vec[T, W]) * factor, spread(T(-math.inf), Vec[T, W]))
-                    store(row + j, x)
-                    most = maximum(most, x)
-                top = maximum(tops[i], total(most, "max"))
-                base = select(top == -math.inf, T(0.0), top)
-                some = spread(T(0.0), Vec[T, W])
-                for j in range(0, wide, W):
-                    x = maths.exp(load(row + j, Vec[T, W]) - base)
-                    store(row + j, x)
+                before = load(tops + i, Vec[T, W])
+                most = before
+                for j in range(count):
+                    x = load(weights + j * W, Vec[T, W]) * factor
+                    if causal:
+                        x = select(first_lanes(j - offset - i, W), low_most, x)
+                    store(weights + j * W, x)
+                    most = select(x > most, x, most)
+                base = select(most == -math.inf, none, most)
+                some = none
+                for j in range(count):
+                    x = maths.exp(load(weights + j * W, Vec[T, W]) - base)
+                    store(weights + j * W, x)
                     some = some + x
-                old = maths.exp(tops[i] - base)
-                lows[i] = lows[i] * old + total(some)
-                tops[i] = top
-                if old != 1.0:
-                    for j in range(0, room, W):
-                        store(made + i * room + j, load(made + i * room + j, Vec[T, W]) * old)
-            for i in range(0, tall, R):
-                wide = minimum(columns, offset + i + R) if causal else columns
-                for j in range(0, width, 2 * W):
-                    multiply(weights + i * BLOCK, BLOCK, 1, values + j, room, made + i * room + j, room, wide, True, R, 2, W)
-        for i in range(rows):
-            low = lows[i]
-            none = low == 0.0
-            sums[at * length + i0 + i] = select(none, T(math.inf), tops[i] + maths.log(low))
-            share = select(none, T(0.0), 1.0 / low)
-            for j in range(0, room, W):
-                store(made + i * room + j, load(made + i * room + j, Vec[T, W]) * share)
-        unpack(made, room, rows, width, out + (n * places[9] + h * places[10] + i0 * places[11]), places[11], 0, W)
+                old = maths.exp(before - base)
+                store(lows + i, load(lows + i, Vec[T, W]) * old + some)
+                store(tops + i, most)
+                if j0 > 0:
+                    for e in range(width):
+                        there = made + e * BLOCK + i
+                        store(there, load(there, Vec[T, W]) * old)
+                for e in range(0, width, W):
+                    multiply(value + e, 1, value_row, weights, W, made + e * BLOCK + i, BLOCK, count, True, W, 1, W)
+        for i in range(0, rows, W):
+            low = load(lows + i, Vec[T, W])
+            empty = low == 0.0
+            sum = select(empty, spread(T(math.inf), Vec[T, W]), load(tops + i, Vec[T, W]) + maths.log(low))
+            store_where(sums + (at * length + i0 + i), sum, first_lanes(rows - i, W))
+            share = select(empty, none, 1.0 / low)
+            for e in range(width):
+                there = made + e * BLOCK + i
+                store(there, load(there, Vec[T, W]) * share)
+            to = out + (n * places[9] + h * places[10] + (i0 + i) * places[11])
+            for e in range(0, width, W):
+                turn_out(made + e * BLOCK + i, BLOCK, to + e, places[11], rows - i, width - e, W)
     give_back(slots, slot)
 
 
-@kernel(fast="contract")
+@kernel(fast="contract", explicit=True)
 def backward(  # type: ignore[no-untyped-def]
     g: Ptr[T], q: Ptr[T], k: Ptr[T], v: Ptr[T], out: Ptr[T], sums: Ptr[T], mask: Ptr[T], dq: Ptr[T], dk: Ptr[T], dv: Ptr[T], places: Ptr[i64], heads: i64,
     length: i64, sources: i64, width: i64, scale: T, memory: Ptr[T], slots: Ptr[i64], slot_count: i64, size: i64, room, causal, masked, R, W,
@@ -187,26 +196,36 @@ def backward(  # type: ignore[no-untyped-def]
 ) -> void:  # fmt: skip
     slot = take(slots, slot_count)
     queries = memory + slot * size
-    given = queries + BLOCK * room
-    keys = given + BLOCK * room
-    turned_keys = keys + BLOCK * room
-    turned_values = turned_keys + BLOCK * room
-    d_queries = turned_values + BLOCK * room
+    turned_queries = queries + BLOCK * room
+    given = turned_queries + BLOCK * room
+    turned_given = given + BLOCK * room
+    keys = turned_given + BLOCK * room
+    values = keys + BLOCK * room
+    d_queries = values + BLOCK * room
     d_keys = d_queries + BLOCK * room
     d_values = d_keys + BLOCK * room
     weights = d_values + BLOCK * room
     slopes = weights + BLOCK * BLOCK
+    means = slopes + BLOCK * BLOCK
+    rough = means + BLOCK
+    none = spread(T(0.0), Vec[T, W])
     for at in range(begin, end):
         n = at // heads
         h = at - n * heads
-        key = k + (n * places[3] + h * places[4])
-        value = v + (n * places[6] + h * places[7])
         for j0 in range(0, sources, BLOCK):
             columns = minimum(sources - j0, BLOCK)
             padded = (columns + (R - 1)) // R * R
-            turn(key + j0 * places[5], places[5], columns, width, turned_keys, W)
-            turn(value + j0 * places[8], places[8], columns, width, turned_values, W)
-            pack(key + j0 * places[5], places[5], columns, columns, width, keys, room, W)
+            key = k + (n * places[3] + h * places[4] + j0 * places[5])
+            key_row = places[5]
+            value = v + (n * places[6] + h * places[7] + j0 * places[8])
+            value_row = places[8]
+            if columns % W != 0 or width % (2 * W) != 0:
+                pack(key, key_row, columns, (columns + (W - 1)) // W * W, width, keys, room, W)
+                key = keys
+                key_row = i64(room)
+                pack(value, value_row, columns, (columns + (W - 1)) // W * W, width, values, room, W)
+                value = values
+                value_row = i64(room)
             fill(d_keys, padded * room, W)
             fill(d_values, padded * room, W)
             first = i64(0)
@@ -214,46 +233,60 @@ def backward(  # type: ignore[no-untyped-def]
                 first = j0
             for i0 in range(first, length, BLOCK):
                 rows = minimum(length - i0, BLOCK)
-                tall = (rows + (R - 1)) // R * R
                 offset = i0 - j0
                 gradient = g + (n * places[15] + h * places[16] + i0 * places[17])
+                gradient_row = places[17]
                 result = out + (n * places[9] + h * places[10] + i0 * places[11])
-                pack(q + (n * places[0] + h * places[1] + i0 * places[2]), places[2], rows, tall, width, queries, room, W)
-                pack(gradient, places[17], rows, tall, width, given, room, W)
-                scores(queries, room, turned_keys, weights, tall, columns, width, offset, causal, R, W)
-                scores(given, room, turned_values, slopes, tall, columns, width, offset, causal, R, W)
+                query = q + (n * places[0] + h * places[1] + i0 * places[2])
+                query_row = places[2]
                 for i in range(rows):
-                    row = weights + i * BLOCK
-                    slope = slopes + i * BLOCK
-                    count = minimum(columns, offset + i + 1) if causal else columns
-                    wide = minimum(columns, offset + i // R * R + R) if causal else columns
+                    joint = none
+                    for j in range(0, width, W):
+                        some = first_lanes(width - j, W)
+                        there = load_where(result + i * places[11] + j, Vec[T, W], some)
+                        joint = joint + load_where(gradient + i * gradient_row + j, Vec[T, W], some) * there
+                    means[i] = total(joint)
+                turn(query, query_row, rows, width, turned_queries, W)
+                turn(gradient, gradient_row, rows, width, turned_given, W)
+                if width % (2 * W) != 0:
+                    pack(query, query_row, rows, rows, width, queries, room, W)
+                    query = queries
+                    query_row = i64(room)
+                    pack(gradient, gradient_row, rows, rows, width, given, room, W)
+                    gradient = given
+                    gradient_row = i64(room)
+                for i in range(0, rows, W):
+                    count = minimum(columns, offset + i + W) if causal else columns
+                    for j in range(0, count, W):
+                        multiply(key + j * key_row, key_row, 1, turned_queries + i, BLOCK, weights + j * BLOCK + i, BLOCK, width, False, W, 1, W)
+                        multiply(value + j * value_row, value_row, 1, turned_given + i, BLOCK, slopes + j * BLOCK + i, BLOCK, width, False, W, 1, W)
                     factor = scale
                     if masked != 0:
-                        scale_and_mask(row, count, scale, mask, n * places[12] + h * places[13] + (i0 + i) * places[14] + j0, masked, W)
+                        add_mask(weights + i, BLOCK, count, scale, mask, n * places[12] + h * places[13] + (i0 + i) * places[14] + j0, places[14], rows - i, columns, rough, masked, W)
                         factor = T(1.0)
-                    joint = spread(T(0.0), Vec[T, W])
-                    for j in range(0, width, W):
-                        there = load_where(result + i * places[11] + j, Vec[T, W], first_lanes(width - j, W))
-                        joint = joint + load(given + i * room + j, Vec[T, W]) * there
-                    mean = total(joint)
-                    low = sums[at * length + i0 + i]
-                    for j in range(0, wide, W):
-                        some = first_lanes(count - j, W)
-                        none = spread(T(0.0), Vec[T, W])
-                        p = select(some, maths.exp(load(row + j, Vec[T, W]) * factor - low), none)
-                        store(row + j, p)
-                        store(slope + j, select(some, p * (load(slope + j, Vec[T, W]) - mean) * scale, none))
+                    some = first_lanes(rows - i, W)
+                    low = load_where(sums + (at * length + i0 + i), Vec[T, W], some)
+                    mean = load_where(means + i, Vec[T, W], some)
+                    for j in range(count):
+                        p = maths.exp(load(weights + j * BLOCK + i, Vec[T, W]) * factor - low)
+                        slope = p * (load(slopes + j * BLOCK + i, Vec[T, W]) - mean) * scale
+                        if causal:
+                            later = first_lanes(j - offset - i, W)
+                            p = select(later, none, p)
+                            slope = select(later, none, slope)
+                        store(weights + j * BLOCK + i, p)
+                        store(slopes + j * BLOCK + i, slope)
                 for j in range(0, padded, R):
                     start = i64(0)
                     if causal:
                         start = maximum(j - offset, start)
                     for c in range(0, width, 2 * W):
-                        multiply(weights + start * BLOCK + j, 1, BLOCK, given + start * room + c, room, d_values + j * room + c, room, rows - start, True, R, 2, W)
-                        multiply(slopes + start * BLOCK + j, 1, BLOCK, queries + start * room + c, room, d_keys + j * room + c, room, rows - start, True, R, 2, W)
-                for i in range(0, tall, R):
-                    wide = minimum(columns, offset + i + R) if causal else columns
+                        multiply(weights + j * BLOCK + start, BLOCK, 1, gradient + start * gradient_row + c, gradient_row, d_values + j * room + c, room, rows - start, True, R, 2, W)
+                        multiply(slopes + j * BLOCK + start, BLOCK, 1, query + start * query_row + c, query_row, d_keys + j * room + c, room, rows - start, True, R, 2, W)
+                for i in range(0, rows, R):
+                    count = minimum(columns, offset + i + R) if causal else columns
                     for c in range(0, width, 2 * W):
-                        multiply(slopes + i * BLOCK, BLOCK, 1, keys + c, room, d_queries + i * room + c, room, wide, False, R, 2, W)
+                        multiply(slopes + i, 1, BLOCK, key + c, key_row, d_queries + i * room + c, room, count, False, R, 2, W)
                 unpack(d_queries, room, rows, width, dq + (n * places[18] + h * places[19] + i0 * places[20]), places[20], j0, W)
             unpack(d_keys, room, columns, width, dk + (n * places[21] + h * places[22] + j0 * places[23]), places[23], 0, W)
             unpack(d_values, room, columns, width, dv + (n * places[24] + h * places[25] + j0 * places[26]), places[26], 0, W)
@@ -298,8 +331,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any, scale: float, causal: bool) -> 
     out, sums = _rows_first(q.shape), np.empty((n, heads, length), np.float32)
     mask, masked = _spread_mask(mask, q, k)
     wide = _room(width)
-    room = Room(BLOCK * (4 * wide + BLOCK + 2))
-    forward(T=f32, room=wide, causal=causal, masked=masked, R=register_rows(), W=lanes())(
+    room = Room(BLOCK * (4 * wide + lanes() + 2) + 2 * lanes() ** 2)
+    forward(T=f32, room=wide, causal=causal, masked=masked, W=lanes())(
         q, k, v, mask, out, sums, _places(q, k, v, out, mask), heads, length, k.shape[2], width, scale, room.memory, room.slots, room.count, room.size,
         n * heads * -(-length // BLOCK), 1
     )  # fmt: skip
@@ -318,7 +351,7 @@ def attention_gradient(g: Any, q: Any, k: Any, v: Any, mask: Any, out: Any, sums
             a[:, :, length:] = 0
     mask, masked = _spread_mask(mask, q, k)
     wide = _room(width)
-    room = Room(BLOCK * (8 * wide + 2 * BLOCK))
+    room = Room(BLOCK * (9 * wide + 2 * BLOCK + 1) + 2 * lanes() ** 2)
     backward(T=f32, room=wide, causal=causal, masked=masked, R=register_rows(), W=lanes())(
         g, q, k, v, out, sums, mask, *made, _places(q, k, v, out, mask, g, *made), heads, length, k.shape[2], width, scale, room.memory, room.slots,
         room.count, room.size, n * heads, 1
