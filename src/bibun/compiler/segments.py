@@ -19,9 +19,10 @@ import numpy as np
 
 from ..backends.large import LARGE, native
 from ..native import build, maths
-from ..native.ir import Function, Later, Module, Value
+from ..native.ir import SIZES, Function, Later, Module, Value, vector
 from ..native.kernel import argument, builtin
 from ..native.lanes import Lanes, NotNative, _device
+from ..native.lang import Type, Vec, first_lanes, load, load_where, store_where
 from .layout import Layout
 from .recorder import Slot, Step
 from .sizes import sized
@@ -32,6 +33,8 @@ F32, F64, I64, BOOL = (np.dtype(t) for t in (np.float32, np.float64, np.int64, b
 _WORD = {F32: "float", F64: "double", I64: "i64", BOOL: "i8"}
 #: Multiplications from which a product goes to BLAS, and from which it is left to the threads.
 _BLAS, _SHARED = 1 << 12, 1 << 20
+#: Elements from which loops are written in vectors; elementwise steps in one loop at most; copies of a formula at most.
+_WIDE, _TOGETHER, _COPIES = 4, 24, 2
 #: The most steps of a run: what LLVM compiles in well under a second.
 _MOST = 400
 
@@ -44,6 +47,14 @@ class Cell:
     def __init__(self, block: Any, offset: int, a: Layout):
         self.block, self.offset = block, offset
         self.shape, self.strides, self.dtype = a.shape, a.strides, a.dtype
+
+    @property
+    def key(self) -> Any:
+        """What tells this place from others."""
+        return self.block, self.offset, self.shape, self.strides
+
+    def same(self, other: Cell) -> bool:
+        return self.offset == other.offset and self.shape == other.shape and self.strides == other.strides
 
     def seen(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> Cell:
         """The same memory, looked at otherwise."""
@@ -58,6 +69,142 @@ class Cell:
         return self.seen(shape, (0,) * extra + tuple(0 if n == 1 else s for n, s in zip(self.shape, self.strides)))
 
 
+def _loops(shape: tuple[int, ...], cells: list[Cell]) -> list[tuple[int, list[int]]]:
+    """The loops over corresponding elements, as few as will do: (length, each cell's stride). The last cell moves by the least innermost."""
+    merged: list[tuple[int, list[int]]] = []
+    for k, n in enumerate(shape):
+        if n == 1:
+            continue
+        strides = [c.strides[k] for c in cells]
+        if merged and all(a == b * n for a, b in zip(merged[-1][1], strides)):
+            merged[-1] = (merged[-1][0] * n, strides)
+        else:
+            merged.append((n, strides))
+    merged.sort(key=lambda d: -abs(d[1][-1]) if d[1][-1] else -(1 << 60))
+    return merged
+
+
+class Elementwise:
+    """One elementwise step, or several one after another on the elements of one shape: what one makes, the next has at hand."""
+
+    def __init__(self, writer: Writer, form: Any, static: Any, word: str, shape: tuple[int, ...], operands: list[Cell], target: Cell):
+        self.writer, self.word, self.shape = writer, word, shape
+        self.parts = [(form, static, operands, target)]
+        self.actions: list[Elementwise] = [self]
+        self.lengths = [n for n, _ in _loops(shape, [*operands, target])]
+
+    def joined(self, other: Elementwise) -> Elementwise | None:
+        """This and then another in the same loops, where that is right and no worse."""
+        if self.word != other.word or self.shape != other.shape or self.lengths != other.lengths or len(self.parts) >= _TOGETHER:
+            return None
+        made = {target.block: target for *_, target in self.parts}
+        for cell in other.parts[0][2]:
+            mine = made.get(cell.block)
+            if mine is not None and not mine.same(cell):
+                return None  # it reads elements that are not made yet
+        joint: Elementwise = object.__new__(Elementwise)
+        joint.writer, joint.word, joint.shape, joint.lengths = self.writer, self.word, self.shape, self.lengths
+        joint.parts, joint.actions = self.parts + other.parts, self.actions + other.actions
+        return joint
+
+    def __call__(self, f: Function) -> None:
+        w = self.writer
+        inside = set(self.actions)
+        reads: dict[Any, Cell] = {}
+        writes: dict[Any, Cell] = {}
+        made: set[Any] = set()
+        for _, _, operands, target in self.parts:
+            for c in operands:
+                if c.block not in made:
+                    reads.setdefault(c.key, c)
+            made.add(target.block)
+            if target.block not in w.moved or w.readers.get(target.block, set()) - inside:
+                writes[target.block] = target
+        cells = [*reads.values(), *writes.values(), self.parts[-1][3]]
+        loops = _loops(self.shape, cells)
+        space = Lanes(f, self.word)
+        item = SIZES[self.word]
+        width = build.vector_bytes() // item
+        wide = bool(loops) and loops[-1][0] >= _WIDE and all(s == 0 or s == c.dtype.itemsize for s, c in zip(loops[-1][1], cells)) and 0 not in loops[-1][1][len(reads) :]
+
+        def elements(values: dict[Any, Value], put: Callable[[Cell, Any], None]) -> None:
+            here: dict[Any, Any] = {}
+            for form, static, operands, target in self.parts:
+                given = [here[c.block] if c.block in here else values[c.key] for c in operands]
+                x = form(space, *given, *static)
+                here[target.block] = x = space.truth(x) if target.dtype == BOOL else x if isinstance(x, Value) else f.const(x, self.word)
+                if target.block in writes:
+                    put(target, x)
+
+        def one(p: list[Value]) -> None:
+            at = dict(zip(writes, p[len(reads) :]))
+            elements({k: w.read(f, x) for k, x in zip(reads, p)}, lambda c, x: w.write(f, x, at[c.block], space))
+
+        if not wide:
+            w.levels(f, loops, cells, one)
+            return
+        n, strides = loops[-1]
+
+        def row(p: list[Value]) -> None:
+            still = {k: f.spread(w.read(f, x), width) for k, x, s in zip(reads, p, strides) if s == 0}
+            at = dict(zip(writes, p[len(reads) :]))
+
+            def vector_at(i: Any, mask: Value | None) -> None:
+                def get(x: Value) -> Value:
+                    t = Vec[Type(x.of or "", x.of or ""), width]
+                    q = f.offset(x, i)
+                    v = load.emit(f, q, t) if mask is None else load_where.emit(f, q, t, mask)
+                    return f.compare("ne", v, 0) if x.of == "i8" else v
+
+                def put(c: Cell, x: Any) -> None:
+                    p = at[c.block]
+                    x = f.convert(f.coerce(x, vector(width, "i1")), "i8", signed=False) if c.dtype == BOOL else f.coerce(x, vector(width, self.word))
+                    if mask is None:
+                        f.store(x, f.offset(p, i), x.type)
+                    else:
+                        store_where.emit(f, f.offset(p, i), x, mask)
+
+                elements({k: still[k] if k in still else get(x) for k, x in zip(reads, p)}, put)
+
+            if isinstance(n, Later):
+                length = f.const(n)
+                done = f.slot(f.const(0))
+                with f.loop(0, f.binary("sub", length, width - 1), width) as i:
+                    vector_at(i, None)
+                    done.set(i + width)
+                with f.loop(done.get(), length, width) as i:
+                    vector_at(i, first_lanes.emit(f, f.binary("sub", length, i), width))
+                return
+            whole = n // width * width
+            if whole:
+                with f.loop(0, whole, width) as i:
+                    vector_at(i, None)
+            if n > whole:
+                vector_at(f.const(whole), Value(f, f"<{', '.join(f'i1 {int(k < n - whole)}' for k in range(width))}>", vector(width, "i1")))
+
+        w.levels(f, loops[:-1], cells, row)
+
+
+def _together(actions: list[Callable[[Function], None]]) -> list[Callable[[Function], None]]:
+    """Actions with elementwise ones that follow each other joined."""
+    made: list[Callable[[Function], None]] = []
+    for act in actions:
+        joint = made[-1].joined(act) if made and isinstance(act, Elementwise) and isinstance(made[-1], Elementwise) else None
+        if joint is not None:
+            made[-1] = joint
+        else:
+            made.append(act)
+    return made
+
+
+def _not_inline(module: Module, f: Function) -> None:
+    """Have functions of vectors that are called from many places be there once: LLVM takes its time for each copy."""
+    text = "\n".join(f.lines)
+    for name, g in module.functions.items():
+        if g is not f and g.returns.startswith("<") and text.count(f"@{name}(") > _COPIES:
+            g.attributes = "nounwind noinline " + build.attributes()
+
+
 class Writer:
     """Writes the native function of a run."""
 
@@ -69,6 +216,7 @@ class Writer:
         self.blocks: list[int] = []  # values that lie in the scratch block
         self.scratch = 0
         self.actions: list[Callable[[Function], None]] = []
+        self.readers: dict[Any, set[Any]] = {}  # block -> the actions that read it
         self.flagged = False
         self.bases: dict[Any, Value] = {}
         self.moved: dict[Any, tuple[Any, int]] = {}  # blocks that lie within another
@@ -125,22 +273,17 @@ class Writer:
 
     def nest(self, f: Function, shape: tuple[int, ...], cells: list[Cell], body: Callable[[list[Value]], None]) -> None:
         """Run ``body`` on the addresses of corresponding elements."""
-        dims = [(n, [c.strides[k] for c in cells]) for k, n in enumerate(shape) if n != 1]
-        merged: list[tuple[int, list[int]]] = []
-        for n, strides in dims:
-            if merged and all(a == b * n for a, b in zip(merged[-1][1], strides)):
-                merged[-1] = (merged[-1][0] * n, strides)
-            else:
-                merged.append((n, strides))
-        if merged:  # the loop in which the results move by the least goes innermost
-            merged.sort(key=lambda d: -abs(d[1][-1]) if d[1][-1] else -(1 << 60))
+        self.levels(f, _loops(shape, cells), cells, body)
+
+    def levels(self, f: Function, loops: list[tuple[int, list[int]]], cells: list[Cell], body: Callable[[list[Value]], None]) -> None:
+        """Run ``body`` within loops, given by their length and each cell's stride."""
         around: list[list[tuple[Value, int]]] = [[] for _ in cells]
 
         def level(k: int) -> None:
-            if k == len(merged):
+            if k == len(loops):
                 body([self.pointer(f, c, a) for c, a in zip(cells, around)])
                 return
-            n, strides = merged[k]
+            n, strides = loops[k]
             with f.loop(0, n) as i:
                 for a, s in zip(around, strides):
                     a.append((i, s))
@@ -168,6 +311,14 @@ class Writer:
 
     def add(self, step: Step) -> None:
         """Have a step be part of the run; NotNative where it cannot be."""
+        before = len(self.actions)
+        self._add(step)
+        for act in self.actions[before:]:
+            for n in step.takes:
+                if n is not None:
+                    self.readers.setdefault(self.cells[n].block, set()).add(act)
+
+    def _add(self, step: Step) -> None:
         kind = step.kind
         if kind == "run":
             if any(isinstance(s, Slot) for s in step.static[0]) or step.static[1] is not None:
@@ -228,16 +379,7 @@ class Writer:
         if target.dtype not in (BOOL, F32 if word == "float" else F64):
             raise NotNative("a result of this dtype")
 
-        def act(f: Function) -> None:
-            space = Lanes(f, word)
-
-            def body(p: list[Value]) -> None:
-                *given, at = p
-                self.write(f, form(space, *[self.read(f, x) for x in given], *static), at, space)
-
-            self.nest(f, out.shape, [*operands, target], body)
-
-        self.trial(act)
+        self.trial(Elementwise(self, form, static, word, out.shape, operands, target))
 
     def trial(self, act: Callable[[Function], None]) -> None:
         """Keep an action that can be written; NotNative where it cannot."""
@@ -270,9 +412,10 @@ class Writer:
         self.bases = dict(zip(blocks, f.args))
         self.flag = f.args[len(blocks)]
         f.sizes = dict(zip(self.sizes, f.args[len(blocks) + 1 :]))
-        for act in self.actions:
+        for act in _together(self.actions):
             act(f)
         f.give()
+        _not_inline(module, f)
         self.order = list(blocks)
         g = Function(module, name, "ptr", [("ptr", "self"), ("ptr", "objects"), ("i64", "count")])
         none, objects, _ = g.args
