@@ -51,10 +51,10 @@ def sample():
     for name, size, options in (("3", 3, {"padding": 1}), ("5", 5, {"stride": 2}), ("1", 1, {})):
         k, bias = leaf(20, 12, size, size), leaf(20)
         made["conv" + name] = learn(F.conv2d(image, k, bias, **options), image, k, bias)
-    deep, k, bias = leaf(2, 36, 31, 30), leaf(40, 36, 3, 3), leaf(40)
+    deep, k, bias = leaf(2, 60, 31, 30), leaf(63, 60, 3, 3), leaf(63)
     made["conv_deep"] = learn(F.conv2d(deep, k, bias, padding=1), deep, k, bias)
-    k = leaf(36, 1, 3, 3)
-    made["conv_each_channel"] = learn(F.conv2d(deep, k, padding=1, groups=36), deep, k)
+    k = leaf(60, 1, 3, 3)
+    made["conv_each_channel"] = learn(F.conv2d(deep, k, padding=1, groups=60), deep, k)
     grey, k = leaf(4, 1, 37, 41), leaf(8, 1, 5, 5)
     made["conv_one_channel"] = learn(F.conv2d(grey, k), k)
     a, c = leaf(131, 257), leaf(257, 190)

@@ -65,9 +65,9 @@ def _fused(prim: Primitive, name: str, takes: tuple[tuple[str, int], ...]) -> An
             return NotImplemented
         whole = g.shape
         found = ("", None) if shape is None or shape == whole else reduction(whole, shape)
-        if found is None or same and not found[0]:
+        if same and (found is None or not found[0]):
             return NotImplemented
-        reduce, cut = found
+        reduce, cut = found or ("", None)
         from ..native import fuse
 
         arrays = [g, *[v for v, a in zip(values, is_array) if a]]
@@ -81,6 +81,8 @@ def _fused(prim: Primitive, name: str, takes: tuple[tuple[str, int], ...]) -> An
             made = fuse.evaluate((*key, static), expression, arrays, whole, reduce, None, cut)
         except TypeError:
             return NotImplemented
+        if found is None and made is not NotImplemented:
+            return fit(made, shape, None, cpu)  # type: ignore[arg-type]
         return made if made is NotImplemented or not reduce else made.reshape(shape)
 
     return call

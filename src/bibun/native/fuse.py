@@ -2,9 +2,9 @@
 
 In: an expression over one element of each operand (a primitive's ``run``, a derivative rule, or several of them together) and the
 arrays it is for, broadcast against each other. Out: the result in one pass, or its sum over everything, over the leading or over the
-trailing dimensions, without the array in between. The loop is made for how the operands lie: each is read element by element, or
-once for all (``scalar``), once for each row, or as one row for all rows. What does not lie so, or has no native form, gives
-NotImplemented, and the caller goes on with NumPy.
+trailing dimensions, without the array in between. Dimensions that lie one in another for all operands are one; what is left, three at most, is
+walked by rows. The loop is made for how the operands lie in a row: side by side, one for all, or so many elements apart. What has more
+dimensions, or no native form, gives NotImplemented, and the caller goes on with NumPy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from . import bounds, build
 from .ir import SIZES, Function, Module, Value, vector
 from .kernel import _sources, load_entry, make_entry
 from .lanes import Lanes, NotNative
-from .lang import Type, Vec, any_of, first_lanes, load, load_where, store_where
+from .lang import Type, Vec, any_of, first_lanes, gather, load, load_where, scatter, store_where
 
 __all__ = ["evaluate"]
 
@@ -33,54 +32,53 @@ CHUNK = 1 << 14
 _SIDE_BY_SIDE = 4
 #: The most partial sums of a reduction over rows.
 _PARTS = 64
+#: The steps of operands that a loop is told: along outer rows, rows, columns.
+_LEVELS = {"flat": ["inner"], "rows": ["row", "inner"], "two": ["outer", "row", "inner"]}
 
 _made: dict[Any, Any] = {}
 _plans: dict[Any, Any] = {}
 
 
-@cache
-def _contiguous(shape: tuple[int, ...], item: int) -> tuple[int, ...]:
-    """Strides of row-major memory."""
-    made, step = [], item
-    for n in reversed(shape):
-        made.append(step)
-        step *= n
-    return tuple(reversed(made))
+def walk(shape: tuple[int, ...], strides: list[tuple[int, ...]], cut: int | None = None) -> Any:
+    """((outer rows, rows, columns), for each operand its steps along them) for operands of strides ``strides``; None where there is no such way.
+
+    ``cut`` says at which dimension columns begin, where that matters; otherwise columns are the last dimension, or the longest.
+    """
+    groups: list[list[tuple[int, tuple[int, ...]]]] = []
+    for first, last in ((0, len(shape)),) if cut is None else ((0, cut), (cut, len(shape))):
+        dims: list[tuple[int, tuple[int, ...]]] = []
+        for i in range(first, last):
+            n, steps = shape[i], tuple([s[i] for s in strides])
+            if n == 1:
+                continue
+            if dims and dims[-1][1] == tuple([s * n for s in steps]):
+                dims[-1] = (dims[-1][0] * n, steps)
+            else:
+                dims.append((n, steps))
+        groups.append(dims)
+    if cut is None:
+        dims = groups[0]
+        at = -1 if not dims or dims[-1][0] >= 16 else max(range(len(dims)), key=lambda i: dims[i][0])
+        groups = [dims[:at] + (dims[at + 1 :] if at != -1 else []), dims[at:] if at == -1 else [dims[at]]]
+    rows, columns = groups
+    if len(rows) > 2 or len(columns) > 1:
+        return None
+    none = (0,) * len(strides)
+    three = [(1, none)] * (2 - len(rows)) + rows + (columns or [(1, none)])
+    return tuple([n for n, _ in three]), list(zip(*[steps for _, steps in three]))
 
 
-def _part(shape: tuple[int, ...], strides: tuple[int, ...], step: int) -> int | None:
-    """How a group of dimensions is walked: 1 in row-major order with ``step`` between elements, 0 not at all; None otherwise."""
-    dense = still = True
-    for n, s in zip(reversed(shape), reversed(strides)):
-        if n != 1:
-            dense = dense and s == step
-            still = still and s == 0
-        step *= n
-    return 1 if dense else 0 if still else None
-
-
-def layout(shape: tuple[int, ...], arrays: list[Any], at: int | None = None) -> Any:
-    """(rows, columns, for each array (does it move by rows, does it move by columns)), with one row where that will do; ``at`` says
-    at which dimension columns begin, where that matters."""
-    broadcast = []
+def _order(shape: tuple[int, ...], arrays: Any) -> Any:
+    """The dimensions from the widest to the narrowest step of the arrays of this shape, as NumPy's results lie; None where they differ."""
+    made: Any = None
     for a in arrays:
-        extra = len(shape) - a.ndim
-        broadcast.append((0,) * extra + tuple(0 if n == 1 else s for n, s in zip(a.shape, a.strides)))
-    for cut in range(len(shape)) if at is None else (at,):
-        columns = prod(shape[cut:])
-        found: list[tuple[int, int]] = []
-        for a, strides in zip(arrays, broadcast):
-            item = a.itemsize
-            inner = _part(shape[cut:], strides[cut:], item)
-            outer = _part(shape[:cut], strides[:cut], item * columns if inner else item)
-            if inner is None or outer is None:
-                break
-            if cut and inner == 0 and outer == 1 and columns == 1:
-                inner = 1
-            found.append((outer, inner))
-        else:
-            return (prod(shape[:cut]), columns, tuple(found))
-    return None
+        if a.shape == shape:
+            strides = a.strides
+            here = tuple(range(len(shape))) if a.flags.c_contiguous or 0 in strides else tuple(sorted(range(len(shape)), key=lambda i: -abs(strides[i])))
+            if made is not None and made != here:
+                return None
+            made = here
+    return made or tuple(range(len(shape)))
 
 
 def evaluate(
@@ -105,19 +103,23 @@ def evaluate(
         plan = _plans[asked] = _planned(key, expression, arrays, shape, reduce, out_dtype, cut, count)
     if plan is NotImplemented:
         return NotImplemented
-    call, made, dtype, columns, grain, items = plan
+    call, made, dtype, sizes, grain, items, back = plan
     out = np.empty(made, dtype)
-    call(*arrays, out, columns, grain, items, grain)
-    if not reduce or reduce == "trailing":
+    call(*arrays, out, *sizes, grain, items, grain)
+    if not reduce:
+        return out if back is None else out.transpose(back)
+    if reduce == "trailing":
         return out
     if reduce == "all":
         return np.add.reduce(out, out=...)
     total = np.add.reduce(out, 0) if len(out) > 1 else out[0]
+    columns = len(total) // count
     return total if count == 1 else [total[k * columns : (k + 1) * columns] for k in range(count)]
 
 
 def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int) -> Any:
-    """(built-in, shape and dtype of what it fills, columns, chunk, items) for arrays that lie like these; NotImplemented where there is none."""
+    """(built-in, shape and dtype of what it fills, its numbers, chunk, items, how the result's dimensions are put back) for arrays that lie
+    like these; NotImplemented where there is none."""
     dtype = None
     for a in arrays:
         d = a.dtype
@@ -128,36 +130,64 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
                 return NotImplemented
     if dtype is not F32 and dtype is not F64:
         return NotImplemented
-    found = layout(shape, arrays, cut)
+    strides = []
+    for a in arrays:
+        if any(s % a.itemsize for s in a.strides):
+            return NotImplemented
+        strides.append((0,) * (len(shape) - a.ndim) + tuple(0 if n == 1 else s // a.itemsize for n, s in zip(a.shape, a.strides)))
+    out_dtype = out_dtype or dtype
+    back, made = None, shape
+    if not reduce:
+        order = _order(shape, arrays)
+        if order is None:  # the result lies as NumPy's would
+            order = tuple(range(len(shape)))
+            own = np.add(*[np.broadcast_to(a, shape) for a in arrays[:2]]).strides if len(arrays) == 2 else ()
+            if own and own != np.empty(shape, dtype).strides:
+                return NotImplemented
+        made = tuple([shape[i] for i in order])
+        if order != tuple(range(len(shape))):
+            back = tuple(np.argsort(order))
+        lying, step = [0] * len(shape), 1
+        for i in reversed(order):
+            lying[i] = step
+            step *= shape[i]
+        strides = [tuple([s[i] for i in order]) for s in (*strides, tuple(lying))]
+    found = walk(made, strides, cut)
     if found is None:
         return NotImplemented
-    rows, columns, moves = found
-    out_dtype = out_dtype or dtype
-    if rows == 1 and reduce not in ("leading", "trailing"):
-        flat, items, grain, moves = True, columns, CHUNK, tuple((0, inner) for _, inner in moves)
-    elif columns < 16 or rows * columns == 0:
+    (outer, rows, columns), steps = found
+    # In a row: 0 one element for all, 1 side by side, 2 some elements apart; whether it moves from row to row.
+    moves = tuple([(int(hi != 0 or lo != 0), inner if inner in (0, 1) else 2) for hi, lo, inner in steps])
+    numbers: Any = [step for each in zip(*steps) for step in each]
+    if outer * rows == 1 and reduce not in ("leading", "trailing"):
+        how, items, grain = "flat", columns, CHUNK
+        moves, numbers = tuple([(0, inner) for _, inner in moves]), numbers[2 * len(steps) :]
+    elif columns < 16:
         return NotImplemented
     else:
-        flat, items, grain = False, rows, max(1, CHUNK // columns)
+        how, items, grain = "rows" if outer == 1 else "two", outer * rows, max(1, CHUNK // columns)
+        numbers = [*numbers[len(steps) if outer == 1 else 0 :], columns, rows]
     if reduce == "leading":
-        grain = max(grain, -(-rows // _PARTS))
+        grain = max(grain, -(-items // _PARTS))
     kinds = tuple([_WORD[a.dtype] for a in arrays])
-    full = (key, kinds, moves, reduce, out_dtype, flat, count)
+    full = (key, kinds, moves, reduce, out_dtype, how, count)
     call = _made.get(full)
     if call is None:
         call = _made[full] = _build(full, expression, _WORD[dtype])
     if call is NotImplemented:
         return NotImplemented
     parts = -(-items // grain)
-    made = {"": shape, "all": (parts,), "trailing": (rows,), "leading": (parts, count * columns)}[reduce]
-    return call, made, out_dtype, columns, grain, items
+    made = {"": made, "all": (parts,), "trailing": (items,), "leading": (parts, count * columns)}[reduce]
+    return call, made, out_dtype, numbers, grain, items, back
 
 
 def _build(full: Any, expression: Any, word: str) -> Any:
-    key, kinds, moves, reduce, out_dtype, flat, count = full
+    _, kinds, moves, _, _, how, _ = full
     said = f"fuse|{full}|{_sources()}|{_entries()}"
     name = f"fused_{hashlib.sha256(said.encode()).hexdigest()[:16]}"
-    params = [("ptr", f"x{i}") for i in range(len(kinds))] + [("ptr", "out"), ("i64", "columns"), ("i64", "grain")]
+    params = [("ptr", f"x{i}") for i in range(len(kinds))] + [("ptr", "out")]
+    params += [("i64", f"{level}{i}") for level in _LEVELS[how] for i in range(len(moves))]
+    params += [("i64", "grain")] if how == "flat" else [("i64", "columns"), ("i64", "rows"), ("i64", "grain")]
 
     def write(module: Module) -> None:
         module.explicit = True
@@ -194,10 +224,15 @@ class _Walk:
     not written, so that what an element gives does not depend on where it lies."""
 
     def __init__(self, f: Function, full: Any, expression: Any, word: str, turns: int):
-        _, self.kinds, self.moves, self.reduce, out_dtype, self.flat, self.count = full
+        _, self.kinds, self.moves, self.reduce, out_dtype, self.how, self.count = full
         self.f, self.expression, self.word, self.out_word = f, expression, word, _WORD[out_dtype]
         self.width, self.turns = build.vector_bytes() // SIZES[word], turns
-        *self.pointers, self.out, self.columns, self.grain, self.begin, self.end = f.args
+        given = iter(f.args)
+        *self.pointers, self.out = (next(given) for _ in range(len(self.kinds) + 1))
+        self.steps = {level: [next(given) for _ in self.moves] for level in _LEVELS[self.how]}
+        if self.how != "flat":
+            self.columns, self.rows = next(given), next(given)
+        self.grain, self.begin, self.end = given
         for p, kind in zip(self.pointers, self.kinds):
             p.of = kind
         self.out.of = self.out_word
@@ -206,7 +241,7 @@ class _Walk:
         f, self.space = self.f, space
         self.still = [self.one(p, 0) if move == (0, 0) else None for p, move in zip(self.pointers, self.moves)]
         self.sums = [f.slot(0, vector(self.width, self.out_word)) for _ in range(self.turns)]
-        if self.flat:
+        if self.how == "flat":
             self.row(self.pointers, self.still, self.out, self.begin, self.end)
             if self.reduce:
                 f.store(self.summed(), f.offset(self.out, self.begin // self.grain))
@@ -217,13 +252,18 @@ class _Walk:
             with f.loop(0, self.columns * self.count) as j:
                 f.store(0, f.offset(part, j))
         with f.loop(self.begin, self.end) as r:
-            here = [self.one(p, r) if move == (1, 0) else s for p, move, s in zip(self.pointers, self.moves, self.still)]
-            starts = [f.offset(p, r * self.columns) if move == (1, 1) else p for p, move in zip(self.pointers, self.moves)]
-            self.row(starts, here, part if self.reduce else f.offset(self.out, r * self.columns), f.const(0), self.columns)
+            starts = [self.start(p, k, r) if move[0] else p for k, (p, move) in enumerate(zip(self.pointers, self.moves))]
+            here = [self.one(p, 0) if move == (1, 0) else s for p, move, s in zip(starts, self.moves, self.still)]
+            self.row(starts, here, part if self.reduce else self.start(self.out, -1, r), f.const(0), self.columns)
             if self.reduce == "trailing":
                 f.store(self.summed(), f.offset(self.out, r))
         if self.reduce == "all":
             f.store(self.summed(), f.offset(self.out, self.begin // self.grain))
+
+    def start(self, p: Value, k: int, r: Value) -> Value:
+        """Where the r-th row of the k-th operand begins."""
+        row = self.steps["row"][k]
+        return self.f.offset(p, r * row if self.how == "rows" else r // self.rows * self.steps["outer"][k] + r % self.rows * row)
 
     def row(self, starts: list[Value], still: list[Any], out: Value, begin: Value, end: Value) -> None:
         """The elements from ``begin`` to ``end``."""
@@ -239,7 +279,7 @@ class _Walk:
         """The elements of the vectors that begin at ``at`` (of them those that the mask says). All are read before any is written:
         memory likes runs of either."""
         f = self.f
-        given = [[s if s is not None else self.read(p, i, mask) for p, s in zip(starts, still)] for i in at]
+        given = [[s if s is not None else self.read(p, k, i, mask) for k, (p, s) in enumerate(zip(starts, still))] for i in at]
         made = [self.expression(self.space, *x) for x in given]
         for k, (i, x) in enumerate(zip(at, made)):
             if self.reduce == "leading":
@@ -251,9 +291,9 @@ class _Walk:
                 self.sums[k].set(self.sums[k].get() + (x if mask is None else f.select(mask, x, 0)))
             elif self.out_word == "i8":
                 x = f.coerce(self.space.truth(x), vector(self.width, "i1"))
-                self.put(f.convert(x, "i8", signed=False), f.offset(out, i), mask)
+                self.write_at(f.convert(x, "i8", signed=False), out, i, mask)
             else:
-                self.put(f.coerce(self.space.value(x), vector(self.width, self.out_word)), f.offset(out, i), mask)
+                self.write_at(f.coerce(self.space.value(x), vector(self.width, self.out_word)), out, i, mask)
 
     def summed(self) -> Value:
         """What the sums come to; they begin anew."""
@@ -269,14 +309,30 @@ class _Walk:
         x = self.f.load(self.f.offset(p, i))
         return self.f.spread(self.f.compare("ne", x, 0) if p.of == "i8" else x, self.width)
 
-    def read(self, p: Value, i: Value, mask: Value | None) -> Value:
-        x = self.get(self.f.offset(p, i), mask)
+    def read(self, p: Value, k: int, i: Value, mask: Value | None) -> Value:
+        if self.moves[k][1] == 2:
+            assert p.of is not None
+            step = self.steps["inner"][k]
+            x = gather.emit(self.f, self.f.offset(p, i * step), step, Vec[Type(p.of, p.of), self.width], self.all(mask))
+        else:
+            x = self.get(self.f.offset(p, i), mask)
         return self.f.compare("ne", x, 0) if p.of == "i8" else x
 
     def get(self, p: Value, mask: Value | None) -> Value:
         assert p.of is not None
         t = Vec[Type(p.of, p.of), self.width]
         return load.emit(self.f, p, t) if mask is None else load_where.emit(self.f, p, t, mask)
+
+    def write_at(self, x: Value, out: Value, i: Value, mask: Value | None) -> None:
+        """Write a vector of results from the i-th of a row on."""
+        if self.moves[-1][1] == 2:
+            step = self.steps["inner"][-1]
+            scatter.emit(self.f, self.f.offset(out, i * step), step, x, self.all(mask))
+        else:
+            self.put(x, self.f.offset(out, i), mask)
+
+    def all(self, mask: Value | None) -> Value:
+        return self.f.const(True, vector(self.width, "i1")) if mask is None else mask
 
     def put(self, x: Value, p: Value, mask: Value | None) -> None:
         if mask is None:

@@ -26,7 +26,7 @@ from .ir import Function, Module, Slot, Value
 
 __all__ = [
     "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "any_of", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "gather", "highest_bit", "hint_loop", "i8", "i16", "i32",
-    "i64", "is_vector", "lane", "load", "load_where", "lookup", "maximum", "minimum", "null", "pause", "rint", "scaled", "select", "shuffle", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
+    "i64", "is_vector", "lane", "load", "load_where", "lookup", "maximum", "minimum", "null", "pause", "rint", "scaled", "scatter", "select", "shuffle", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
 ]
 
 
@@ -218,17 +218,32 @@ def store_where(f: Function, p: Value, x: Value, mask: Value) -> None:
     f.line(f"call void @{name}({x.type} {x.name}, ptr {p.name}, i32 {ir.SIZES[ir.element(x.type)]}, {mask.type} {mask.name})")
 
 
+def _apart(f: Function, p: Value, step: Any, n: int, e: str) -> Value:
+    """The addresses of ``n`` numbers of type ``e`` that lie ``step`` apart."""
+    numbers = Value(f, f"<{', '.join(f'i64 {i}' for i in range(n))}>", ir.vector(n, "i64"))
+    apart = f.binary("mul", numbers, f.spread(f.coerce(step, "i64"), n))
+    return f.emit(ir.vector(n, "ptr"), f"getelementptr {e}, ptr {p.name}, {apart.type} {apart.name}")
+
+
 @intrinsic
 def gather(f: Function, p: Value, step: Any, t: Type, mask: Value) -> Any:
     """A vector of what lies ``step`` apart, read where the mask says so, zeros elsewhere."""
     n, e = ir.lanes(t.word), ir.element(t.word)
-    numbers = Value(f, f"<{', '.join(f'i64 {i}' for i in range(n))}>", ir.vector(n, "i64"))
-    apart = f.binary("mul", numbers, f.spread(f.coerce(step, "i64"), n))
-    places = f.emit(ir.vector(n, "ptr"), f"getelementptr {e}, ptr {p.name}, {apart.type} {apart.name}")
+    places = _apart(f, p, step, n, e)
     name = f"llvm.masked.gather.{ir.mangled(t.word)}.v{n}p0"
     f.module.declare(name, f"declare {t.word} @{name}({places.type}, i32, {mask.type}, {t.word})")
     given = f"{places.type} {places.name}, i32 {ir.SIZES[e]}, {mask.type} {mask.name}, {t.word} zeroinitializer"
     return f.emit(t.word, f"call {t.word} @{name}({given})", None, t.signed)
+
+
+@intrinsic
+def scatter(f: Function, p: Value, step: Any, x: Value, mask: Value) -> None:
+    """Write a vector to places that lie ``step`` apart, where the mask says so."""
+    n, e = ir.lanes(x.type), ir.element(x.type)
+    places = _apart(f, p, step, n, e)
+    name = f"llvm.masked.scatter.{ir.mangled(x.type)}.v{n}p0"
+    f.module.declare(name, f"declare void @{name}({x.type}, {places.type}, i32, {mask.type})")
+    f.line(f"call void @{name}({x.type} {x.name}, {places.type} {places.name}, i32 {ir.SIZES[e]}, {mask.type} {mask.name})")
 
 
 @intrinsic

@@ -158,8 +158,8 @@ def pair(sizes: Any, missing: int) -> tuple[int, int]:
 
 
 def suits(channels: int, each: int, groups: int, spatial: Sizes) -> bool:
-    """Whether each channel has kernels of its own, and its plane fits the cache."""
-    return each == 1 and channels == groups and len(spatial) < 3 and math.prod(spatial) <= 1 << 15
+    """Whether each channel has kernels of its own, and its plane fits the second-level cache."""
+    return each == 1 and channels == groups and len(spatial) < 3 and math.prod(spatial) <= 1 << 17
 
 
 @lru_cache(256)

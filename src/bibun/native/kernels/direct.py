@@ -37,7 +37,6 @@ from ..lang import (
     spread,
     store,
     store_where,
-    total,
     unrolled,
     void,
 )
@@ -243,26 +242,6 @@ def _weight_total(parts: Ptr[T], made: Ptr[T], part_count: i64, part: i64, count
                 made[(group * rows + o + i) * real + k] = held[i]
 
 
-@kernel(explicit=True)
-def _single_weights(
-    laid: Ptr[T], g: Ptr[T], shifts: Ptr[i64], made: Ptr[T], count: i64, n: i64, channels: i64, plane: i64, oz: i64, oy: i64, ox: i64, qy: i64, qx: i64, W,
-    begin: i64, end: i64,
-) -> void:  # fmt: skip
-    """The weight's gradient where each channel has its own kernel and output, for channels from begin to end."""
-    for c in range(begin, end):
-        for k in range(count):
-            sums = spread(T(0), Vec[T, W])
-            for i in range(n):
-                source = laid + (i * channels + c) * plane + shifts[k]
-                to = g + (i * channels + c) * oz * oy * ox
-                for row in range(oz * oy):
-                    line = source + (row // oy * qy + row % oy) * qx
-                    for x in range(0, ox, W):
-                        rest = first_lanes(ox - x, W)
-                        sums = fma(load_where(line + x, Vec[T, W], rest), load_where(to + row * ox + x, Vec[T, W], rest), sums)
-            made[c * count + k] = total(sums)
-
-
 # The way round
 
 
@@ -420,16 +399,12 @@ def weight_gradient(x: Any, g: Any, size: Sizes, stride: Sizes, padding: Sizes, 
     low = triple(padding, 0)
     width = lanes()
     each, rows, n = size[1], size[0] // groups, len(x)
-    single = rows == each == 1
-    laid = Laid(x, low, need, s if single else (1, 1, 1), 0)
+    laid = Laid(x, low, need, (1, 1, 1), 0)
     g = np.ascontiguousarray(g)
     made = np.empty(size, F32)
     places = [laid.at([a * b for a, b in zip(place, d)]) for place in numbered(kernel)]
     real = each * len(places)
     table = np.add.outer(np.arange(each) * laid.plane, np.array(places, np.int64)).reshape(-1).astype(np.int64)
-    if single:
-        _single_weights(T=F32, W=width)(laid.memory, g, table, made, real, n, groups, laid.plane, *outs, *laid.q[1:], groups, 1)
-        return made
     if rows <= width // 2:
         width //= 2
     R, V = register_rows(), vectors(rows, width)
