@@ -10,6 +10,7 @@ dimensions, or no native form, gives NotImplemented, and the caller goes on with
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -33,14 +34,17 @@ _SIDE_BY_SIDE = 4
 #: The most partial sums of a reduction over rows.
 _PARTS = 64
 #: The steps of operands that a loop is told: along outer rows, rows, columns.
-_LEVELS = {"flat": ["inner"], "rows": ["row", "inner"], "two": ["outer", "row", "inner"]}
+_LEVELS = {"flat": ["inner"], "rows": ["row", "inner"], "two": ["outer", "row", "inner"], "three": ["upper", "outer", "row", "inner"]}
+#: Columns that make a row too narrow for vectors; several rows are one then, where that can be.
+_NARROW = 16
 
 _made: dict[Any, Any] = {}
 _plans: dict[Any, Any] = {}
 
 
 def walk(shape: tuple[int, ...], strides: list[tuple[int, ...]], cut: int | None = None) -> Any:
-    """((outer rows, rows, columns), for each operand its steps along them) for operands of strides ``strides``; None where there is no such way.
+    """((upper rows, outer rows, rows, columns), for each operand its steps along them) for operands of strides ``strides``; None where there
+    is no such way.
 
     ``cut`` says at which dimension columns begin, where that matters; otherwise columns are the last dimension, or the longest.
     """
@@ -58,14 +62,37 @@ def walk(shape: tuple[int, ...], strides: list[tuple[int, ...]], cut: int | None
         groups.append(dims)
     if cut is None:
         dims = groups[0]
-        at = -1 if not dims or dims[-1][0] >= 16 else max(range(len(dims)), key=lambda i: dims[i][0])
+        at = -1 if not dims or dims[-1][0] >= _NARROW else max(range(len(dims)), key=lambda i: dims[i][0])
         groups = [dims[:at] + (dims[at + 1 :] if at != -1 else []), dims[at:] if at == -1 else [dims[at]]]
     rows, columns = groups
-    if len(rows) > 2 or len(columns) > 1:
+    if len(rows) > 3 or len(columns) > 1:
         return None
     none = (0,) * len(strides)
-    three = [(1, none)] * (2 - len(rows)) + rows + (columns or [(1, none)])
-    return tuple([n for n, _ in three]), list(zip(*[steps for _, steps in three]))
+    four = [(1, none)] * (3 - len(rows)) + rows + (columns or [(1, none)])
+    return tuple([n for n, _ in four]), list(zip(*[steps for _, steps in four]))
+
+
+def _widened(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> Any:
+    """(rows, columns, times, which) for dense arrays of a narrow last dimension (images with their channels last) and operands that have
+    no other: ``times`` rows are taken as one, and the operands ``which`` repeated so often. None where arrays do not lie so."""
+    n, rest = shape[-1] if shape else 1, math.prod(shape[:-1])
+    if not 1 < n < _NARROW:
+        return None
+    times = next((k for k in range(256, 7, -1) if rest % k == 0), 0)
+    dense, step = [], 1
+    for size in reversed(shape):
+        dense.append(step)
+        step *= size
+    dense.reverse()
+    which = []
+    for k, each in enumerate(strides):
+        if any(each[:-1]) and all(s == d for n, s, d in zip(shape, each, dense) if n != 1):
+            continue
+        if any(each[:-1]):
+            return None
+        if each[-1]:
+            which.append(k)
+    return (rest // times, n * times, times, tuple(which)) if times and which else None
 
 
 def _order(shape: tuple[int, ...], arrays: Any) -> Any:
@@ -103,7 +130,9 @@ def evaluate(
         plan = _plans[asked] = _planned(key, expression, arrays, shape, reduce, out_dtype, cut, count)
     if plan is NotImplemented:
         return NotImplemented
-    call, made, dtype, sizes, grain, items, back = plan
+    call, made, dtype, sizes, grain, items, back, again = plan
+    if again is not None:
+        arrays = [np.tile(a.reshape(-1), again[0]) if k in again[1] else a for k, a in enumerate(arrays)]
     out = np.empty(made, dtype)
     call(*arrays, out, *sizes, grain, items, grain)
     if not reduce:
@@ -118,8 +147,8 @@ def evaluate(
 
 
 def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int) -> Any:
-    """(built-in, shape and dtype of what it fills, its numbers, chunk, items, how the result's dimensions are put back) for arrays that lie
-    like these; NotImplemented where there is none."""
+    """(built-in, shape and dtype of what it fills, its numbers, chunk, items, how the result's dimensions are put back, what is repeated)
+    for arrays that lie like these; NotImplemented where there is none."""
     dtype = None
     for a in arrays:
         d = a.dtype
@@ -136,7 +165,10 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
             return NotImplemented
         strides.append((0,) * (len(shape) - a.ndim) + tuple(0 if n == 1 else s // a.itemsize for n, s in zip(a.shape, a.strides)))
     out_dtype = out_dtype or dtype
-    back, made = None, shape
+    back, made, again = None, shape, None
+    if reduce == "all" and (order := _order(shape, arrays)) is not None:
+        made = tuple([shape[i] for i in order])
+        strides = [tuple([s[i] for i in order]) for s in strides]
     if not reduce:
         order = _order(shape, arrays)
         if order is None:  # the result lies as NumPy's would
@@ -152,21 +184,29 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
             lying[i] = step
             step *= shape[i]
         strides = [tuple([s[i] for i in order]) for s in (*strides, tuple(lying))]
-    found = walk(made, strides, cut)
-    if found is None:
-        return NotImplemented
-    (outer, rows, columns), steps = found
-    # In a row: 0 one element for all, 1 side by side, 2 some elements apart; whether it moves from row to row.
-    moves = tuple([(int(hi != 0 or lo != 0), inner if inner in (0, 1) else 2) for hi, lo, inner in steps])
+    if cut is None and (wide := _widened(made, strides)) is not None:
+        again = wide[2:]
+        full_rows = [(wide[1], 1) if any(s[:-1]) else (0, int(k in wide[3])) for k, s in enumerate(strides)]
+        sizes, steps = (1, 1, wide[0], wide[1]), [(0, 0, *pair) for pair in full_rows]
+    else:
+        found = walk(made, strides, cut)
+        if found is None:
+            return NotImplemented
+        sizes, steps = found
+    upper, outer, rows, columns = sizes
+    # Whether an operand moves from row to row; in a row: 0 one element for all, 1 side by side, 2 some elements apart.
+    moves = tuple([(int(any(each[:-1])), each[-1] if each[-1] in (0, 1) else 2) for each in steps])
     numbers: Any = [step for each in zip(*steps) for step in each]
-    if outer * rows == 1 and reduce not in ("leading", "trailing"):
+    items = upper * outer * rows
+    if items == 1 and reduce not in ("leading", "trailing"):
         how, items, grain = "flat", columns, CHUNK
-        moves, numbers = tuple([(0, inner) for _, inner in moves]), numbers[2 * len(steps) :]
-    elif columns < 16:
+        moves, numbers = tuple([(0, inner) for _, inner in moves]), numbers[3 * len(steps) :]
+    elif columns < _NARROW:
         return NotImplemented
     else:
-        how, items, grain = "rows" if outer == 1 else "two", outer * rows, max(1, CHUNK // columns)
-        numbers = [*numbers[len(steps) if outer == 1 else 0 :], columns, rows]
+        how, left = ("rows", 2) if outer * upper == 1 else ("two", 1) if upper == 1 else ("three", 0)
+        grain = max(1, CHUNK // columns)
+        numbers = [*numbers[left * len(steps) :], columns, rows, outer]
     if reduce == "leading":
         grain = max(grain, -(-items // _PARTS))
     kinds = tuple([_WORD[a.dtype] for a in arrays])
@@ -178,7 +218,7 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
         return NotImplemented
     parts = -(-items // grain)
     made = {"": made, "all": (parts,), "trailing": (items,), "leading": (parts, count * columns)}[reduce]
-    return call, made, out_dtype, numbers, grain, items, back
+    return call, made, out_dtype, numbers, grain, items, back, again
 
 
 def _build(full: Any, expression: Any, word: str) -> Any:
@@ -187,7 +227,7 @@ def _build(full: Any, expression: Any, word: str) -> Any:
     name = f"fused_{hashlib.sha256(said.encode()).hexdigest()[:16]}"
     params = [("ptr", f"x{i}") for i in range(len(kinds))] + [("ptr", "out")]
     params += [("i64", f"{level}{i}") for level in _LEVELS[how] for i in range(len(moves))]
-    params += [("i64", "grain")] if how == "flat" else [("i64", "columns"), ("i64", "rows"), ("i64", "grain")]
+    params += [("i64", "grain")] if how == "flat" else [("i64", "columns"), ("i64", "rows"), ("i64", "outers"), ("i64", "grain")]
 
     def write(module: Module) -> None:
         module.explicit = True
@@ -231,7 +271,7 @@ class _Walk:
         *self.pointers, self.out = (next(given) for _ in range(len(self.kinds) + 1))
         self.steps = {level: [next(given) for _ in self.moves] for level in _LEVELS[self.how]}
         if self.how != "flat":
-            self.columns, self.rows = next(given), next(given)
+            self.columns, self.rows, self.outers = next(given), next(given), next(given)
         self.grain, self.begin, self.end = given
         for p, kind in zip(self.pointers, self.kinds):
             p.of = kind
@@ -262,8 +302,13 @@ class _Walk:
 
     def start(self, p: Value, k: int, r: Value) -> Value:
         """Where the r-th row of the k-th operand begins."""
-        row = self.steps["row"][k]
-        return self.f.offset(p, r * row if self.how == "rows" else r // self.rows * self.steps["outer"][k] + r % self.rows * row)
+        f, steps = self.f, {level: each[k] for level, each in self.steps.items()}
+        if self.how == "rows":
+            return f.offset(p, r * steps["row"])
+        outer, at = r // self.rows, r % self.rows * steps["row"]
+        if self.how == "three":
+            at, outer = at + outer // self.outers * steps["upper"], outer % self.outers
+        return f.offset(p, at + outer * steps["outer"])
 
     def row(self, starts: list[Value], still: list[Any], out: Value, begin: Value, end: Value) -> None:
         """The elements from ``begin`` to ``end``."""
