@@ -24,8 +24,7 @@ import eager
 CUTS: dict[str, list[tuple[str, str]]] = {
     "autograd/dispatch.py": [
         (
-            r"( +)f = frame_at\(1\)\n +c = f\.f_code\n +while internal\[c\.co_filename\] and f\.f_back is not None:\n +f = f\.f_back\n"
-            r" +c = f\.f_code\n +node\.code = c\n +node\.lasti = f\.f_lasti\n",
+            r"( +)f = frame_at\(1\)\n +c = f\.f_code\n +if c is not recent\[0\]:\n(?: +.*\n){7} +node\.code = c\n +node\.lasti = f\.f_lasti\n",
             r"\1node.code = None\n\1node.lasti = 0\n",
         ),
         (

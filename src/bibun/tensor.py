@@ -73,9 +73,12 @@ class Tensor:
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
+        shape = self._a.shape
         if dim is None:
-            return size_of(self._a.shape)
-        return self._a.shape[dtypes_dim(dim, self._a.ndim)]
+            return size_of(shape)
+        if dim.__class__ is int and -len(shape) <= dim < len(shape):
+            return shape[dim]
+        return shape[dtypes_dim(dim, len(shape))]
 
     @property
     def ndim(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from ..backends import cpu
 from ..ops.primitive import Primitive
 from . import dispatch
-from .dispatch import F32, F64, apply, busy, frame_at, internal, new, saved_hooks
+from .dispatch import F32, F64, apply, busy, frame_at, internal, new, recent, saved_hooks
 from .fp import IGNORE, quiet, restore
 from .modes import inference_users, state
 from .node import LEAF, Output, make_node_class, plan_of
@@ -72,9 +72,14 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         node.saved = (plan.save or plan.saver())((a,), (), static)
         f = frame_at(1)
         c = f.f_code
-        while internal[c.co_filename] and f.f_back is not None:
-            f = f.f_back
-            c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()
@@ -125,9 +130,14 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
         node.saved = (plan.save or plan.saver())((a,), (r,), static)
         f = frame_at(1)
         c = f.f_code
-        while internal[c.co_filename] and f.f_back is not None:
-            f = f.f_back
-            c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()
@@ -189,9 +199,14 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
         node.fix = node.hooks = None
         f = frame_at(1)
         c = f.f_code
-        while internal[c.co_filename] and f.f_back is not None:
-            f = f.f_back
-            c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()
@@ -268,9 +283,14 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         node.saved = (plan.save or plan.saver())(raw, r, static)
         f = frame_at(1)
         c = f.f_code
-        while internal[c.co_filename] and f.f_back is not None:
-            f = f.f_back
-            c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()
@@ -317,9 +337,14 @@ def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any)
         node.fix = node.hooks = None
         f = frame_at(1)
         c = f.f_code
-        while internal[c.co_filename] and f.f_back is not None:
-            f = f.f_back
-            c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()
@@ -382,9 +407,14 @@ def make_joint(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
         )
         f = frame_at(1)
         c = f.f_code
-        while internal[c.co_filename] and f.f_back is not None:
-            f = f.f_back
-            c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()
@@ -431,9 +461,14 @@ def make_views(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
         node.saved = (plan.save or plan.saver())((a,), (), static)
         f = frame_at(1)
         c = f.f_code
-        while internal[c.co_filename] and f.f_back is not None:
-            f = f.f_back
-            c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()

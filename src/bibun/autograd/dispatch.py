@@ -97,6 +97,8 @@ class _Internal(dict[str, bool]):
 
 
 internal = _Internal()
+#: The code of the user's line that made the newest node: most nodes are made by the code that made the one before.
+recent: list[Any] = [None]
 
 
 def user_frame(depth: int) -> Any:
@@ -557,9 +559,14 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
             node.saved = collect(plan, (x,), (), (r,), False)
         f = frame_at(1)
         c = f.f_code
-        while internal[c.co_filename] and f.f_back is not None:
-            f = f.f_back
-            c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()
@@ -700,9 +707,14 @@ def make_binary(
         node.hooks = None
         f = frame_at(1)
         c = f.f_code
-        while internal[c.co_filename] and f.f_back is not None:
-            f = f.f_back
-            c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
         node.code = c
         node.lasti = f.f_lasti
         node._seq = tick()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .large import native
+from .reduce import along
 
 __all__ = [
     "attention_scores",
@@ -83,10 +84,10 @@ def flash_attention(q: Any, k: Any, v: Any, mask: Any, scale: float, causal: boo
     weights = attention_weights(scores, mask, scale, causal)
     # A weight is exp(score - sum): the largest tells the sum best.
     place = weights.argmax(-1)[..., None]
-    largest = np.take_along_axis(scores, place, -1) * scores.dtype.type(scale)
+    largest = along(scores, place, -1) * scores.dtype.type(scale)
     if mask is not None and mask.dtype.kind != "b":
-        largest += np.take_along_axis(np.broadcast_to(mask, scores.shape), place, -1)
-    top = np.take_along_axis(weights, place, -1)
+        largest += along(np.broadcast_to(mask, scores.shape), place, -1)
+    top = along(weights, place, -1)
     sums = np.where(top == 0, np.inf, largest - np.log(top))[..., 0]
     return np.matmul(weights, v), sums.astype(scores.dtype, copy=False)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .large import LARGE, native
-from .reduce import F32, NARROW
+from .reduce import F32, NARROW, along
 
 __all__ = [
     "add_at",
@@ -250,7 +250,7 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
     x = _fitted(x, indices.shape, axis)
     if x.flags.c_contiguous:
         return x.reshape(-1).take(positions(x.shape, indices, axis))
-    return np.take_along_axis(x, indices, axis)
+    return along(x, indices, axis)
 
 
 def put_at(g: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:

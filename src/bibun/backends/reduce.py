@@ -7,6 +7,7 @@ bfloat16) are accumulated in float32 and rounded once.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -219,6 +220,24 @@ def vector_norm(x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False
 # Extremes, and their positions
 
 
+@lru_cache(1024)
+def _counted(n: int, after: int) -> Any:
+    """0 … n-1 along a dimension with ``after`` dimensions behind it."""
+    made = np.arange(n).reshape((n,) + (1,) * after)
+    made.flags.writeable = False
+    return made
+
+
+def along(x: Any, indices: Any, axis: int) -> Any:
+    """``np.take_along_axis`` of ``indices`` of ``x``'s dimensions, in a third of its time on small arrays."""
+    ndim = x.ndim
+    if ndim == 1:
+        return x[indices]
+    key: list[Any] = [_counted(n, ndim - i - 1) for i, n in enumerate(x.shape)]
+    key[axis] = indices
+    return x[tuple(key)]
+
+
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest over ``axis``; NaN where there is one."""
     return np.maximum.reduce(x, axis, None, None, keepdims)
@@ -233,7 +252,7 @@ def _extreme(x: Any, axis: int, keepdims: bool, find: Any) -> tuple[Any, Any]:
     if not x.ndim:
         return np.array(x), np.zeros((), np.int64)
     at = find(x, axis, keepdims=True)
-    values = np.take_along_axis(x, at, axis)
+    values = along(x, at, axis)
     if not keepdims:
         at, values = at.squeeze(axis), values.squeeze(axis)
     return values, at
@@ -241,12 +260,12 @@ def _extreme(x: Any, axis: int, keepdims: bool, find: Any) -> tuple[Any, Any]:
 
 def max_at(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
     """(largest, position of the first such) along ``axis``; NaN is larger than all."""
-    return _extreme(x, axis, keepdims, np.argmax)
+    return _extreme(x, axis, keepdims, np.ndarray.argmax)
 
 
 def min_at(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
     """(smallest, position of the first such) along ``axis``; NaN is smaller than all."""
-    return _extreme(x, axis, keepdims, np.argmin)
+    return _extreme(x, axis, keepdims, np.ndarray.argmin)
 
 
 # Running sums, products, extremes
@@ -347,7 +366,7 @@ def prod_others(x: Any, axis: int) -> Any:
 
 
 def _picked(x: Any, at: Any, axis: int, keepdims: bool) -> tuple[Any, Any]:
-    values = np.take_along_axis(x, at, axis)
+    values = along(x, at, axis)
     return (values, at) if keepdims else (values.squeeze(axis), at.squeeze(axis))
 
 
@@ -380,7 +399,7 @@ def median_at(x: Any, axis: int, keepdims: bool = False, ignore_nan: bool = Fals
             else:
                 middle = np.where(bad.any(axis, keepdims=True), 0, middle)
                 order = np.where(bad.any(axis, keepdims=True), np.argmax(bad, axis, keepdims=True), order)
-    return _picked(x, np.take_along_axis(order, middle, axis), axis, keepdims)
+    return _picked(x, along(order, middle, axis), axis, keepdims)
 
 
 def mode(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
@@ -388,7 +407,7 @@ def mode(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
     if not x.ndim:
         return np.array(x), np.zeros((), np.int64)
     order = _order(x, axis)
-    ranked = np.moveaxis(np.take_along_axis(x, order, axis), axis, -1)
+    ranked = np.moveaxis(along(x, order, axis), axis, -1)
     n = ranked.shape[-1]
     fresh = np.ones(ranked.shape, bool)
     np.not_equal(ranked[..., 1:], ranked[..., :-1], out=fresh[..., 1:])
@@ -398,5 +417,5 @@ def mode(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
     place = np.arange(n)
     start = np.maximum.accumulate(np.where(fresh, place, 0), -1)
     best = np.argmax(place - start, -1, keepdims=True)  # the first end of a longest run
-    at = np.moveaxis(np.take_along_axis(np.moveaxis(order, axis, -1), best, -1), -1, axis)
+    at = np.moveaxis(along(np.moveaxis(order, axis, -1), best, -1), -1, axis)
     return _picked(x, at, axis, keepdims)

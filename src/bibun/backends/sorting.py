@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .reduce import F32, NARROW
+from .reduce import F32, NARROW, along
 from .strides import _LEADING
 
 __all__ = ["argsort_stable", "searchsorted_rows", "sort_at", "topk"]
@@ -31,7 +31,7 @@ def argsort_stable(x: Any, axis: int, descending: bool = False) -> Any:
     n = x.shape[axis]
     if n > 4096 and x.dtype.kind == "f":  # the quick sort is several times quicker, and right where no two are equal
         order = np.argsort(x, axis)
-        ranked = np.take_along_axis(x, order, axis)
+        ranked = along(x, order, axis)
         lead = _LEADING[axis]
         if (
             not (ranked[(*lead, slice(1, None))] == ranked[(*lead, slice(None, -1))]).any()
@@ -44,7 +44,7 @@ def argsort_stable(x: Any, axis: int, descending: bool = False) -> Any:
 def sort_at(x: Any, axis: int, descending: bool = False) -> tuple[Any, Any]:
     """(sorted, positions in ``x``) along ``axis``."""
     order = argsort_stable(x, axis, descending)
-    return (np.array(x), order) if not x.ndim else (np.take_along_axis(x, order, axis), order)
+    return (np.array(x), order) if not x.ndim else (along(x, order, axis), order)
 
 
 def topk(x: Any, k: int, axis: int, largest: bool = True) -> tuple[Any, Any]:
@@ -59,11 +59,11 @@ def topk(x: Any, k: int, axis: int, largest: bool = True) -> tuple[Any, Any]:
         else:
             some = np.argpartition(wide, n - k, axis)[(*lead, slice(n - k, n))]
         some = np.sort(some, axis)  # equal ones in the order of their positions
-        order = argsort_stable(np.take_along_axis(wide, some, axis), axis, largest)
-        at = np.take_along_axis(some, order, axis)
+        order = argsort_stable(along(wide, some, axis), axis, largest)
+        at = along(some, order, axis)
     else:
         at = argsort_stable(wide, axis, largest)[(*lead, slice(0, k))]
-    return np.take_along_axis(x, at, axis), np.ascontiguousarray(at)
+    return along(x, at, axis), np.ascontiguousarray(at)
 
 
 def searchsorted_rows(ordered: Any, values: Any, right: bool) -> Any:
