@@ -54,6 +54,26 @@ NARROW = frozenset(
 )
 _add, _multiply = np.add.reduce, np.multiply.reduce
 _BLOCK = 64
+#: Up to so many elements a sum is a product with ones, which BLAS has done before NumPy's reduction begins.
+SHORT = 1 << 13
+
+
+class _Ones(dict[int, Any]):
+    """Vectors of ones by their length."""
+
+    def __init__(self, dtype: Any):
+        self.dtype = dtype
+
+    def __missing__(self, n: int) -> Any:
+        made = np.ones(n, self.dtype)
+        made.flags.writeable = False
+        if len(self) > 256:
+            self.clear()
+        self[n] = made
+        return made
+
+
+_ONES32, _ONES64 = _Ones(F32), _Ones(F64)
 
 
 def count(shape: tuple[int, ...], axis: Any) -> int:
@@ -100,6 +120,45 @@ def _native_sum(x: Any, axis: Any, keepdims: bool) -> Any:
     return made.reshape([1 if i in axes else m for i, m in enumerate(x.shape)] if keepdims else kept)
 
 
+def _short_sum(x: Any, axis: Any, keepdims: bool, ones: _Ones) -> Any:
+    """`sum` of a short array over all, its first or its last dimensions; None for others."""
+    shape = x.shape
+    n = len(shape)
+    if axis is None or n == 1 and axis != ():
+        if n != 1:
+            if not n or not x.flags.c_contiguous:
+                return None
+            x = x.reshape(-1)
+        made = x.dot(ones[x.size])
+        return np.full((1,) * n, made) if keepdims else made
+    if axis.__class__ is tuple:
+        k = len(axis)
+        if k == n or not k:
+            return _short_sum(x, None, keepdims, ones) if k else None
+        first = axis[0]
+        if k > 1 and (axis != tuple(range(first, first + k)) or first and first + k != n):
+            return None
+    elif axis.__class__ is int:
+        first, k = axis, 1
+    else:
+        return None
+    if not first:
+        if n > 2:
+            if not x.flags.c_contiguous:
+                return None
+            x = x.reshape(math.prod(shape[:k]), -1)
+        made = ones[x.shape[0]].dot(x)
+        return made if n == 2 and not keepdims else made.reshape(((1,) * k if keepdims else ()) + shape[k:])
+    if first + k != n:
+        return None
+    if n > 2:
+        if not x.flags.c_contiguous:
+            return None
+        x = x.reshape(-1, math.prod(shape[first:]))
+    made = x.dot(ones[x.shape[1]])
+    return made if n == 2 and not keepdims else made.reshape(shape[:first] + ((1,) * k if keepdims else ()))
+
+
 def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
     """Sum over ``axis`` (an int, a tuple or None for all).
 
@@ -108,7 +167,11 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> 
     """
     d = x.dtype
     if (d is F32 or d is F64) and dtype is None:
-        if x.size >= LARGE and (made := _native_sum(x, axis, keepdims)) is not NotImplemented:
+        if 0 < x.size <= SHORT:
+            made = _short_sum(x, axis, keepdims, _ONES32 if d is F32 else _ONES64)
+            if made is not None:
+                return made
+        elif x.size >= LARGE and (made := _native_sum(x, axis, keepdims)) is not NotImplemented:
             return made
         if axis == 0 or axis == (0,):
             n = x.shape[0]

@@ -12,6 +12,7 @@ import numpy as np
 
 from .large import LARGE, native
 from .loss import places, weights
+from .reduce import sum as total_of
 
 _maximum, _add = np.maximum.reduce, np.add.reduce
 
@@ -36,7 +37,7 @@ def softmax(x: Any, axis: int) -> Any:
         return np.empty_like(x)
     e = np.subtract(work, _maximum(work, axis, keepdims=True))
     np.exp(e, out=e)
-    e /= _add(e, axis, keepdims=True)
+    e /= total_of(e, axis, True)
     return e if work is x else e.astype(x.dtype)
 
 
@@ -50,7 +51,7 @@ def log_softmax(x: Any, axis: int) -> Any:
     if not x.shape[axis]:
         return np.empty_like(x)
     s = np.subtract(work, _maximum(work, axis, keepdims=True))
-    total = _add(np.exp(s), axis, keepdims=True)
+    total = total_of(np.exp(s), axis, True)
     s -= np.log(total, out=total)
     return s if work is x else s.astype(x.dtype)
 
@@ -62,7 +63,7 @@ def softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     if not result.ndim:
         return np.zeros_like(result)
     made = np.multiply(grad, result)
-    total = _add(made, axis, keepdims=True)
+    total = total_of(made, axis, True)
     np.subtract(grad, total, out=made)
     made *= result
     return made
@@ -75,7 +76,7 @@ def log_softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     if not result.ndim:
         return np.zeros_like(result)
     made = np.exp(result)
-    made *= _add(grad, axis, keepdims=True)
+    made *= total_of(grad, axis, True)
     return np.subtract(grad, made, out=made)
 
 
