@@ -19,7 +19,7 @@ from bibun.native.kernel import _sources, builtin, make_entry
 
 #: Every so many bit patterns: a number without small factors, so that all mantissas occur.
 STEP = 1 if os.environ.get("BIBUN_EXPLORE") else 10_007
-NAMES = "exp expm1 log log1p log1p_exp tanh sigmoid erf erfc normal_cdf normal_pdf sin cos".split()
+NAMES = "exp exp2 expm1 log log1p log1p_exp tanh sigmoid erf erfc normal_cdf normal_pdf sin cos".split()
 _made = {}
 
 
@@ -139,6 +139,26 @@ def test_an_element_gives_the_same_wherever_it_lies():
             assert f(x[at:].clone()).equal(whole[at:])
     rows = x[:40_000].view(400, 100)
     assert (rows * rows[0]).exp().equal((rows * rows[0].expand(400, 100).clone()).exp())
+
+
+def test_powers():
+    import bibun as torch
+
+    ends = np.array([0, 1, 2, 0.5, 3, 4, 5, 1e-40, 3e38, 1e-20, 2.5, 7.25, 16777215, 16777216, 3e9, np.inf, np.nan], np.float32)
+    ends = np.concatenate([ends, -ends])
+    x, y = (np.tile(a.ravel(), 20) for a in np.meshgrid(ends, ends))
+    r = np.random.default_rng(0)
+    size = np.exp2(r.uniform(-149, 128, 200_000)).astype(np.float32)
+    x = np.concatenate([x, size, 1 + r.normal(size=100_000).astype(np.float32) / 100])
+    y = np.concatenate([y, (r.uniform(-150, 130, 200_000) / np.log2(size.astype(np.float64))).astype(np.float32), r.normal(size=100_000).astype(np.float32) * 5000])
+    with np.errstate(all="ignore"):
+        off, kept = ulps(torch.pow(torch.from_numpy(x), torch.from_numpy(y)).numpy(), np.power(x.astype(np.float64), y))
+    assert off.max() <= 2, (x[kept][off.argmax()], y[kept][off.argmax()])
+    for exponent in (3, 2.5, -0.5, 7, -3, 0, 1 / 3):
+        with np.errstate(all="ignore"):
+            wanted = np.power(x.astype(np.float64), np.float32(exponent))
+            off, kept = ulps((torch.from_numpy(x) ** exponent).numpy(), wanted)
+        assert off.max() <= 2, (exponent, x[kept][off.argmax()])
 
 
 def test_zeros_keep_their_sign():

@@ -15,6 +15,7 @@ from ..autograd import dispatch
 from ..autograd.direct import make_one
 from ..autograd.dispatch import F32, F64, apply, common_dtype, make_binary, make_unary
 from ..backends import cpu
+from ..backends.large import LARGE
 from ..errors import combination_error
 from ..ops import elementwise, exponential, rounding, selection, special, trigonometric
 from .core import converted, tensor_argument
@@ -104,7 +105,7 @@ _add, _sub, _div = (
     for p in (elementwise.add, elementwise.subtract, elementwise.divide)
 )
 _clamp, _clamp_min, _clamp_max = (
-    make_one(p, cpu.clip) for p in (selection.clamp, selection.clamp_min, selection.clamp_max)
+    (p, make_one(p, cpu.clip)) for p in (selection.clamp, selection.clamp_min, selection.clamp_max)
 )
 _copy = make_one(elementwise.copy, cpu.copy)
 _pow_scalar = make_one(elementwise.pow_scalar, cpu.pow_scalar)
@@ -271,7 +272,7 @@ def _pow(input: Any, exponent: Any) -> Any:
             return square_or_power(input)
         if is_tensor(input):
             d = input._a.dtype
-            if d is F32 or d is F64:
+            if (d is F32 or d is F64) and input._a.size < LARGE:
                 return _pow_scalar(input, exponent)
     return power(input, exponent)
 
@@ -483,13 +484,14 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     return _clamped(_clamp, tensor_argument(input, "clamp"), min, max)
 
 
-def _clamped(call: Any, input: Any, low: Any, high: Any) -> Any:
+def _clamped(way: Any, input: Any, low: Any, high: Any) -> Any:
+    prim, call = way
     d = input._a.dtype
     if d is not F32 and d is not F64:
         common = common_dtype([input._a, *[b for b in (low, high) if b is not None]])
         if common != d:
             input = converted(input, common)
-    return call(input, low, high)
+    return call(input, low, high) if input._a.size < LARGE else apply(prim, (input,), (low, high))
 
 
 _refuse_low: Any = number_check("clamp_min", "second")

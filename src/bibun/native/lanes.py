@@ -139,12 +139,13 @@ class Lanes:
 
     sign = sgn
 
+    def pow(self, x: Any, y: Any) -> Any:
+        return _device(self.f, maths.power, self.value(x), self.value(y))
+
     def pow_scalar(self, x: Any, exponent: Any) -> Any:
         x = self.value(x)
         simple = {2: lambda: x * x, 3: lambda: x * x * x, 1: lambda: x, 0.5: lambda: self.sqrt(x), -1: lambda: 1.0 / x, -2: lambda: 1.0 / (x * x)}
-        if isinstance(exponent, Value) or exponent not in simple:
-            raise NotNative("pow")
-        return simple[exponent]()
+        return simple[exponent]() if not isinstance(exponent, Value) and exponent in simple else self.pow(x, exponent)
 
     def conj(self, x: Any) -> Any:
         return x
@@ -224,7 +225,7 @@ class Lanes:
         return _device(self.f, maths.exp, self.value(x))
 
     def exp2(self, x: Any) -> Any:
-        return _device(self.f, maths.exp, self.value(x) * math.log(2))
+        return _device(self.f, maths.exp2, self.value(x))
 
     def expm1(self, x: Any) -> Any:
         return _device(self.f, maths.expm1, self.value(x))

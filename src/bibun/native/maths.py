@@ -39,7 +39,7 @@ from .lang import (
     unrolled,
 )
 
-__all__ = ["cos", "cos_near", "erf", "erfc", "exp", "expm1", "gelu", "gelu_slope", "log", "log1p", "log1p_exp", "normal_cdf", "normal_pdf", "sigmoid", "sin", "sin_near", "tanh"]
+__all__ = ["cos", "cos_near", "erf", "erfc", "exp", "exp2", "expm1", "gelu", "gelu_slope", "log", "log1p", "log1p_exp", "normal_cdf", "normal_pdf", "power", "sigmoid", "sin", "sin_near", "tanh"]
 
 _LOG2E = math.log2(math.e)
 # ln 2 in three parts: the first has trailing zeros, so that n·LN2_HIGH is exact for the n that occur.
@@ -66,10 +66,9 @@ def exp_sum(x: T, low: T) -> T:
     n = rint(x * _LOG2E)
     r = fma(n, -_LN2_HIGH, x)
     r = fma(n, -_LN2_LOW, r) + low
-    p = fma(r, 1 / 5040, 1 / 720)
-    p = fma(p, r, 1 / 120)
-    p = fma(p, r, 1 / 24)
-    p = fma(p, r, 1 / 6)
+    p = fma(r, 0.001393367419950664, 0.008369174785912037)
+    p = fma(p, r, 0.041666463017463684)
+    p = fma(p, r, 0.16666504740715027)
     p = fma(p, r, 0.5)
     p = fma(p, r, 1.0)
     return scaled(fma(p, r, 1.0), n)
@@ -82,10 +81,9 @@ def exp_rest(x: T, low: T) -> T:
     n = rint(x * _LOG2E)
     r = fma(n, -_LN2_HIGH, x)
     r = fma(n, -_LN2_LOW, r) + low
-    p = fma(r, 1 / 5040, 1 / 720)
-    p = fma(p, r, 1 / 120)
-    p = fma(p, r, 1 / 24)
-    p = fma(p, r, 1 / 6)
+    p = fma(r, 0.001393367419950664, 0.008369174785912037)
+    p = fma(p, r, 0.041666463017463684)
+    p = fma(p, r, 0.16666504740715027)
     p = fma(p, r, 0.5)
     p = fma(p, r, 1.0)
     return scaled(fma(p, r, 1.0 - fma(p, r, 1.0)), n)
@@ -245,6 +243,63 @@ def log1p(x: T) -> T:
     d = select(fabs(x) < 1.0, x - (u - 1.0), 1.0 - (u - x))  # what rounding took from u
     made = log(u) + select(u == math.inf, x * 0.0, d / u)
     return select(fabs(x) < 1e-7, x, select(x == math.inf, x, select(u == 0.0, x * 0.0 - math.inf, made)))
+
+
+@cache
+def _log2_pieces() -> Any:
+    """What is added to the logarithm to base 2 of x times the inverse, as sums of two numbers."""
+    exact = [-math.log2(x) for x in _log_pieces()[0]]
+    high = [float(np.float32(x)) for x in exact]
+    return tuple(high), tuple(x - h for x, h in zip(exact, high))
+
+
+@device
+def _power_of_two(f: T, n: T) -> T:
+    """2ⁿ⁺ᶠ for a whole n and f from -½ to ½."""
+    p = fma(f, 0.00015453163359779865, 0.0013390863314270973)
+    p = fma(p, f, 0.009618083015084267)
+    p = fma(p, f, 0.055503569543361664)
+    p = fma(p, f, 0.24022650718688965)
+    p = fma(p, f, 0.6931471824645996)
+    return scaled(fma(p, f, 1.0), n)
+
+
+@device
+def exp2(x: T) -> T:
+    x = _at_most(_at_least(x, -151.0), 129.0)
+    n = rint(x)
+    return _power_of_two(x - n, n)
+
+
+@device
+def power(x: T, y: T) -> T:
+    """x to the power of y, its logarithm in float64."""
+    a = fabs(x)
+    b, k = a, T(0.0)
+    if any_of(a < _TINY):
+        b = select(a < _TINY, a * 8388608.0, a)
+        k = select(a < _TINY, T(-23.0), T(0.0))
+    shifted = bits(b, i32) - _FIRST
+    e = shifted >> 23
+    i = shifted >> 19
+    r = fma(f64(bits(bits(b, i32) - (e << 23), T)), f64(lookup(f32, _log_pieces()[0], i)), -1.0)
+    p = fma(r, -0.2407351665833971, 0.2888658488017879)
+    p = fma(p, r, -0.36067364691157333)
+    p = fma(p, r, 0.48089821746947425)
+    p = fma(p, r, -0.7213475204511312)
+    p = fma(p, r, 1.4426950408965624)
+    rest = fma(p, r, f64(lookup(f32, _log2_pieces()[1], i)))
+    logarithm = rest + f64(lookup(f32, _log2_pieces()[0], i)) + f64(T(e) + k)
+    if any_of(not ((a > 0.0) and (a < math.inf))):
+        logarithm = select(a < math.inf, select(a == 0.0, f64(-math.inf), logarithm), f64(a))
+    t = f64(y) * logarithm
+    t = select(t > 200.0, f64(200.0), select(t < -200.0, f64(-200.0), t))
+    n = rint(t)
+    made = select((a == 1.0) or (y == 0.0), T(1.0), _power_of_two(T(t - n), T(n)))
+    whole = rint(y) == y
+    odd = whole and (2.0 * rint(0.5 * y) != y)
+    made = select(odd, copysign(made, x), made)
+    return select((x < 0.0) and (x > -math.inf) and not whole, T(math.nan), select(x == 1.0, T(1.0), made))
 
 
 @cache
