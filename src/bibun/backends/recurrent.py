@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 ndarray = np.ndarray
-#: Elements of what the inputs' product makes from which the native kernel is worth being made.
-MANY = 1 << 11
+#: Elements of what the inputs' product makes, and steps, from which the native kernel is worth its call.
+MANY, STEPS = 1 << 7, 4
 EVERY = slice(None)
 
 
@@ -72,23 +72,30 @@ def _given(g: Any, shape: Any, like: ndarray) -> ndarray:
     return np.zeros(shape, like.dtype) if g is None else g.copy()
 
 
-def _natively(mode: str, x: ndarray, u: ndarray, *rest: Any) -> Any:
-    if x.size // max(x.shape[-1], 1) * u.shape[-2] < MANY or not native():
+def _many(x: ndarray, u: ndarray, sizes: Any) -> bool:
+    return x.size * u.shape[-2] >= MANY * x.shape[-1] and (len(x) if sizes is None else len(sizes)) >= STEPS and native()
+
+
+def _natively(mode: str, x: ndarray, u: ndarray, w: ndarray, bu: Any, bw: Any, h: Any, c: Any, reverse: bool, keep: bool, sizes: Any) -> Any:
+    if not _many(x, u, sizes):
         return NotImplemented
     from ..native.kernels import recurrent
 
-    return recurrent.layer(mode, x, u, *rest)
+    return recurrent.layer(mode, x, u, w, bu, bw, h, c, reverse, keep, sizes)
 
 
-def _gradients_natively(mode: str, g: Any, dh: Any, dc: Any, x: ndarray, u: ndarray, w: ndarray, state: Any, *rest: Any) -> Any:
-    if x.size // max(x.shape[-1], 1) * u.shape[-2] < MANY or not native():
+def _gradients_natively(
+    mode: str, g: Any, dh: Any, dc: Any, x: ndarray, u: ndarray, w: ndarray, state: Any, before: ndarray, cells: Any, gates: Any,
+    last: ndarray, reverse: bool, sizes: Any, wanted: Any,
+) -> Any:  # fmt: skip
+    if not _many(x, u, sizes):
         return NotImplemented
     from ..native.kernels import recurrent
 
     g = np.zeros((*x.shape[:-1], w.shape[-1]), x.dtype) if g is None else g
     dh = np.zeros(state, x.dtype) if dh is None else dh
     dc = np.zeros(state, x.dtype) if dc is None and mode == "LSTM" else dc
-    return recurrent.gradients(mode, g, dh, dc, x, u, w, *rest)
+    return recurrent.gradients(mode, g, dh, dc, x, u, w, before, cells, gates, last, reverse, sizes, wanted)
 
 
 def lstm_layer(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import functional as F
-from .modules.recurrence import STEPS, run_layers
+from .modules.recurrence import STEPS, by_layer, run_layers
 
 __all__ = ["gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"]
 
@@ -41,7 +41,7 @@ def _run(mode: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if turned:
         x = x.transpose(0, 1)
     dropout = given["dropout"] if given["train"] else 0
-    out, last = run_layers(mode, x, states, weights, sizes, bidirectional, has_biases, projected, dropout)
+    out, last = run_layers(mode, x, by_layer(states), weights, sizes, bidirectional, has_biases, projected, dropout)
     return (out.transpose(0, 1) if turned else out, *last)
 
 

@@ -14,7 +14,7 @@ from ...functions.recurrent import run_whole
 from .. import functional as F
 from ..tensors import cat, stack
 
-__all__ = ["GATES", "gru_step", "lstm_step", "relu_step", "run_layer", "run_layers", "tanh_step"]
+__all__ = ["GATES", "by_layer", "gru_step", "lstm_step", "relu_step", "run_layer", "run_layers", "tanh_step"]
 
 #: How many blocks of rows the weights of each mode have.
 GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
@@ -145,10 +145,15 @@ def run_packed_layer(
     return cat(outputs, 0), tuple(cat(list(parts), 0) for parts in zip(*last))
 
 
+def by_layer(states: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """States (layers · directions, B, H) by layer and direction."""
+    return list(zip(*[s.unbind(0) for s in states]))
+
+
 def run_layers(
     mode: str,
     input: Any,
-    states: tuple[Any, ...],
+    states: list[tuple[Any, ...]],
     weights: Any,
     sizes: list[int] | None,
     bidirectional: bool,
@@ -158,8 +163,8 @@ def run_layers(
 ) -> tuple[Any, tuple[Any, ...]]:
     """All layers over (T, B, features), or over packed data of which ``sizes`` reach each step.
 
-    States are (layers · directions, B, H); ``weights`` has a list for each layer and direction; between layers elements
-    are dropped with probability ``dropout``.
+    ``states`` has those of each layer and direction, (B, H), ``weights`` a list for each; between layers elements are dropped with
+    probability ``dropout``. The last states are (layers · directions, B, H).
     """
     directions = 2 if bidirectional else 1
     layers = len(weights) // directions
@@ -168,7 +173,7 @@ def run_layers(
         outputs = []
         for direction in range(directions):
             k = layer * directions + direction
-            rest = (tuple(s[k] for s in states), weights[k], has_biases, projected, direction == 1)
+            rest = (states[k], weights[k], has_biases, projected, direction == 1)
             if sizes is None:
                 output, last = run_layer(mode, input, *rest)
             else:
@@ -178,4 +183,6 @@ def run_layers(
         input = outputs[0] if directions == 1 else cat(outputs, -1)
         if dropout and layer < layers - 1:
             input = F.dropout(input, dropout, True)
-    return input, tuple(stack(list(parts), 0) for parts in zip(*lasts))
+    if len(lasts) == 1:
+        return input, tuple([s.unsqueeze(0) for s in lasts[0]])
+    return input, tuple([stack(list(parts), 0) for parts in zip(*lasts)])

@@ -17,7 +17,7 @@ from ..parameter import Parameter
 from ..tensors import empty, zeros
 from ..utils.rnn import PackedSequence
 from .module import Module
-from .recurrence import GATES, gru_step, lstm_step, relu_step, run_layers, tanh_step
+from .recurrence import GATES, by_layer, gru_step, lstm_step, relu_step, run_layers, tanh_step
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNBase", "RNNCell", "RNNCellBase"]
 
@@ -201,8 +201,8 @@ class RNNBase(Module):
 
     # forward
 
-    def _run(self, input: Any, states: tuple[Any, ...], batch_sizes: Any) -> tuple[Any, tuple[Any, ...]]:
-        """All layers over (T, B, features), or over packed data; states are (layers · directions, B, H)."""
+    def _run(self, input: Any, states: list[tuple[Any, ...]], batch_sizes: Any) -> tuple[Any, tuple[Any, ...]]:
+        """All layers over (T, B, features), or over packed data, with the states (B, H) of each."""
         return run_layers(
             self.mode,
             input,
@@ -233,14 +233,16 @@ class RNNBase(Module):
             if not batched:
                 input = input.unsqueeze(batch_dim)
         if hx is None:
-            sizes = [self.get_expected_hidden_size(input, batch_sizes)]
-            if is_lstm:
-                sizes.append(self._state_size(input, batch_sizes, self.hidden_size))
-            states = tuple(zeros(size, dtype=input.dtype) for size in sizes)
+            self.check_input(input, batch_sizes)
+            count, batch, size = self.get_expected_hidden_size(input, batch_sizes)
+            h = zeros((batch, size), dtype=input.dtype)
+            c = h if size == self.hidden_size else zeros((batch, self.hidden_size), dtype=input.dtype)
+            states = [(h, c) if is_lstm else (h,)] * count
         else:
-            states = self._given_state(hx, packed is None, batched)
-            states = tuple(self.permute_hidden(s, sorted_indices) for s in states)
-        self.check_forward_args(input, states if is_lstm else states[0], batch_sizes)
+            given = self._given_state(hx, packed is None, batched)
+            given = tuple(self.permute_hidden(s, sorted_indices) for s in given)
+            self.check_forward_args(input, given if is_lstm else given[0], batch_sizes)
+            states = by_layer(given)
         if packed is None and self.batch_first:
             input = input.transpose(0, 1)
         output, last = self._run(input, states, batch_sizes)
