@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import bibun as torch
 from bibun import nn
+from bibun.autograd import dispatch
 from bibun.backends.large import native
 from bibun.nn import functional as F
 
@@ -473,6 +474,24 @@ def test_random_draws_go_on():
         return lambda: torch.rand(3) + torch.randn(2, 3)
 
     both(make)
+
+
+def test_what_is_made_unnoticed_is_not_compiled():
+    """An array that no recorded step makes is known by being another one in each call."""
+    held = torch.ones(3)
+
+    def outside(x):
+        return x * held
+
+    def unnoticed(x):
+        return x * dispatch.wrap(np.full(3, x.shape[0], np.float32))
+
+    for function, wanted in ((outside, True), (unnoticed, False)):
+        compiled = torch.compile(function)
+        for _ in range(5):
+            assert torch.equal(compiled(torch.full((3,), 2.0)), function(torch.full((3,), 2.0)))
+        assert is_compiled(compiled) is wanted, why_not(compiled)
+        assert wanted or "not recorded" in why_not(compiled) and "test_compile.py" in why_not(compiled)
 
 
 def test_what_another_thread_does_meanwhile_is_not_recorded():

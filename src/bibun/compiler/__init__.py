@@ -271,18 +271,17 @@ class Compiled:
             except Refused as why:
                 failure = why
         if failure is not None:
-            known.failures += 1
-            known.why = str(failure)
-            known.first = None
-            self.say(f"not compiled: {failure}")
-            if self.fullgraph and known.failures >= PATIENCE:
-                raise RuntimeError(f"compile(fullgraph=True): {failure}")
-            return result
+            return self._failed(known, failure, result)
         assert program is not None
         if family is not None:
             self._generalise(family, key, program, recorder, watch)
         if known.first is not None:
             differs = known.first.same(recorder)
+            try:
+                if not differs:
+                    program.settle(known.first)
+            except Refused as why:
+                return self._failed(known, why, result)
             if not differs:
                 guards = Guards(recorder, watch, _inner(self.function), program.sources)
                 known.building = True
@@ -295,6 +294,14 @@ class Compiled:
                 known.why = "two calls went different ways: " + differs
                 self.say(known.why)
         known.first = program
+        return result
+
+    def _failed(self, known: _Signature, why: Refused, result: Any) -> Any:
+        """What a call gives that cannot be compiled."""
+        known.failures, known.why, known.first = known.failures + 1, str(why), None
+        self.say(f"not compiled: {why}")
+        if self.fullgraph and known.failures >= PATIENCE:
+            raise RuntimeError(f"compile(fullgraph=True): {why}")
         return result
 
     def _verified(self, known: _Signature | _Family, leaves: list[Any], args: Any, kwargs: Any) -> Any:

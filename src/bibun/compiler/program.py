@@ -27,9 +27,9 @@ from ..optim.prepared import PreparedStep, preparable
 from ..tensor import Tensor
 from .groups import find_groups
 from .layout import Layout, Recorded, layouts
-from .recorder import Recorder, Refused, Slot, Step, alike
+from .recorder import Recorder, Refused, Slot, Step, alike, settled
 from .segments import find_segments
-from .sizes import NotRelated, Relations, sized, text_of_constant
+from .sizes import NotRelated, Relations, same_constant, sized, text_of_constant
 
 __all__ = ["Program"]
 
@@ -106,6 +106,21 @@ class Program:
         self.pieces = pieces(self)
         self.run, self.text = self._write()
 
+    def settle(self, other: Program) -> None:
+        """Find out, with the help of another recording, what was there before and what has been made unnoticed, which is `Refused`."""
+        written = {s.takes[0] for s in self.steps if s.kind == "write"}
+        for n, source in self.sources.items():
+            theirs = other.sources.get(n, (None,))
+            if source[0] == "outside" or theirs[0] == "outside":
+                self.sources[n] = found = settled([theirs, source])
+                if found[0] == "constant" and n in written:
+                    raise Refused("it writes to memory in a way that is not recorded")
+            elif source[0] == "constant" and (theirs[0] != "constant" or not same_constant(source[1], theirs[1])):
+                raise Refused("two calls used different numbers")
+        for (kind, x, _), (_, y, _) in zip(self.outputs, other.outputs):
+            if kind == "constant" and isinstance(x, Tensor) and x is not y:
+                raise Refused("it returns a tensor that was made in a way that is not recorded")
+
     def general(self, others: list[Program]) -> Program:
         """The program for all sizes, from this one and those for two other sizes; it is yet to be built.
 
@@ -133,6 +148,12 @@ class Program:
         made.sources = {}
         for n, source in self.sources.items():
             theirs = [p.sources.get(n, (None,)) for p in others]
+            if any(s[0] == "outside" for s in (*theirs, source)):
+                try:
+                    made.sources[n] = settled([*theirs, source])
+                    continue
+                except Refused as why:
+                    raise NotRelated(str(why)) from None
             if any(s[0] != source[0] or source[0] != "constant" and not alike(s[1], source[1]) for s in theirs):
                 raise NotRelated("a value comes from somewhere else")
             made.sources[n] = ("constant", relations.constant(*[s[1] for s in theirs], source[1])) if source[0] == "constant" else source
@@ -150,7 +171,7 @@ class Program:
                 return "constant", x, None
             raise Refused("it returns a tensor that was made in a way that is not recorded")
         source = recorder.sources.get(n)
-        if source is not None and source[0] == "tensor" and source[1] is x:
+        if source is not None and (source[0] == "tensor" and source[1] is x or source[0] == "outside" and source[2] is x):
             return "constant", x, None
         node = x._node
         if node is None:

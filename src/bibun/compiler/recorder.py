@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +22,7 @@ from ..autograd.node import LEAF
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
 
-__all__ = ["Recorder", "Refused", "Slot", "Step", "alike", "recording"]
+__all__ = ["Recorder", "Refused", "Slot", "Step", "alike", "recording", "settled"]
 
 ndarray = np.ndarray
 
@@ -102,7 +101,8 @@ class Recorder:
 
     Attributes:
         arrays: the arrays behind the values, by number, held so that none is taken for another.
-        sources: number -> where a value that no step makes comes from: ("argument", k), ("tensor", t), ("grad", leaf), ("constant", array).
+        sources: number -> where a value that no step makes comes from: ("argument", k), ("tensor", t), ("grad", leaf), ("constant", array), or
+            ("outside", array, tensor, line) of what was there, or was made in a way that is not recorded: `settled` finds out which.
         leaves: tensors whose ``.grad`` the function has touched.
     """
 
@@ -146,11 +146,7 @@ class Recorder:
             return self.add(array, ("tensor", t))
         if id(array) in self.fresh:
             return self.add(array, ("constant", array.copy()))
-        if tracemalloc.get_object_traceback(array) is not None:
-            raise Refused("it makes an array in a way that is not recorded" + self.line())
-        if tensor is not None and tracemalloc.get_object_traceback(tensor) is None:
-            return self.add(array, ("tensor", tensor))
-        return self.add(array, ("constant", array))
+        return self.add(array, ("outside", array, tensor, self.line()))
 
     def line(self) -> str:
         """Where the user's program is, for messages."""
@@ -229,8 +225,6 @@ class Recorder:
         g = leaf._grad
         self.leaves.setdefault(leaf, None)
         if g is not None and id(g._a) not in self.known:
-            if tracemalloc.get_object_traceback(g._a) is not None:
-                raise Refused("a gradient was made in a way that is not recorded")
             self.add(g._a, ("grad", leaf))
 
     @noting
@@ -281,6 +275,21 @@ class Recorder:
             stack.extend(getattr(t, "node", t) for t in n.next)
 
 
+def settled(sources: list[Any]) -> Any:
+    """Where a value comes from, given what several recordings say, of which some say "outside": what was there before is the same in all.
+
+    Raises:
+        Refused: it was made while recording, or is not the same.
+    """
+    tensors = [s[2] if s[0] == "outside" else s[1] if s[0] == "tensor" else None for s in sources]
+    if tensors[0] is not None and all(t is tensors[0] for t in tensors):
+        return "tensor", tensors[0]
+    arrays = [s[1] if s[0] in ("outside", "constant") else None for s in sources]
+    if arrays[0] is not None and all(a is arrays[0] for a in arrays):
+        return "constant", arrays[0]
+    raise Refused("it makes an array in a way that is not recorded" + next(s[3] for s in sources if s[0] == "outside"))
+
+
 _one_at_a_time = threading.Lock()
 
 
@@ -289,10 +298,9 @@ def recording(r: Recorder) -> Iterator[Recorder]:
     """Have everything that runs in this thread noted by ``r``."""
     if not _one_at_a_time.acquire(blocking=False):
         raise Refused("another function is being recorded")
-    if tracemalloc.is_tracing() or sys.getprofile() is not None or dispatch.busy[0]:
+    if sys.getprofile() is not None or dispatch.busy[0]:
         _one_at_a_time.release()
-        raise Refused("the program is being profiled, traced or transformed")
-    tracemalloc.start(1)
+        raise Refused("the program is being profiled or transformed")
     dispatch.recorder[0] = r
     dispatch.busy[0] += 1
     try:
@@ -300,5 +308,4 @@ def recording(r: Recorder) -> Iterator[Recorder]:
     finally:
         dispatch.busy[0] -= 1
         dispatch.recorder[0] = None
-        tracemalloc.stop()
         _one_at_a_time.release()

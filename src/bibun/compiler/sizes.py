@@ -17,7 +17,7 @@ from ..native.ir import Function, Later, Value
 from .layout import Layout
 from .recorder import Slot, Step, alike
 
-__all__ = ["NotRelated", "Ratio", "Relations", "Size", "TooSmall", "sized", "text_of_constant"]
+__all__ = ["NotRelated", "Ratio", "Relations", "Size", "TooSmall", "same_constant", "sized", "text_of_constant"]
 
 
 class NotRelated(Exception):
@@ -152,6 +152,11 @@ def sized(x: Any) -> bool:
     if x.__class__ is slice:
         return sized((x.start, x.stop, x.step))
     return x.__class__ is dict and any(map(sized, x.values()))
+
+
+def same_constant(a: Any, b: Any) -> bool:
+    """Whether two arrays hold the same."""
+    return a is b or a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
 
 
 class Relations:
@@ -291,7 +296,7 @@ class Relations:
     def constant(self, *seen: Any) -> Any:
         """An array that no step makes: itself, or ("full", shape, value), ("spread", shape, value) or ("arange", start, stop, step)."""
         first = seen[0]
-        if all(x is first or x.shape == first.shape and x.dtype == first.dtype and np.array_equal(x, first, equal_nan=x.dtype.kind in "fc") for x in seen):
+        if all(same_constant(x, first) for x in seen):
             return first
         if any(x.dtype != first.dtype or x.ndim != first.ndim or not x.size for x in seen):
             raise NotRelated("a constant of another kind")

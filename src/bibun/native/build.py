@@ -161,7 +161,14 @@ def load(key: str, write: Callable[[Module], None], names: Iterable[str]) -> lis
             except Exception:  # not our file after all
                 made = None
         module = Module()
-        write(module)
+        watch = sys.getprofile()
+        if getattr(watch, "aside", False):
+            sys.setprofile(None)
+        try:
+            write(module)
+        finally:
+            if getattr(watch, "aside", False):
+                sys.setprofile(watch)
         text = module.text()
         if os.environ.get("BIBUN_EXPLAIN") == "llvm":
             print(text, file=sys.stderr)
