@@ -89,14 +89,33 @@ def _itself(xp: Any, x: Any) -> Any:
     return x
 
 
+def _axes(x: Any, axis: Any) -> tuple[int, ...]:
+    return tuple(range(x.ndim)) if axis is None else (axis,) if axis.__class__ is int else tuple(sorted(axis))
+
+
+def _by_columns(x: Any, axes: tuple[int, ...], keepdims: bool, how: str) -> Any:
+    """A sum or extreme over neighbouring dimensions that others follow, by a native kernel; else NotImplemented."""
+    n = len(axes)
+    if not n or axes[-1] == x.ndim - 1 or axes[-1] - axes[0] != n - 1:
+        return NotImplemented
+    from ..native.kernels import sums
+
+    shape = x.shape
+    made = sums.column_sums(x, math.prod(shape[: axes[0]]), math.prod(shape[axes[0] : axes[-1] + 1]), math.prod(shape[axes[-1] + 1 :]), how)
+    if made is NotImplemented:
+        return made
+    return made.reshape(shape[: axes[0]] + ((1,) * n if keepdims else ()) + shape[axes[-1] + 1 :])
+
+
 def _native_sum(x: Any, axis: Any, keepdims: bool) -> Any:
     """`sum` of a large array where the dimensions kept are none, the first, the last or some in between; else NotImplemented."""
     if not native():
         return NotImplemented
+    n, axes = x.ndim, _axes(x, axis)
+    if len(axes) < n and (made := _by_columns(x, axes, keepdims, "add")) is not NotImplemented:
+        return made
     from ..native import fuse
 
-    n = x.ndim
-    axes = tuple(range(n)) if axis is None else (axis,) if axis.__class__ is int else tuple(sorted(axis))
     if len(axes) == n:
         how, cut, kept = "all", None, ()
     elif axes == tuple(range(len(axes))):
@@ -303,11 +322,15 @@ def along(x: Any, indices: Any, axis: int) -> Any:
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest over ``axis``; NaN where there is one."""
+    if x.size >= LARGE and axis is not None and native() and (made := _by_columns(x, _axes(x, axis), keepdims, "max")) is not NotImplemented:
+        return made
     return np.maximum.reduce(x, axis, None, None, keepdims)
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The smallest over ``axis``; NaN where there is one."""
+    if x.size >= LARGE and axis is not None and native() and (made := _by_columns(x, _axes(x, axis), keepdims, "min")) is not NotImplemented:
+        return made
     return np.minimum.reduce(x, axis, None, None, keepdims)
 
 
