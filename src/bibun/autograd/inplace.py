@@ -15,9 +15,11 @@ import numpy as np
 from .. import dtypes
 from ..backends import cpu
 from ..ops.primitive import REGISTRY, Primitive
+from ..backends.large import LARGE
 from . import dispatch
 from .dispatch import user_frame, wrap
 from .hooks import follow
+from .large import copied, over
 from .modes import inference_users, of_inference, state
 from .node import LEAF, Output, make_node_class
 from .versions import written
@@ -209,7 +211,7 @@ def assign(x: Any, result: Any, checked: bool = True) -> Any:
     if 0 in a.strides and a.size and any(step == 0 and n > 1 for step, n in zip(a.strides, a.shape)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
                            "Please clone() the tensor before performing the operation.")
-    if a is not source:
+    if a is not source and (a.size < LARGE or not copied(source, a)):
         np.copyto(a, source, casting="unsafe")
     if dispatch.recorder[0] is not None and (r := dispatch.recording()) is not None:
         r.note_write(a, source)
@@ -218,6 +220,29 @@ def assign(x: Any, result: Any, checked: bool = True) -> Any:
     if state.grad:
         rebase(x, result)
     return x
+
+
+def written_over(prim: Primitive, x: Any, args: Any, kwargs: Any) -> bool:
+    """Compute an elementwise primitive of large operands into the first of them; False, with nothing done, where that cannot be."""
+    a = x._a
+    if not a.flags.c_contiguous or kwargs or dispatch.busy[0] or inference_users[0] or state.grad and x._node is not None or x._view is not None or not a.flags.writeable:
+        return False
+    arrays = [a]
+    for y in args:
+        if y.__class__ is float or y.__class__ is int:
+            arrays.append(np.array(y, a.dtype))
+            continue
+        b = getattr(y, "_a", None)
+        if b is None or b.dtype is not a.dtype or y._node is not None or y._view is not None and state.grad:
+            return False
+        if b is not a and (b.shape != a.shape and b.ndim or np.may_share_memory(a, b)):
+            return False
+        arrays.append(b)
+    if len(arrays) != len(prim.arrays) or not over(prim, arrays, a):
+        return False
+    f = user_frame(2)
+    written(a, f.f_code, f.f_lasti)
+    return True
 
 
 def rebase(x: Any, result: Any) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+import numpy as np
+
 from ..backends import cpu
 from ..backends.large import LARGE, native
 from ..ops.primitive import Primitive
@@ -50,6 +52,34 @@ def together(a: Any, b: Any) -> Any:
         if made is not NotImplemented:
             return made
     return a + b
+
+
+def over(prim: Primitive, arrays: Any, out: Any) -> bool:
+    """Compute the primitive into ``out``, of the shape and dtype of its result; False where there is no native loop."""
+    if prim.kind in _BOOLEAN or out.dtype.kind != "f" or not native():
+        return False
+    from ..native import fuse
+
+    form = prim.native_form or prim.run
+    try:
+        return fuse.evaluate(("run", prim.name, ()), lambda xp, *values: form(xp, *values), arrays, out.shape, "", out.dtype, out=out) is not NotImplemented
+    except (ValueError, TypeError):
+        return False
+
+
+def copied(source: Any, out: Any) -> bool:
+    """Copy into an array of the same shape and dtype, which does not overlap; False where there is no native loop."""
+    if source.dtype != out.dtype or source.shape != out.shape or not native():
+        return False
+    from ..native import fuse
+
+    if np.may_share_memory(source, out):
+        return False
+    return fuse.evaluate("copy", _same, (source,), out.shape, "", out.dtype, out=out) is not NotImplemented
+
+
+def _same(xp: Any, x: Any) -> Any:
+    return x
 
 
 def _fused(prim: Primitive, name: str, takes: tuple[tuple[str, int], ...]) -> Any:

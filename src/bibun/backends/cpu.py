@@ -172,6 +172,7 @@ from .indexing import (  # noqa: F401
     take_along_axis,
     take_flat,
 )
+from .large import one_loop  # noqa: F401
 from .linalg import (  # noqa: F401
     cholesky,
     cofactor,

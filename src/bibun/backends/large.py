@@ -7,8 +7,11 @@ A backend function whose arrays are larger asks `native()`, and where that says 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
-__all__ = ["BIG", "LARGE", "native"]
+import numpy as np
+
+__all__ = ["BIG", "LARGE", "native", "one_loop"]
 
 #: Multiplications from which a product of matrices is worth more than NumPy's call.
 BIG = 1 << 18
@@ -29,3 +32,22 @@ def native() -> bool:
 
     install()
     return True
+
+
+def one_loop(key: Any, expression: Any, arrays: Any, summed: bool = False) -> Any:
+    """``expression(xp, *elements)`` for every element of large arrays that are broadcast, or the sum of all that, by a native loop;
+    NotImplemented where arrays are small or there is no such loop. ``key`` tells the expression from others."""
+    if arrays[0].size < LARGE or not native():
+        return NotImplemented
+    from ..native import fuse
+
+    arrays = [a if a.__class__ is np.ndarray else np.asarray(a) for a in arrays]  # kernels take no NumPy scalars
+    shape = arrays[0].shape
+    for a in arrays:
+        if a.shape != shape and a.ndim:
+            shape = np.broadcast_shapes(*[a.shape for a in arrays])
+            break
+    try:
+        return fuse.evaluate(key, expression, arrays, shape, "all" if summed else "")
+    except TypeError:  # a key that has no hash
+        return NotImplemented

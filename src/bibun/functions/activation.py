@@ -14,7 +14,7 @@ from ..autograd import dispatch
 from ..autograd.dispatch import apply, make_unary
 from ..errors import argument_error, normalize_dim
 from ..ops import activation as ops
-from .register import FUNCTIONS, METHODS, array_function_of, inplace_of, with_out
+from .register import FUNCTIONS, METHODS, array_function_of, in_place, inplace_of, with_out
 
 _relu = make_unary(ops.relu, array_function_of(ops.relu), False)
 _gelu = make_unary(ops.gelu, array_function_of(ops.gelu), True)
@@ -38,7 +38,7 @@ def _floats(x: Any, name: str) -> Any:
 
 def _written(input: Any, plain: Any, inplace: bool, name: str) -> Any:
     """``plain(input)``, written back where asked."""
-    return inplace_of(plain, name + "_")(input) if inplace else plain(input)
+    return in_place(plain, input) if inplace else plain(input)
 
 
 def relu(input: Any, inplace: bool = False) -> Any:
@@ -51,7 +51,7 @@ def relu(input: Any, inplace: bool = False) -> Any:
     return _relu_(input) if inplace else _relu(input)
 
 
-_relu_ = inplace_of(_relu, "relu_")
+_relu_ = inplace_of(_relu, "relu_", ops.relu)
 METHODS["relu"], METHODS["relu_"] = _relu, _relu_
 FUNCTIONS["relu"], FUNCTIONS["relu_"] = _relu, _relu_
 _relu.__name__, _relu.__doc__ = "relu", ops.relu.doc

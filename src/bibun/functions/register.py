@@ -16,13 +16,14 @@ import numpy as np
 
 from ..autograd import dispatch
 from ..autograd.dispatch import apply, make_binary, make_unary
-from ..autograd.inplace import assign, check_of_inference, check_writable, stand_in
+from ..autograd.inplace import assign, check_of_inference, check_writable, stand_in, written_over
 from ..autograd.modes import state
 from ..backends import cpu
+from ..backends.large import LARGE
 from ..errors import argument_error, combination_error
 from ..ops.primitive import Primitive
 
-__all__ = ["FUNCTIONS", "METHODS", "apply", "binary", "by_example", "function", "inplace_of", "method", "prop", "unary", "write_out"]
+__all__ = ["FUNCTIONS", "METHODS", "apply", "binary", "by_example", "function", "in_place", "inplace_of", "method", "prop", "unary", "write_out"]
 
 #: ``torch.<name>``; a dotted name belongs to a submodule (``special.erf``).
 FUNCTIONS: dict[str, Any] = {}
@@ -39,11 +40,28 @@ def requires_grad(x: Any) -> bool:
     return isinstance(x, dispatch.Tensor) and (x._node is not None or x._view is not None)
 
 
-def inplace_of(plain: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """The in-place form: run ``plain`` on the tensor, write the result back, rebase its history."""
+def in_place(plain: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run ``plain`` on the tensor, write the result back, rebase its history."""
+    check_writable(self)
+    source = self
+    if state.grad and (
+        self._node is not None
+        or any(map(requires_grad, args))
+        or any(map(requires_grad, kwargs.values()))
+        or dispatch.busy[0]
+        and hasattr(self, "level")  # a function transform may have recorded below
+    ):
+        source = stand_in(self)
+    return assign(self, plain(source, *args, **kwargs))
+
+
+def inplace_of(plain: Callable[..., Any], name: str, prim: Primitive | None = None) -> Callable[..., Any]:
+    """The in-place form of a function, which is all that the elementwise primitive ``prim`` does, if that is given."""
 
     @functools.wraps(plain)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if prim is not None and self._a.size >= LARGE and written_over(prim, self, args, kwargs):
+            return self
         check_writable(self)
         source = self
         if state.grad and (
@@ -274,7 +292,7 @@ def unary(
 
     public.__name__ = public.__qualname__ = call.__name__
     public.__doc__ = prim.doc
-    return _enter(call, public, aliases, method, inplace, space)
+    return _enter(call, public, aliases, method, inplace, space, prim)
 
 
 #: Python's numbers.
@@ -343,7 +361,7 @@ def binary(
 
     public.__name__ = public.__qualname__ = call.__name__
     public.__doc__ = prim.doc
-    return _enter(call, public, aliases, method, inplace, space)
+    return _enter(call, public, aliases, method, inplace, space, prim)
 
 
 def operator(prim: Primitive) -> Any:
@@ -351,12 +369,12 @@ def operator(prim: Primitive) -> Any:
     return make_binary(prim, array_function_of(prim), prim.name not in QUIET, operator=True)
 
 
-def _enter(call: Any, public: Any, aliases: str, method: bool, inplace: bool, space: str) -> Any:
+def _enter(call: Any, public: Any, aliases: str, method: bool, inplace: bool, space: str, prim: Primitive) -> Any:
     for each in (call.__name__, *aliases.split()):
         FUNCTIONS[f"{space}.{each}" if space else each] = public
         if method and not space:
             METHODS[each] = call
             if inplace:
-                METHODS[each + "_"] = inplace_of(call, each + "_")
+                METHODS[each + "_"] = inplace_of(call, each + "_", prim)
                 FUNCTIONS[each + "_"] = METHODS[each + "_"]
     return public

@@ -109,8 +109,9 @@ def _order(shape: tuple[int, ...], arrays: Any) -> Any:
 
 
 def evaluate(
-    key: Any, expression: Callable[..., Any], arrays: Any, shape: tuple[int, ...], reduce: str = "", out_dtype: Any = None, cut: int | None = None, count: int = 1
-) -> Any:
+    key: Any, expression: Callable[..., Any], arrays: Any, shape: tuple[int, ...], reduce: str = "", out_dtype: Any = None, cut: int | None = None, count: int = 1,
+    out: Any = None,
+) -> Any:  # fmt: skip
     """``expression(xp, *elements)`` for every element of ``shape``.
 
     Args:
@@ -119,20 +120,25 @@ def evaluate(
         reduce: "" for an array of ``shape``, "all" for the sum of everything (0-d), "leading" for the sum over the
             dimensions before ``cut`` and "trailing" for that over those from ``cut`` on (flat).
         count: with more than 1 the expression gives so many elements, and the result is a list of their sums over the leading dimensions.
+        out: where the result goes, of ``shape``; it may be one of ``arrays``, but overlaps with no other.
     """
     if 0 in shape:
         return NotImplemented
-    asked = (key, reduce, cut, out_dtype, count, shape, *[(a.shape, a.strides, a.dtype) for a in arrays])
+    into = None if out is None else out.strides
+    asked = (key, reduce, cut, out_dtype, count, shape, into, *[(a.shape, a.strides, a.dtype) for a in arrays])
     plan = _plans.get(asked)
     if plan is None:
         if len(_plans) > 4096:
             _plans.clear()
-        plan = _plans[asked] = _planned(key, expression, arrays, shape, reduce, out_dtype, cut, count)
+        plan = _plans[asked] = _planned(key, expression, arrays, shape, reduce, out_dtype, cut, count, into)
     if plan is NotImplemented:
         return NotImplemented
     call, made, dtype, sizes, grain, items, back, again = plan
     if again is not None:
         arrays = [np.tile(a.reshape(-1), again[0]) if k in again[1] else a for k, a in enumerate(arrays)]
+    if out is not None:
+        call(*arrays, out, *sizes, grain, items, grain)
+        return out
     out = np.empty(made, dtype)
     call(*arrays, out, *sizes, grain, items, grain)
     if not reduce:
@@ -146,7 +152,7 @@ def evaluate(
     return total if count == 1 else [total[k * columns : (k + 1) * columns] for k in range(count)]
 
 
-def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int) -> Any:
+def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int, into: Any) -> Any:
     """(built-in, shape and dtype of what it fills, its numbers, chunk, items, how the result's dimensions are put back, what is repeated)
     for arrays that lie like these; NotImplemented where there is none."""
     dtype = None
@@ -169,7 +175,12 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
     if reduce == "all" and (order := _order(shape, arrays)) is not None:
         made = tuple([shape[i] for i in order])
         strides = [tuple([s[i] for i in order]) for s in strides]
-    if not reduce:
+    if into is not None:
+        strides.append(tuple([s // out_dtype.itemsize for s in into]))
+        order = tuple(sorted(range(len(shape)), key=lambda i: -abs(into[i])))
+        made = tuple([shape[i] for i in order])
+        strides = [tuple([s[i] for i in order]) for s in strides]
+    elif not reduce:
         order = _order(shape, arrays)
         if order is None:  # the result lies as NumPy's would
             order = tuple(range(len(shape)))

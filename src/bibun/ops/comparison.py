@@ -163,6 +163,9 @@ def isnan(xp, x):
     return asked(xp, x, xp.isnan, False)
 
 
+isnan.native(lambda xp, x: xp.isnan(x))
+
+
 @elementwise(kind="compare")
 def isinf(xp, x):
     """Whether it is infinite."""

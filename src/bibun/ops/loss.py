@@ -299,11 +299,16 @@ def declare_elementwise(name: str, grad: str, value: Any, slope: Any, curvature:
     """The primitive of a loss of (xp, x, target, parameter), given it and its first two derivatives in x."""
 
     def run(xp, x, target, /, reduction, parameter=None):
+        made = xp.one_loop(("loss", name, parameter), lambda xp, x, target: value(xp, x, target, parameter), (x, target), bool(reduction))
+        if made is not NotImplemented:
+            return made / x.dtype.type(x.size) if reduction == 1 else made
         loss = reduced(xp, value(xp, wide(xp, x), wide(xp, target), parameter), reduction)
         return xp.asarray(loss).astype(x.dtype) if x.dtype in xp.NARROW else loss
 
     def run_gradient(xp, grad, x, target, /, reduction, parameter=None):
-        return slope(xp, x, target, parameter) * share(grad, x.shape, reduction)
+        each = share(grad, x.shape, reduction)
+        made = xp.one_loop(("loss slope", name, parameter), lambda xp, x, target, g: slope(xp, x, target, parameter) * g, (x, target, each))
+        return slope(xp, x, target, parameter) * each if made is NotImplemented else made
 
     run.__doc__ = value.__doc__
     nondiff = () if difference else ("target",)

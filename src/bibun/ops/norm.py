@@ -199,8 +199,11 @@ def batch_norm_given(xp, x, weight, bias, mean, variance, /, eps):
     shift = -mean.astype(work.dtype) * scale
     if bias is not None:
         shift = shift + bias.astype(work.dtype)
-    out = work * per_channel(xp, scale, x.ndim)
-    out += per_channel(xp, shift, x.ndim)
+    scale, shift = per_channel(xp, scale, x.ndim), per_channel(xp, shift, x.ndim)
+    out = xp.one_loop("scale and shift", lambda xp, x, scale, shift: x * scale + shift, (work, scale, shift))
+    if out is NotImplemented:
+        out = work * scale
+        out += shift
     return out if out.dtype == d else out.astype(d)
 
 

@@ -53,6 +53,10 @@ def round_decimals(xp, x, /, decimals):
     return xp.rint(x * scale) / scale if decimals > 0 else xp.rint(x / scale) * scale
 
 
+floor.native(lambda xp, x: xp.floor(x))
+ceil.native(lambda xp, x: xp.ceil(x))
+trunc.native(lambda xp, x: xp.trunc(x))
+round.native(lambda xp, x: xp.rint(x))
 for _each in (floor, ceil, trunc, round, round_decimals):
     _each.derivative(x=zero_rule).drawn_from((-3, 3))
 
@@ -65,6 +69,7 @@ def frac(xp, x):
     return xp.subtract(x, xp.trunc(x))
 
 
+frac.native(lambda xp, x: x - xp.trunc(x))
 frac.derivative(x=pass_rule)
 frac.drawn_from((-3, 3))
 

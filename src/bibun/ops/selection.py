@@ -41,6 +41,7 @@ def clamp(xp, x, /, low, high):
     return xp.clip(x, low, high)
 
 
+clamp.native(lambda xp, x, low, high: xp.clip(x, low, high))
 clamp.derivative(x=lambda xp, g, x, low, high: _inside(xp, g, x, low, high))
 clamp.drawn_from((-2, 2))
 clamp_min, clamp_max = clamp.named("ClampMinBackward0"), clamp.named("ClampMaxBackward0")
@@ -61,6 +62,7 @@ def clamp_between(xp, x, low, high):
     return xp.clip(x, low, high)
 
 
+clamp_between.native(lambda xp, x, low, high: xp.clip(x, low, high))
 clamp_between.derivative(x=_inside, low=_low_bound, high=_high_bound)
 clamp_between.drawn_from((-2, 2), (-1, 0.5), (0, 1))
 
