@@ -14,8 +14,8 @@ import numpy as np
 
 from .. import dtypes
 from ..backends import cpu
-from ..ops.primitive import REGISTRY, Primitive
 from ..backends.large import LARGE
+from ..ops.primitive import REGISTRY, Primitive
 from . import dispatch
 from .dispatch import user_frame, wrap
 from .hooks import follow

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import numpy as np
-
 from ..backends import cpu
 from ..backends.large import LARGE, native
 from ..ops.primitive import Primitive
