@@ -43,6 +43,7 @@ def sample():
     made["layer_norm"] = learn(F.layer_norm(x, (521,), w, b), x, w, b)
     made["rms_norm"] = learn(F.rms_norm(x, (521,), w), x, w)
     made["batch_norm_columns"] = learn(F.batch_norm(x, None, None, w, b, training=True), x, w, b)
+    made["normal"] = torch.randn(40000)
     made["column_sums"] = x.sum(0)
     made["column_extremes"] = torch.stack([x.amax(0), x.amin(0)])
     image, gain, shift = leaf(3, 12, 37, 41), leaf(12), leaf(12)

@@ -7,7 +7,6 @@ saved tensors) goes to `apply`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ..backends import cpu
-from ..backends.large import LARGE
 from ..ops.primitive import Primitive
 from . import dispatch
 from .dispatch import F32, F64, apply, busy, frame_at, internal, new, recent, saved_hooks
@@ -98,7 +96,6 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
     plan = plan_of(prim, (True,))
     keeps = plan.keeps
     Tensor = dispatch.Tensor
-    least = LARGE if prim.family == "elementwise" else sys.maxsize
 
     def call(input: Any, *static: Any) -> Any:
         try:
@@ -106,7 +103,7 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
             d = a.dtype
         except AttributeError:
             return apply(prim, (input,), static)
-        if d is not F32 and d is not F64 or busy[0] or a.size >= least or keeps and saved_hooks[0]:
+        if d is not F32 and d is not F64 or busy[0] or keeps and saved_hooks[0]:
             return apply(prim, (input,), static)
         token = quiet(IGNORE)
         try:

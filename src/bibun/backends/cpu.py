@@ -172,7 +172,7 @@ from .indexing import (  # noqa: F401
     take_along_axis,
     take_flat,
 )
-from .large import one_loop  # noqa: F401
+from .large import LARGE, one_loop
 from .linalg import (  # noqa: F401
     cholesky,
     cofactor,
@@ -281,11 +281,21 @@ def clip(x: Any, low: Any, high: Any) -> Any:
     return x if high is None else np.minimum(x, high)
 
 
+def _itself(xp: Any, x: Any) -> Any:
+    return x
+
+
 def contiguous(x: Any) -> Any:
     """``x`` in row-major memory, itself where it already is."""
+    if x.size >= LARGE and not x.flags.c_contiguous and x.dtype.kind == "f":
+        out = np.empty(x.shape, x.dtype)
+        if one_loop("copy", _itself, (x,), out=out) is not NotImplemented:
+            return out
     return np.ascontiguousarray(x) if x.ndim else x
 
 
 def copy(x: Any) -> Any:
     """A fresh array equal to ``x``, with its memory order."""
+    if x.size >= LARGE and (made := one_loop("copy", _itself, (x,))) is not NotImplemented:
+        return made
     return np.array(x, order="K")

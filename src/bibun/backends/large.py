@@ -34,9 +34,10 @@ def native() -> bool:
     return True
 
 
-def one_loop(key: Any, expression: Any, arrays: Any, summed: bool = False) -> Any:
+def one_loop(key: Any, expression: Any, arrays: Any, summed: bool = False, out: Any = None) -> Any:
     """``expression(xp, *elements)`` for every element of large arrays that are broadcast, or the sum of all that, by a native loop;
-    NotImplemented where arrays are small or there is no such loop. ``key`` tells the expression from others."""
+    NotImplemented where arrays are small or there is no such loop. ``key`` tells the expression from others; ``out`` is where the
+    result goes, if that is given."""
     if arrays[0].size < LARGE or not native():
         return NotImplemented
     from ..native import fuse
@@ -48,6 +49,6 @@ def one_loop(key: Any, expression: Any, arrays: Any, summed: bool = False) -> An
             shape = np.broadcast_shapes(*[a.shape for a in arrays])
             break
     try:
-        return fuse.evaluate(key, expression, arrays, shape, "all" if summed else "")
+        return fuse.evaluate(key, expression, arrays, shape, "all" if summed else "", out=out)
     except TypeError:  # a key that has no hash
         return NotImplemented

@@ -176,7 +176,7 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
         made = tuple([shape[i] for i in order])
         strides = [tuple([s[i] for i in order]) for s in strides]
     if into is not None:
-        strides.append(tuple([s // out_dtype.itemsize for s in into]))
+        strides.append(tuple([s // np.dtype(out_dtype).itemsize for s in into]))
         order = tuple(sorted(range(len(shape)), key=lambda i: -abs(into[i])))
         made = tuple([shape[i] for i in order])
         strides = [tuple([s[i] for i in order]) for s in strides]

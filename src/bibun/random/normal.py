@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.large import LARGE, native
 from .box_muller import Scratch, box_muller
 from .engine import Generator, default_generator
 from .filling import bfloat16, fill, float16, float32, float64, not_implemented, number, parts, store_doubles
@@ -169,6 +170,12 @@ def _groups_float32(generator: Generator, flat: np.ndarray, mean: float, std: fl
 
 
 def _transform(generator: Generator, words: np.ndarray, out: np.ndarray, mean: float, std: float) -> None:
+    if words.size >= LARGE and native():
+        from ..native.kernels import normal
+
+        if normal.suits() and out.flags.c_contiguous:
+            normal.box_muller(words, out, float(np.float32(mean)), float(np.float32(std)))
+            return
     scratch = generator.scratch
     if scratch is None or scratch.size != words.size >> 1:
         scratch = generator.scratch = Scratch(words.size >> 1)
