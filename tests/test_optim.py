@@ -997,3 +997,35 @@ def test_exports():
     assert set(torch.optim.__all__) == set(bibun.optim.__all__)
     for name in bibun.optim.__all__:
         getattr(bibun.optim, name)
+
+
+@pytest.mark.parametrize("name, options", [("SGD", {"momentum": 0.9}), ("Adam", {}), ("AdamW", {"lr": 0.01}), ("RMSprop", {})])
+def test_steps_made_ready_are_those_looked_up(monkeypatch, name, options):
+    """From some step on the optimizer takes a step that was made ready; what changes meanwhile is noticed."""
+    pytest.importorskip("llvmlite")
+    from bibun.optim import elementwise
+
+    made = []
+    for at in (3, 10**9):
+        monkeypatch.setattr(elementwise, "STEPS_OF_SMALL", at)
+        bibun.manual_seed(0)
+        model = bibun.nn.Sequential(bibun.nn.Linear(3, 4), bibun.nn.Tanh(), bibun.nn.Linear(4, 1))
+        optimizer = getattr(bibun.optim, name)(model.parameters(), **options)
+        x = bibun.randn(8, 3)
+        for i in range(24):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            if i == 8:
+                optimizer.param_groups[0]["lr"] = 0.005
+            if i == 12:
+                model[0].bias.grad = None
+            if i == 16:
+                optimizer.load_state_dict(optimizer.state_dict())
+            if i == 20:
+                model[2].weight.data = model[2].weight.detach().clone()
+            optimizer.step()
+        made.append(([p.detach().numpy().copy() for p in model.parameters()], optimizer))
+    (ready, one), (looked_up, other) = made
+    assert one._ready is not None and other._ready is None
+    for a, b in zip(ready, looked_up):
+        np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-7)

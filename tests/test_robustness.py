@@ -120,7 +120,7 @@ def test_threads_have_modes_and_anomaly_of_their_own():
 # memory
 
 
-def test_memory_after_ten_thousand_steps_is_that_after_a_hundred():
+def test_memory_after_ten_thousand_steps_is_that_after_a_few_hundred():  # by then all is loaded that is loaded late
     out = in_process("""
         import gc
         import bibun as torch
@@ -170,10 +170,10 @@ def test_memory_after_ten_thousand_steps_is_that_after_a_hundred():
             schedule.step()
             return loss.item()
 
-        for i in range(101):
+        for i in range(301):
             step(i)
         objects, pages = len(gc.get_objects()), used()
-        for i in range(101, 10_001):
+        for i in range(301, 10_001):
             step(i)
         print(len(gc.get_objects()) - objects, (used() - pages) * 4096)
     """)
