@@ -341,6 +341,39 @@ def test_a_whole_run_is_its_steps(mode, reverse, bias, sizes, monkeypatch):
         np.testing.assert_allclose(whole.detach().numpy(), steps.detach().numpy(), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", ["RNN_TANH", "RNN_RELU", "LSTM", "GRU"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype, rtol", [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_a_cell_is_its_plain_form(mode, bias, dtype, rtol):
+    """Two steps of a cell, with first and second derivatives, and one under vmap."""
+    from bibun.nn import functional as F
+    from bibun.nn.modules import recurrence
+
+    rng = np.random.default_rng(0)
+    rows = recurrence.GATES[mode] * 5
+
+    def drawn(*shape):
+        return bibun.tensor(rng.normal(size=shape).astype(dtype), requires_grad=True)
+
+    def plain(mode, x, state, w_ih, w_hh, b_ih, b_hh):
+        return recurrence.STEPS[mode](F.linear(x, w_ih, b_ih), state, w_hh, b_hh)
+
+    flat = [drawn(rows, 3), drawn(rows, 5), *([drawn(rows), drawn(rows)] if bias else [None, None])]
+    x, state = drawn(4, 3), tuple(drawn(4, 5) for _ in range(2 if mode == "LSTM" else 1))
+    inputs = [t for t in (x, *flat, *state) if t is not None]
+    found = []
+    for cell in (recurrence.run_cell, plain):
+        outs = cell(mode, 2 * x, cell(mode, x, state, *flat), *flat)
+        first = bibun.autograd.grad(sum((o * o.cos()).sum() for o in outs), inputs, create_graph=True)
+        second = bibun.autograd.grad(sum((g * g).sum() for g in first), inputs)
+        several = bibun.stack([x, x.sin(), 3 * x], 1)
+        batched = bibun.func.vmap(lambda t: cell(mode, t, state, *flat), in_dims=1)(several)
+        of_weights = bibun.func.vmap(lambda w: cell(mode, x, state, flat[0], w, *flat[2:]))(bibun.stack([flat[1], 2 * flat[1]]))
+        found.append([*outs, *first, *second, *batched, *of_weights])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=rtol, atol=rtol * max(1, float(b.abs().max())))
+
+
 @pytest.mark.parametrize("source", ["RNN(3, 4)", "LSTM(3, 4, 2, bidirectional=True)", "GRU(3, 4, bidirectional=True)", "LSTM(3, 4, proj_size=2)"])
 def test_packed_sequences_through_recurrent_layers(source):
     torch = pytest.importorskip("torch")

@@ -7,11 +7,14 @@ input's part of all steps in one product, and the rest step by step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .large import native
+from .linear import linear, linear_transpose
+from .products import mm
 
 __all__ = [
     "gru_layer",
@@ -72,30 +75,47 @@ def _given(g: Any, shape: Any, like: ndarray) -> ndarray:
     return np.zeros(shape, like.dtype) if g is None else g.copy()
 
 
+@cache
+def _kernels() -> Any:
+    """The native kernels, or None."""
+    if not native():
+        return None
+    from ..native.kernels import recurrent
+
+    return recurrent
+
+
 def _many(x: ndarray, u: ndarray, sizes: Any) -> bool:
     return x.size * u.shape[-2] >= MANY * x.shape[-1] and (len(x) if sizes is None else len(sizes)) >= STEPS and native()
 
 
 def _natively(mode: str, x: ndarray, u: ndarray, w: ndarray, bu: Any, bw: Any, h: Any, c: Any, reverse: bool, keep: bool, sizes: Any) -> Any:
+    if sizes is not None and len(sizes) == 1 and w.ndim == 2 and (kernels := _kernels()) is not None:
+        return kernels.step(mode, linear(x, u, bu), linear(h, w, bw), h, c, keep)
     if not _many(x, u, sizes):
         return NotImplemented
-    from ..native.kernels import recurrent
-
-    return recurrent.layer(mode, x, u, w, bu, bw, h, c, reverse, keep, sizes)
+    return _kernels().layer(mode, x, u, w, bu, bw, h, c, reverse, keep, sizes)
 
 
 def _gradients_natively(
     mode: str, g: Any, dh: Any, dc: Any, x: ndarray, u: ndarray, w: ndarray, state: Any, before: ndarray, cells: Any, gates: Any,
     last: ndarray, reverse: bool, sizes: Any, wanted: Any,
 ) -> Any:  # fmt: skip
-    if not _many(x, u, sizes):
+    alone = sizes is not None and len(sizes) == 1 and w.ndim == 2 and _kernels() is not None
+    if not alone and not _many(x, u, sizes):
         return NotImplemented
-    from ..native.kernels import recurrent
-
     g = np.zeros((*x.shape[:-1], w.shape[-1]), x.dtype) if g is None else g
     dh = np.zeros(state, x.dtype) if dh is None else dh
     dc = np.zeros(state, x.dtype) if dc is None and mode == "LSTM" else dc
-    return recurrent.gradients(mode, g, dh, dc, x, u, w, before, cells, gates, last, reverse, sizes, wanted)
+    if alone:
+        dz, dy, dbu, dbw, dh, dc = _kernels().step_gradients(mode, g, dh, dc, before, cells, gates, last)
+        dx = linear_transpose(dz, u) if wanted[0] else None
+        du, dw = (mm(d.T, a) if wants else None for d, a, wants in zip((dz, dy), (x, before), wanted[1:3]))
+        if wanted[5]:
+            past = linear_transpose(dy, w)
+            dh = np.add(dh, past, out=past) if mode == "GRU" else past
+        return [dx, du, dw, dbu, dbw, dh, dc]
+    return _kernels().gradients(mode, g, dh, dc, x, u, w, before, cells, gates, last, reverse, sizes, wanted)
 
 
 def lstm_layer(

@@ -1,7 +1,7 @@
 """Calls of whole recurrent layers: the layers of `bibun.nn` come here.
 
 In: ((x, its weight, the recurrent weight, their biases or None, the first states...), direction, sizes of packed steps or None) of
-tensors of one dtype, float32 or float64. Out: the outputs, the last states, and what the backward keeps.
+tensors of one dtype, float32 or float64. Out: the outputs, the last states, and what the backward keeps. One step alone is a packed sequence of one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ..autograd.dispatch import busy, saved_hooks
 from ..autograd.modes import state
 from ..backends import cpu
 from ..backends import recurrent as kernels
+from ..dtypes import float32, float64
 from ..ops.recurrent import gru_layer, lstm_layer, rnn_layer
 
 __all__ = ["run_whole"]
@@ -31,6 +32,16 @@ _LAYERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 def run_whole(mode: str, arrays: tuple[Any, ...], reverse: bool, sizes: tuple[int, ...] | None) -> Any:
+    """The outputs; None for dtypes that are done step by step."""
+    d = arrays[0].dtype
+    if d is not float32 and d is not float64:
+        return None
+    graph, keep = state.grad, busy[0] or saved_hooks[0]
+    for t in arrays:
+        if t is not None:
+            if t.dtype is not d:
+                return None
+            if graph and t.requires_grad:
+                keep = True
     call, static = _LAYERS[mode]
-    keep = bool(busy[0] or saved_hooks[0] or state.grad and any([t is not None and t.requires_grad for t in arrays]))
-    return call(arrays, (reverse, keep, sizes, *static))
+    return call(arrays, (reverse, bool(keep), sizes, *static))

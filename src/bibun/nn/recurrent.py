@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import functional as F
-from .modules.recurrence import STEPS, by_layer, run_layers
+from .modules.recurrence import GATES, STEPS, by_layer, run_cell, run_layers
 
 __all__ = ["gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"]
 
@@ -64,6 +64,10 @@ rnn_relu = _layers("RNN_RELU", "rnn_relu", "Elman's network with relu")
 def _cell(
     mode: str, x: Any, states: tuple[Any, ...], w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any
 ) -> tuple[Any, ...]:
+    rows, size = w_hh.shape
+    fits = x.ndim == 2 and w_ih.shape == (rows, x.shape[1]) and all([s.shape == (x.shape[0], size) for s in states])
+    if fits and rows == GATES[mode] * size:
+        return run_cell(mode, x, states, w_ih, w_hh, b_ih, b_hh)
     return STEPS[mode](F.linear(x, w_ih, b_ih), states, w_hh, b_hh)
 
 

@@ -77,8 +77,16 @@ def _shared(xp: Any, d: Any, h: Any) -> Any:
 def _batched(apply: Any, size: int, arrays: Any, dims: Any, reverse: Any, keep: Any, sizes: Any, *static: Any) -> Any:
     """With one set of weights for all, the batch's dimension joins the one it already has; else it comes before. Packed sequences go
     one batch after the other."""
-    if sizes is not None:
+    if sizes is not None and len(sizes) > 1:
         return NotImplemented
+    if sizes is not None:  # one step is a sequence of one
+        x, d = arrays[0], dims[0]
+        outs, ds = _batched(
+            lambda *a: apply(*a, sizes=None), size, (x.unsqueeze(0), *arrays[1:]), (None if d is None else d % x.ndim + 1, *dims[1:]),
+            reverse, keep, None, *static,
+        )  # fmt: skip
+        k = len(arrays) - 5
+        return tuple([o if 1 <= i <= k else o.squeeze(0) for i, o in enumerate(outs)]), tuple([d if 1 <= i <= k else d - 1 for i, d in enumerate(ds)])
     x, u, w, bu, bw, *first = arrays
     if all(d is None for d in dims[1:5]):
         together = [

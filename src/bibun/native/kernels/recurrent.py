@@ -42,13 +42,15 @@ from ..lang import (
 )
 from .tiles import Room, fill, give_back, multiply, register_rows, take, turn_in
 
-__all__ = ["gradients", "layer"]
+__all__ = ["gradients", "layer", "step", "step_gradients"]
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 #: Most rows of the batch in a group.
 MOST = 64
 #: Rows of a group, over steps, whose parts of the weights' gradients are added up at a time: what is read for it stays in the second cache.
 CHUNK = 128
+#: States that a thread makes at least in a step alone.
+ROOM = 1 << 12
 _CORES = os.cpu_count() or 1
 
 
@@ -290,6 +292,39 @@ def plain_slopes(g: Ptr[T], dh: Ptr[T], after: Ptr[T], d: Ptr[T], db: Ptr[T], n:
             made = made * (1.0 - v * v)
         store_where(d + j, made, some)
         store_where(db + j, load_where(db + j, Vec[T, W], some) + made, some)
+
+
+# One step alone, between products that others make
+
+
+@kernel(fast="contract")
+def gates_of_step(  # type: ignore[no-untyped-def]
+    z: Ptr[T], y: Ptr[T], zeros: Ptr[T], h: Ptr[T], c: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], out: Ptr[T], n: i64,
+    mode, keep, double, W, begin: i64, end: i64,
+) -> void:  # fmt: skip
+    for i in range(begin, end):
+        at = i * n
+        if mode == "LSTM":
+            lstm_step(z + 4 * at, y + 4 * at, h + at, c + at, before + at, cells + at, gates + 4 * at, squashed + at, out + at, n, keep, double, W)
+        elif mode == "GRU":
+            gru_step(z + 3 * at, y + 3 * at, zeros, h + at, before + at, gates + 3 * at, squashed + at, out + at, n, keep, double, W)
+        else:
+            plain_step(z + at, y + at, h + at, before + at, squashed + at, out + at, n, mode == "RNN_RELU", keep, double, W)
+
+
+@kernel(fast="contract")
+def slopes_of_step(  # type: ignore[no-untyped-def]
+    g: Ptr[T], dh: Ptr[T], dc: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], d: Ptr[T], db: Ptr[T], n: i64, mode, W,
+    begin: i64, end: i64,
+) -> void:  # fmt: skip
+    for i in range(begin, end):
+        at = i * n
+        if mode == "LSTM":
+            lstm_slopes(g + at, dh + at, dc + at, cells + at, gates + 4 * at, squashed + at, d + 4 * at, db, n, W)
+        elif mode == "GRU":
+            gru_slopes(g + at, dh + at, before + at, gates + 3 * at, squashed + at, d + 4 * at, db, n, W)
+        else:
+            plain_slopes(g + at, dh + at, squashed + at, d + at, db, n, mode == "RNN_RELU", W)
 
 
 # The runs. Step t of x, out and their gradients lies at turn[t] steps, of what is kept at turn[t]·kept_step rows; the first alive[t]
@@ -569,3 +604,39 @@ def gradients(
         added(T=d, W=_lanes(d))(made, groups, part, rows, wide_h, n, dw, wide_x, inner, du, slopes, db, rows + 1, max(1, 16384 // (n + inner)))
         dbw, dbu = db[:rows].copy(), np.concatenate([db[: 2 * n], db[3 * n :]]) if mode == "GRU" else db
     return [dx, du, dw, dbu, dbw, dh, dc]
+
+
+@cache
+def _gates_of_step(mode: str, d: Any, keep: bool) -> Any:
+    return gates_of_step(T=d, mode=mode, keep=keep, double=d == F64, W=_lanes(d))
+
+
+@cache
+def _slopes_of_step(mode: str, d: Any) -> Any:
+    return slopes_of_step(T=d, mode=mode, W=_lanes(d))
+
+
+def step(mode: str, z: Any, y: Any, h: Any, c: Any, keep: bool) -> Any:
+    """What `layer` gives, of one step, given what was made of the inputs and of the states (B, gates · H)."""
+    batch, n = h.shape
+    d, rows = z.dtype, batch if keep else 0
+    out, last, cell = np.empty((batch, n), d), np.array(h, order="C"), None if c is None else np.array(c, order="C")
+    before, squashed = np.empty((rows, n), d), np.empty((rows, n), d)
+    cells = None if c is None else np.empty((rows, n), d)
+    gates = np.empty((rows, _PARTS[mode] * n), d) if _PARTS[mode] > 1 else None
+    _gates_of_step(mode, d, keep)(
+        z, y, np.zeros(4 * n, d) if mode == "GRU" else None, last, cell, before, cells, gates, squashed, out, n, batch, max(1, ROOM // n)
+    )
+    return out, last, cell, before, cells, gates, squashed
+
+
+def step_gradients(mode: str, g: Any, g_last: Any, g_cell: Any, before: Any, cells: Any, gates: Any, squashed: Any) -> Any:
+    """Gradients of (what was made of the inputs, of the states, both biases, the state past its product, the cell)."""
+    batch, n = g_last.shape
+    d, slopes = squashed.dtype, 4 * n if mode == "GRU" else _PARTS[mode] * n
+    dh, dc = np.array(g_last, order="C"), None if g_cell is None else np.array(g_cell, order="C")
+    made, db = np.empty((batch, slopes), d), np.zeros(slopes, d)
+    _slopes_of_step(mode, d)(np.ascontiguousarray(g), dh, dc, before, cells, gates, squashed, made, db, n, batch, batch)
+    if mode != "GRU":
+        return made, made, db, db.copy(), dh, dc
+    return np.concatenate([made[:, : 2 * n], made[:, 3 * n :]], 1), made[:, : 3 * n], np.concatenate([db[: 2 * n], db[3 * n :]]), db[: 3 * n].copy(), dh, dc

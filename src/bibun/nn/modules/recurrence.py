@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...dtypes import float32, float64
 from ...functions.recurrent import run_whole
 from .. import functional as F
 from ..tensors import cat, stack
 
-__all__ = ["GATES", "by_layer", "gru_step", "lstm_step", "relu_step", "run_layer", "run_layers", "tanh_step"]
+__all__ = ["GATES", "by_layer", "gru_step", "lstm_step", "relu_step", "run_cell", "run_layer", "run_layers", "tanh_step"]
 
 #: How many blocks of rows the weights of each mode have.
 GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
@@ -50,9 +49,6 @@ def gru_step(x: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any) -> tuple[Any,
     return (n + z * (h - n),)
 
 
-#: The dtypes in which a layer's run is one node.
-_WHOLE = frozenset((float32, float64))
-
 STEPS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "RNN_TANH": tanh_step,
     "RNN_RELU": relu_step,
@@ -73,10 +69,21 @@ def _whole(
     mode: str, x: Any, state: tuple[Any, ...], flat: Any, has_biases: bool, projected: bool, reverse: bool, sizes: Any
 ) -> Any:
     """The run of a layer in one go: its outputs and last state; None for what has to be done step by step."""
-    if projected or not x.shape[0] or x.dtype not in _WHOLE or any(t.dtype != x.dtype for t in (*state, *flat)):
+    if projected or not x.shape[0]:
         return None
     outputs = run_whole(mode, (x, *(flat if has_biases else (*flat, None, None)), *state), reverse, sizes)
-    return outputs[0], outputs[1 : 1 + len(state)]
+    return None if outputs is None else (outputs[0], outputs[1 : 1 + len(state)])
+
+
+def run_cell(
+    mode: str, x: Any, state: tuple[Any, ...], w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any
+) -> tuple[Any, ...]:
+    """One step over (B, features), whose sizes fit: the new state."""
+    rows = x.shape[0]
+    outputs = run_whole(mode, (x, w_ih, w_hh, b_ih, b_hh, *state), False, (rows,)) if rows else None
+    if outputs is None:
+        return STEPS[mode](F.linear(x, w_ih, b_ih), state, w_hh, b_hh)
+    return (outputs[0], outputs[2]) if mode == "LSTM" else outputs[:1]
 
 
 def run_layer(

@@ -11,13 +11,12 @@ import numbers
 import warnings
 from typing import Any
 
-from .. import functional as F
 from .. import init
 from ..parameter import Parameter
 from ..tensors import empty, zeros
 from ..utils.rnn import PackedSequence
 from .module import Module
-from .recurrence import GATES, by_layer, gru_step, lstm_step, relu_step, run_layers, tanh_step
+from .recurrence import GATES, by_layer, run_cell, run_layers
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNBase", "RNNCell", "RNNCellBase"]
 
@@ -388,34 +387,35 @@ class RNNCellBase(Module):
         for weight in self.parameters():
             init.uniform_(weight, -bound, bound)
 
-    def _step(self, step: Any, input: Any, states: tuple[Any, ...] | None, number: int) -> tuple[Any, ...]:
+    def _step(self, mode: str, input: Any, states: tuple[Any, ...] | None, number: int) -> tuple[Any, ...]:
         """One step on (B, features) or (features), from the states given or from `number` zeros."""
         name = type(self).__name__
-        if input.dim() not in (1, 2):
-            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+        shape, x = input.shape, input
+        if len(shape) not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {len(shape)}D instead")
         for state in states or ():
-            if state.dim() not in (1, 2):
-                raise ValueError(f"{name}: Expected hidden to be 1D or 2D, got {state.dim()}D instead")
-        batched = input.dim() == 2
-        x = input if batched else input.unsqueeze(0)
+            if state.ndim not in (1, 2):
+                raise ValueError(f"{name}: Expected hidden to be 1D or 2D, got {state.ndim}D instead")
+        batched = len(shape) == 2
+        if not batched:
+            x = input.unsqueeze(0)
+        rows, features = x.shape
+        if features != self.input_size:
+            raise RuntimeError(f"input has inconsistent input_size: got {features} expected {self.input_size}")
         if states is None:
-            states = (zeros((x.size(0), self.hidden_size), dtype=x.dtype),) * number
-        elif not batched:
-            states = tuple(s.unsqueeze(0) if s.dim() == 1 else s for s in states)
-        if x.size(1) != self.input_size:
-            raise RuntimeError(f"input has inconsistent input_size: got {x.size(1)} expected {self.input_size}")
-        for i, state in enumerate(states):
-            if not batched and state.size(0) != 1:
-                raise RuntimeError(
-                    f"hidden{i} has inconsistent hidden_size: got {state.size(0)}, expected {self.hidden_size}"
-                )
-            if state.size(0) != x.size(0):
-                raise RuntimeError(f"Input batch size {x.size(0)} doesn't match hidden{i} batch size {state.size(0)}")
-            if state.size(1) != self.hidden_size:
-                raise RuntimeError(
-                    f"hidden{i} has inconsistent hidden_size: got {state.size(1)}, expected {self.hidden_size}"
-                )
-        new = step(F.linear(x, self.weight_ih, self.bias_ih), states, self.weight_hh, self.bias_hh)
+            states = (zeros((rows, self.hidden_size), dtype=x.dtype),) * number
+        else:
+            if not batched:
+                states = tuple(s.unsqueeze(0) if s.dim() == 1 else s for s in states)
+            for i, state in enumerate(states):
+                size = state.shape
+                if not batched and size[0] != 1:
+                    raise RuntimeError(f"hidden{i} has inconsistent hidden_size: got {size[0]}, expected {self.hidden_size}")
+                if size[0] != rows:
+                    raise RuntimeError(f"Input batch size {rows} doesn't match hidden{i} batch size {size[0]}")
+                if len(size) == 1 or size[1] != self.hidden_size:
+                    raise RuntimeError(f"hidden{i} has inconsistent hidden_size: got {size[-1]}, expected {self.hidden_size}")
+        new = run_cell(mode, x, states, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         return new if batched else tuple(s.squeeze(0) for s in new)
 
 
@@ -437,8 +437,7 @@ class RNNCell(RNNCellBase):
     def forward(self, input: Any, hx: Any = None) -> Any:
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-        step = tanh_step if self.nonlinearity == "tanh" else relu_step
-        return self._step(step, input, None if hx is None else (hx,), 1)[0]
+        return self._step("RNN_TANH" if self.nonlinearity == "tanh" else "RNN_RELU", input, None if hx is None else (hx,), 1)[0]
 
 
 class LSTMCell(RNNCellBase):
@@ -450,7 +449,7 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
-        h, c = self._step(lstm_step, input, None if hx is None else tuple(hx), 2)
+        h, c = self._step("LSTM", input, None if hx is None else tuple(hx), 2)
         return h, c
 
 
@@ -463,4 +462,4 @@ class GRUCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        return self._step(gru_step, input, None if hx is None else (hx,), 1)[0]
+        return self._step("GRU", input, None if hx is None else (hx,), 1)[0]
