@@ -13,7 +13,7 @@ from bibun.ops.primitive import REGISTRY
 if not native():
     pytest.skip("no native kernels here", allow_module_level=True)
 
-from bibun.native import pool
+from bibun.native import build, pool
 
 FORWARD = (
     "relu leaky_relu hardtanh hardsigmoid hardswish threshold hardshrink softshrink gelu gelu_tanh silu sigmoid log_sigmoid "
@@ -138,3 +138,43 @@ def test_large_tensors_take_them():
     y.sum().backward()
     assert y._a.tobytes() == forward("gelu", x._a).tobytes()
     np.testing.assert_array_equal(x.grad._a, backward("gelu_gradient", np.ones_like(x._a), x._a))
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_narrow_floats_are_rounded_once(name):
+    import bibun as torch
+
+    dtype = getattr(torch, name)
+    patterns = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(dtype)  # every number there is
+    x = torch.cat([patterns, patterns])
+    y = torch.cat([patterns.flip(0), patterns.roll(12_345)])
+    for f in (torch.add, torch.mul, torch.div, torch.maximum, torch.lt):
+        wide = f(x.float(), y.float())
+        made, wanted = f(x, y), wide if wide.dtype is torch.bool else wide.to(dtype)
+        assert made.dtype is wanted.dtype and ((made == wanted) | made.isnan() & wanted.isnan()).all(), f
+    assert ((2 * x).eq((2 * x.float()).to(dtype)) | x.isnan()).all()
+    rows = x.nan_to_num(0, 1, -1).clamp(-3, 3).view(512, 256).requires_grad_()
+    row = torch.linspace(-1, 1, 256).to(dtype).requires_grad_()
+    for each in (rows, rows.detach()[:, ::2].requires_grad_()):
+        given = row[: each.shape[1]].detach().requires_grad_()
+        (each * given).tanh().sum().backward()
+        wide, bias = each.detach().float().requires_grad_(), given.detach().float().requires_grad_()
+        (wide * bias).to(dtype).float().tanh().sum().backward()
+        assert each.grad.dtype is dtype and given.grad.dtype is dtype
+        torch.testing.assert_close(each.grad.float(), wide.grad, rtol=2**-6, atol=2**-6)
+        torch.testing.assert_close(given.grad.float(), bias.grad, rtol=2**-5, atol=0.5)
+    x = torch.linspace(-3, 3, 40_000).to(dtype).requires_grad_()
+    (g,) = torch.autograd.grad((x * x * x).sum(), x, create_graph=True)
+    g.sum().backward()
+    torch.testing.assert_close(x.grad.float(), 6 * x.detach().float(), rtol=2**-5, atol=2**-5)
+    before = torch.exp(x)
+    with torch.no_grad():
+        x.mul_(2)
+    before.sum().backward()  # exp keeps its result
+    if name == "float16" and not build.halves():
+        return
+    product = x * x
+    with torch.no_grad():
+        x.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        product.sum().backward()

@@ -184,15 +184,27 @@ def apply(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
                     watch(prim, arrays, done if prim.several else (done,))
                 return done
     fix: Any = None
+    out: Any = NotImplemented
+    big = False
     if prim.family == "elementwise":
-        raw, fix, target = promote(prim, arrays)
+        first = arrays[0]
+        if first.__class__ is Tensor and first._a.size >= LARGE and first._a.dtype in NARROW and recorder[0] is None:
+            narrow = large_narrow(prim, arrays, static, first._a.dtype)
+        else:
+            narrow = None
+        if narrow is not None:
+            raw, fix, out = narrow
+            target = None
+        else:
+            raw, fix, target = promote(prim, arrays)
+            big = raw[0].__class__ is ndarray and raw[0].size >= LARGE and not prim.variadic and target is None
     else:
         raw = [a._a if isinstance(a, Tensor) else a for a in arrays]
         target = None
-    big = prim.family == "elementwise" and raw[0].__class__ is ndarray and raw[0].size >= LARGE and not prim.variadic and target is None
     token = quiet(IGNORE)
     try:
-        out = large_forward(prim, raw, static) if big else NotImplemented
+        if big:
+            out = large_forward(prim, raw, static)
         if out is NotImplemented:
             out = prim.run(cpu, raw, *static) if prim.variadic else prim.run(cpu, *raw, *static)
         if target is not None and out.dtype != target:
@@ -484,6 +496,13 @@ def large_forward(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) ->
     from .large import forward
 
     return forward(prim, arrays, static)
+
+
+def large_narrow(prim: Primitive, arrays: Any, static: tuple[Any, ...], dtype: Any) -> Any:
+    """(operands, fix, result) of a native loop on narrow floats; None where there is none."""
+    from .large import forward_narrow
+
+    return forward_narrow(prim, arrays, static, dtype)
 
 
 def plan_for_large(prim: Primitive, wanted: tuple[bool, ...]) -> Any:

@@ -368,7 +368,10 @@ def _deliver(
     if g is None or reach is not None and seq not in reach:
         return
     if not seq:
-        leaves[target] = leaves[target] + g if target in leaves else g
+        if target in leaves:
+            there = leaves[target]
+            g = together(there, g) if there.__class__ is np.ndarray and there.size >= LARGE else there + g
+        leaves[target] = g
     elif target.__class__ is Output:
         node = target.node
         if seq not in ready:

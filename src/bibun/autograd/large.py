@@ -14,14 +14,38 @@ import numpy as np
 from ..backends import cpu
 from ..backends.large import LARGE, native
 from ..ops.primitive import Primitive
-from .node import Plan, fit, make_node_class
+from . import dispatch
+from .node import NarrowFix, Plan, fit, make_node_class, widened
 
-__all__ = ["LARGE", "LargePlan", "forward", "plan_for_large", "together"]
+__all__ = ["LARGE", "LargePlan", "forward", "forward_narrow", "plan_for_large", "together"]
 
 _BOOLEAN = frozenset(("compare", "order", "logical"))
+_NARROW_KINDS = frozenset(("same", "float", "stable", "difference", "compare", "order"))
 
 
-def forward(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
+def forward_narrow(prim: Primitive, arrays: Any, static: tuple[Any, ...], dtype: Any) -> Any:
+    """(operands, fix, result) of a primitive on tensors of one narrow dtype and numbers: each element is read as float32, and the result
+    rounded once. None where there is no native loop."""
+    if prim.kind not in _NARROW_KINDS or prim.several or prim.variadic or "f" in prim.refuses:
+        return None
+    raw, fix = [], []
+    for x in arrays:
+        if isinstance(x, dispatch.Tensor):
+            a = x._a
+            if a.dtype is not dtype:
+                return None
+            fix.append((a.shape, dtype))
+        elif x.__class__ is int or x.__class__ is float:
+            a = np.array(x).astype(dtype)
+            fix.append(((), None))
+        else:
+            return None
+        raw.append(a)
+    made = forward(prim, raw, static, dtype)
+    return None if made is NotImplemented else (raw, NarrowFix(fix), made)
+
+
+def forward(prim: Primitive, arrays: Any, static: tuple[Any, ...] = (), dtype: Any = None) -> Any:
     """The primitive's result for arrays of one dtype; NotImplemented where it has no native loop."""
     if not native():
         return NotImplemented
@@ -35,7 +59,7 @@ def forward(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
                 break
         form = prim.native_form or prim.run
         return fuse.evaluate(
-            ("run", prim.name, static), lambda xp, *values: form(xp, *values, *static), arrays, shape, "", cpu.bool_ if prim.kind in _BOOLEAN else None
+            ("run", prim.name, static), lambda xp, *values: form(xp, *values, *static), arrays, shape, "", cpu.bool_ if prim.kind in _BOOLEAN else dtype
         )
     except (ValueError, TypeError):  # shapes apart, or a static that has no hash: the plain path says what is wrong
         return NotImplemented
@@ -43,10 +67,10 @@ def forward(prim: Primitive, arrays: Any, static: tuple[Any, ...] = ()) -> Any:
 
 def together(a: Any, b: Any) -> Any:
     """The sum of two gradients, the first a large array."""
-    if native() and b.__class__ is np.ndarray and a.shape == b.shape:
+    if native() and b.__class__ is np.ndarray and a.shape == b.shape and a.dtype is b.dtype:
         from ..native import fuse
 
-        made = fuse.evaluate("together", lambda xp, x, y: x + y, (a, b), a.shape)
+        made = fuse.evaluate("together", lambda xp, x, y: x + y, (a, b), a.shape, "", a.dtype)
         if made is not NotImplemented:
             return made
     return a + b
@@ -88,7 +112,7 @@ def _fused(prim: Primitive, name: str, takes: tuple[tuple[str, int], ...]) -> An
     is_array = tuple([category in "io" for category, _ in takes])
     key = ("rule", prim.name, name)
 
-    def call(g: Any, values: tuple[Any, ...], shape: tuple[int, ...] | None) -> Any:
+    def call(g: Any, values: tuple[Any, ...], shape: tuple[int, ...] | None, dtype: Any = None) -> Any:
         if not native():
             return NotImplemented
         whole = g.shape
@@ -106,7 +130,7 @@ def _fused(prim: Primitive, name: str, takes: tuple[tuple[str, int], ...]) -> An
             return rule.call(xp, first, *[next(given) if a else next(at) for a in is_array])
 
         try:
-            made = fuse.evaluate((*key, static), expression, arrays, whole, reduce, None, cut)
+            made = fuse.evaluate((*key, static), expression, arrays, whole, reduce, None if reduce else dtype, cut)
         except TypeError:
             return NotImplemented
         if found is None and made is not NotImplemented:
@@ -152,13 +176,14 @@ class LargePlan(Plan):
     def apply(self, g: Any, saved: Any, fix: Any, count: int, only: Any = None) -> list[Any]:
         """The gradients of all inputs, brought to their shapes, on arrays."""
         out: list[Any] = [None] * count
+        narrow = fix.__class__ is NarrowFix
         for (i, rule, _), fused, values in zip(self.rules, self.fused, saved):
             if only is not None and not only[i]:
                 continue
             shape, dtype = fix[i] if fix is not None else (None, None)
-            r = fused(g, values, shape)
+            r = fused(g, values, shape, dtype if narrow else None)
             if r is NotImplemented:
-                r = rule(cpu, g, *values)
+                r = rule(cpu, widened(g), *widened(values)) if narrow else rule(cpu, g, *values)
             out[i] = r if shape is None else fit(r, shape, dtype, cpu)
         return out
 

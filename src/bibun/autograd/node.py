@@ -145,10 +145,10 @@ class Node:
                 xp.zeros(outs[i][0], dtype=outs[i][1]) if x is None and (needed is None or i in needed) else x
                 for i, x in enumerate(g)
             ]
+        if plan.large and xp is cpu and not state.strict:
+            return plan.apply(g, saved, fix, len(self.next), only)
         if fix.__class__ is NarrowFix and not create:
             g, saved = widened(g), widened(saved)
-        elif plan.large and xp is cpu and not state.strict:
-            return plan.apply(g, saved, fix, len(self.next), only)
         elif plan.joint is not None and xp is cpu and not create and not state.strict:
             call, chosen, places = plan.joint
             made = call(xp, plan.wanted if only is None else only, *[g[k] for k in chosen] or (g,), *[saved[r][c] for r, c in places])

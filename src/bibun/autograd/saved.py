@@ -14,7 +14,7 @@ from ..backends import cpu
 from ..ops.primitive import REGISTRY
 from . import dispatch
 from .modes import state
-from .node import LEAF, Freed, NarrowFix, Output
+from .node import LEAF, Freed, NarrowFix, Output, widened
 
 ndarray = np.ndarray
 new = object.__new__
@@ -91,6 +91,7 @@ def as_tensors(node: Any, only: Any = None) -> tuple[tuple[Any, ...], ...]:
                 row.append(tuple(_tensor(v, t, packed) for v, t in zip(value, node.next)))
             elif category == "i":
                 target = node.next[index]
+                value = widened(value) if fix.__class__ is NarrowFix else value
                 own = None if fix is None or target is None or not isinstance(value, np.ndarray) else fix[index][1]
                 if own is not None and own != value.dtype:  # (a dtype compared with None is compared with float64)
                     row.append(_converted(value, target, own))

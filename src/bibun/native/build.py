@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import platform
 import struct
 import sys
 import tempfile
@@ -73,7 +74,12 @@ def features() -> tuple[str, str, frozenset[str]]:
     return llvm.get_host_cpu_name(), held.flatten(), frozenset(k for k, on in held.items() if on)
 
 
-_KNOWN = {"haswell": frozenset({"avx", "avx2", "fma"}), "x86-64": frozenset(), "x86-64-v3": frozenset({"avx", "avx2", "fma"})}
+_KNOWN = {"haswell": frozenset({"avx", "avx2", "f16c", "fma"}), "x86-64": frozenset(), "x86-64-v3": frozenset({"avx", "avx2", "f16c", "fma"})}
+
+
+def halves() -> bool:
+    """Whether the processor converts float16."""
+    return "f16c" in features()[2] or platform.machine() in ("aarch64", "arm64")
 
 
 def vector_bytes() -> int:

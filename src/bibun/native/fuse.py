@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from . import bounds, build
@@ -26,7 +27,11 @@ from .lang import Type, Vec, any_of, first_lanes, gather, load, load_where, scat
 __all__ = ["evaluate"]
 
 F32, F64, BOOL = np.dtype(np.float32), np.dtype(np.float64), np.dtype(bool)
-_WORD = {F32: "float", F64: "double", BOOL: "i8"}
+#: Narrow floats are read as float32 and rounded when they are written.
+F16, BF16 = np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
+_WORD = {F32: "float", F64: "double", BOOL: "i8", F16: "half", BF16: "bfloat"}
+#: What LLVM is told of narrow floats in memory.
+_HELD = {"half": "i16", "bfloat": "i16"}
 #: Elements of a chunk: what one thread takes at a time.
 CHUNK = 1 << 14
 #: Vectors that are read before the first is written, and so summed side by side, since an addition waits for the one before.
@@ -116,7 +121,7 @@ def evaluate(
 
     Args:
         key: what tells the expression from others.
-        arrays: ndarrays that broadcast to ``shape``, of one floating dtype or bool.
+        arrays: ndarrays that broadcast to ``shape``, of one floating dtype or bool; narrow floats count as float32.
         reduce: "" for an array of ``shape``, "all" for the sum of everything (0-d), "leading" for the sum over the
             dimensions before ``cut`` and "trailing" for that over those from ``cut`` on (flat).
         count: with more than 1 the expression gives so many elements, and the result is a list of their sums over the leading dimensions.
@@ -159,6 +164,10 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
     for a in arrays:
         d = a.dtype
         if d is not BOOL:
+            if d is F16 and not build.halves():
+                return NotImplemented
+            if d is F16 or d is BF16:
+                d = F32
             if dtype is None:
                 dtype = d
             elif d is not dtype:
@@ -291,7 +300,7 @@ class _Walk:
     def write(self, space: Lanes) -> None:
         f, self.space = self.f, space
         self.still = [self.one(p, 0) if move == (0, 0) else None for p, move in zip(self.pointers, self.moves)]
-        self.sums = [f.slot(0, vector(self.width, self.out_word)) for _ in range(self.turns)]
+        self.sums = [f.slot(0, vector(self.width, self.out_word)) for _ in range(self.turns)] if self.reduce else []
         if self.how == "flat":
             self.row(self.pointers, self.still, self.out, self.begin, self.end)
             if self.reduce:
@@ -349,7 +358,7 @@ class _Walk:
                 x = f.coerce(self.space.truth(x), vector(self.width, "i1"))
                 self.write_at(f.convert(x, "i8", signed=False), out, i, mask)
             else:
-                self.write_at(f.coerce(self.space.value(x), vector(self.width, self.out_word)), out, i, mask)
+                self.write_at(self.rounded(f.coerce(self.space.value(x), vector(self.width, self.word))), out, i, mask)
 
     def summed(self) -> Value:
         """What the sums come to; they begin anew."""
@@ -362,21 +371,44 @@ class _Walk:
 
     def one(self, p: Value, i: Any) -> Value:
         """An element for all lanes."""
-        x = self.f.load(self.f.offset(p, i))
-        return self.f.spread(self.f.compare("ne", x, 0) if p.of == "i8" else x, self.width)
+        return self.f.spread(self.meant(self.f.load(self.f.offset(p, i), self.held(p).word), p.of), self.width)
 
     def read(self, p: Value, k: int, i: Value, mask: Value | None) -> Value:
         if self.moves[k][1] == 2:
-            assert p.of is not None
             step = self.steps["inner"][k]
-            x = gather.emit(self.f, self.f.offset(p, i * step), step, Vec[Type(p.of, p.of), self.width], self.all(mask))
+            x = gather.emit(self.f, self.f.offset(p, i * step), step, Vec[self.held(p), self.width], self.all(mask))
         else:
             x = self.get(self.f.offset(p, i), mask)
-        return self.f.compare("ne", x, 0) if p.of == "i8" else x
+        return self.meant(x, p.of)
+
+    def held(self, p: Value) -> Type:
+        """What LLVM is told of the elements at an address."""
+        assert p.of is not None
+        word = _HELD.get(p.of, p.of)
+        return Type(word, word)
+
+    def meant(self, x: Value, word: str | None) -> Value:
+        """What an element in memory stands for, in the type that is computed in."""
+        f = self.f
+        if word == "i8":
+            return f.compare("ne", x, 0)
+        if word == "half":
+            return f.convert(f.bits(x, "half"), "float")
+        return f.bits(f.convert(x, "i32") << 16, "float") if word == "bfloat" else x
+
+    def rounded(self, x: Value) -> Value:
+        """A result as it is written."""
+        f = self.f
+        if self.out_word == "half":
+            return f.bits(f.convert(x, "half"), "i16")
+        if self.out_word == "bfloat":  # to the nearest, of two as near to the even one; a NaN stays one
+            b = f.bits(x, "i32", signed=False)
+            high = b >> 16
+            return f.convert(f.select(f.compare("eq", x, x), (b + ((high & 1) + 0x7FFF)) >> 16, high | 0x40), "i16")
+        return x
 
     def get(self, p: Value, mask: Value | None) -> Value:
-        assert p.of is not None
-        t = Vec[Type(p.of, p.of), self.width]
+        t = Vec[self.held(p), self.width]
         return load.emit(self.f, p, t) if mask is None else load_where.emit(self.f, p, t, mask)
 
     def write_at(self, x: Value, out: Value, i: Value, mask: Value | None) -> None:
