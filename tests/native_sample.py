@@ -43,6 +43,8 @@ def sample():
     made["layer_norm"] = learn(F.layer_norm(x, (521,), w, b), x, w, b)
     made["rms_norm"] = learn(F.rms_norm(x, (521,), w), x, w)
     made["batch_norm_columns"] = learn(F.batch_norm(x, None, None, w, b, training=True), x, w, b)
+    made["sort"], made["topk"] = x.sort(1, descending=True).values, x.topk(9).values
+    made["running"] = torch.stack([x.cumsum(0), x.cumsum(1)])
     made["normal"] = torch.randn(40000)
     made["column_sums"] = x.sum(0)
     made["column_extremes"] = torch.stack([x.amax(0), x.amin(0)])

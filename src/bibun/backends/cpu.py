@@ -209,6 +209,7 @@ from .reduce import (  # noqa: F401
     max,
     max_at,
     mean,
+    median_all,
     median_at,
     min,
     min_at,

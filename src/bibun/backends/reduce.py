@@ -27,6 +27,7 @@ __all__ = [
     "max",
     "max_at",
     "mean",
+    "median_all",
     "median_at",
     "min",
     "min_at",
@@ -357,13 +358,23 @@ def min_at(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:
 # Running sums, products, extremes
 
 
+def _accumulated(x: Any, axis: int, dtype: Any, how: str) -> Any:
+    """A running sum, product or extreme of a large array by a native kernel, or NotImplemented."""
+    if x.size < LARGE or dtype is not None and dtype != x.dtype or not native():
+        return NotImplemented
+    from ..native.kernels import running
+
+    return running.accumulate(x, axis, how)
+
+
 def cumulative_sum(x: Any, axis: int, dtype: Any = None) -> Any:
     """Running sum along ``axis``."""
     if not x.ndim:
         return x.astype(dtype or x.dtype)
     if x.dtype in NARROW:
         return np.add.accumulate(x, axis, F32).astype(dtype or x.dtype)
-    return np.add.accumulate(x, axis, dtype or x.dtype)
+    made = _accumulated(x, axis, dtype, "add")
+    return np.add.accumulate(x, axis, dtype or x.dtype) if made is NotImplemented else made
 
 
 def cumulative_prod(x: Any, axis: int, dtype: Any = None) -> Any:
@@ -372,13 +383,16 @@ def cumulative_prod(x: Any, axis: int, dtype: Any = None) -> Any:
         return x.astype(dtype or x.dtype)
     if x.dtype in NARROW:
         return np.multiply.accumulate(x, axis, F32).astype(dtype or x.dtype)
-    return np.multiply.accumulate(x, axis, dtype or x.dtype)
+    made = _accumulated(x, axis, dtype, "multiply")
+    return np.multiply.accumulate(x, axis, dtype or x.dtype) if made is NotImplemented else made
 
 
 def _running(x: Any, axis: int, top: Any) -> tuple[Any, Any]:
     if not x.ndim:
         return np.array(x), np.zeros((), np.int64)
-    values = top.accumulate(x, axis)
+    values = _accumulated(x, axis, None, top.__name__)
+    if values is NotImplemented:
+        values = top.accumulate(x, axis)
     n = x.shape[axis]
     shape = [1] * x.ndim
     shape[axis] = n
@@ -458,6 +472,10 @@ def _picked(x: Any, at: Any, axis: int, keepdims: bool) -> tuple[Any, Any]:
 
 def _order(x: Any, axis: int) -> Any:
     """Positions in sorted order, NaN last; narrow floats have an order of their own that NaN upsets."""
+    if x.size >= LARGE:
+        from .sorting import argsort_stable
+
+        return argsort_stable(x, axis)
     return np.argsort(x.astype(F32) if x.dtype in NARROW else x, axis, kind="stable")
 
 
@@ -486,6 +504,17 @@ def median_at(x: Any, axis: int, keepdims: bool = False, ignore_nan: bool = Fals
                 middle = np.where(bad.any(axis, keepdims=True), 0, middle)
                 order = np.where(bad.any(axis, keepdims=True), np.argmax(bad, axis, keepdims=True), order)
     return _picked(x, along(order, middle, axis), axis, keepdims)
+
+
+def median_all(x: Any) -> Any:
+    """The lower median of all elements, NaN if one is."""
+    flat = x.reshape(-1)
+    if flat.dtype not in (F32, F64) or flat.size < LARGE:
+        return median_at(flat, 0)[0]
+    if np.isnan(np.max(flat)):
+        return np.array(np.nan, flat.dtype)
+    half = (flat.size - 1) // 2
+    return np.partition(flat, half)[half]
 
 
 def mode(x: Any, axis: int, keepdims: bool = False) -> tuple[Any, Any]:

@@ -11,16 +11,29 @@ from typing import Any
 
 import numpy as np
 
+from .large import LARGE, native
 from .reduce import F32, NARROW, along
 from .strides import _LEADING
 
 __all__ = ["argsort_stable", "searchsorted_rows", "sort_at", "topk"]
 
 
+def _native_sort(x: Any, axis: int, descending: bool) -> Any:
+    """(sorted, positions) of a large array by a native kernel, or NotImplemented."""
+    if x.size < LARGE or not native():
+        return NotImplemented
+    from ..native.kernels import sorting
+
+    made = sorting.argsort(np.moveaxis(x, axis, -1), descending)
+    return made if made is NotImplemented else tuple([np.ascontiguousarray(np.moveaxis(a, -1, axis)) for a in made])
+
+
 def argsort_stable(x: Any, axis: int, descending: bool = False) -> Any:
     """Positions in sorted order along ``axis``."""
     if not x.ndim:
         return np.zeros((), np.int64)
+    if (made := _native_sort(x, axis, descending)) is not NotImplemented:
+        return made[1]
     if x.dtype in NARROW:
         x = x.astype(F32)
     if descending:
@@ -43,6 +56,8 @@ def argsort_stable(x: Any, axis: int, descending: bool = False) -> Any:
 
 def sort_at(x: Any, axis: int, descending: bool = False) -> tuple[Any, Any]:
     """(sorted, positions in ``x``) along ``axis``."""
+    if x.ndim and (made := _native_sort(x, axis, descending)) is not NotImplemented:
+        return made
     order = argsort_stable(x, axis, descending)
     return (np.array(x), order) if not x.ndim else (along(x, order, axis), order)
 
@@ -52,6 +67,11 @@ def topk(x: Any, k: int, axis: int, largest: bool = True) -> tuple[Any, Any]:
     if not x.ndim:
         return np.array(x)[()] if not k else np.array(x), np.zeros((), np.int64)
     n, lead = x.shape[axis], _LEADING[axis]
+    if x.size >= LARGE and axis == x.ndim - 1 and native():
+        from ..native.kernels import sorting
+
+        if (made := sorting.largest(x, k, largest)) is not NotImplemented:
+            return made
     wide = x.astype(F32) if x.dtype in NARROW else x
     if n > 256 and k < n // 4 and wide.dtype.kind in "fiu" and k:
         if not largest:
