@@ -1,8 +1,10 @@
-"""Products of matrices: both operands are packed for the register tiles that multiply them.
+"""Products of matrices: register tiles that read their operands where they lie, or packed copies where those could not be read well.
 
-In: matrices whose rows or columns are contiguous. Out: their product, with a bias added where there is one. A thread's part of B lies in
-panels two vectors wide in its own cache, a strip of A in the nearest one: Goto and van de Geijn, "Anatomy of High-Performance Matrix
-Multiplication" (2008). An element's sum goes over its terms in the same order wherever the cuts are.
+In: matrices whose rows or columns are contiguous. Out: their product, with a bias added where there is one. A tile multiplies a strip of
+A, some rows, with a panel of B, two vectors wide; a thread's panels stay in its second-level cache while strips go by: Goto and van
+de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008). Copied are panels of a B whose columns are contiguous, what would
+reach over an edge, and what lies so far apart that it falls on the same lines of the cache. An element's sum goes over its terms in the
+same order wherever the cuts are.
 """
 
 from __future__ import annotations
@@ -33,18 +35,21 @@ from ..lang import (
 )
 from .tiles import Room, give_back, lanes, take, turn_in
 
-#: Terms that are summed up in registers, and columns of B that are packed, at most.
+#: Terms that are summed up in registers, and columns of B that are multiplied with all strips, at most.
 DEEP, WIDE = 384, 512
-#: Rows of a strip, and strips that are packed in one go where the columns of A are contiguous.
-ROWS, TALL = 12, 8
-#: Places for the terms of a strip or panel: not a power of two, so that neighbours do not want the same lines of the cache.
+#: Rows of a strip.
+ROWS = 12
+#: Places for the terms of a panel or a row: not a power of two, so that neighbours do not want the same lines of the cache.
 APART, ROW = DEEP + 1, DEEP + 16
+#: Matrices whose rows (or columns) are so many numbers apart, nearly a page of memory, are copied.
+FAR = 900
 
 
 @device(inline=False)
 def tile(  # type: ignore[no-untyped-def]
-    a: Ptr[T], b: Ptr[T], count: i64, c: Ptr[T], c_row: i64, more: Ptr[T], more_row: i64, rows: i64, columns: i64, a_row, a_step, R, V, W
-) -> void:
+    a: Ptr[T], a_row: i64, a_step: i64, b: Ptr[T], b_step: i64, count: i64, c: Ptr[T], c_row: i64, more: Ptr[T], more_row: i64, rows: i64,
+    columns: i64, R, V, W,
+) -> void:  # fmt: skip
     """c = a · b (+ more) for a strip of R rows of A and a panel of B, of which ``rows`` and ``columns`` are wanted."""
     sum = bundle(R * V, spread(T(0), Vec[T, W]))
     for _ in range(count):
@@ -56,7 +61,7 @@ def tile(  # type: ignore[no-untyped-def]
             for j in unrolled(V):
                 sum[i * V + j] = fma(x, v[j], sum[i * V + j])
         a = a + a_step
-        b = b + V * W
+        b = b + b_step
     if rows == R and columns == V * W:
         if i64(more) != 0:
             for i in unrolled(R):
@@ -124,85 +129,88 @@ def copy_columns(source: Ptr[T], step: i64, count: i64, columns: i64, made: Ptr[
 
 
 @device(inline=False)
-def turn_columns(source: Ptr[T], step: i64, count: i64, columns: i64, made: Ptr[T], apart, V, W) -> void:  # type: ignore[no-untyped-def]
-    """The same of pieces V·W wide of a matrix that lies the other way round, with zeros behind the last column."""
-    for j in range(0, (columns + (V * W - 1)) // (V * W) * V * W, W):
-        y = made + j // (V * W) * apart + j % (V * W)
+def turn_columns(source: Ptr[T], step: i64, count: i64, columns: i64, made: Ptr[T], V, W) -> void:  # type: ignore[no-untyped-def]
+    """Pieces of V vectors of a matrix that lies the other way round, with zeros behind the last column."""
+    for j in unrolled(V):
         for k in range(0, count, W):
-            turn_in(source + j * step + k, step, columns - j, count - k, y + k * V * W, V * W, W)
-
-
-@device
-def tiles(  # type: ignore[no-untyped-def]
-    a: Ptr[T], b: Ptr[T], count: i64, c: Ptr[T], c_row: i64, more: Ptr[T], more_row: i64, rows: i64, columns: i64, a_row, a_step, R, W
-) -> void:
-    """`tile`, as tall as the rows want."""
-    if rows > R // 3 * 2:
-        tile(a, b, count, c, c_row, more, more_row, rows, columns, a_row, a_step, R, 2, W)
-    elif rows > R // 3:
-        tile(a, b, count, c, c_row, more, more_row, rows, columns, a_row, a_step, R // 3 * 2, 2, W)
-    else:
-        tile(a, b, count, c, c_row, more, more_row, rows, columns, a_row, a_step, R // 3, 2, W)
+            turn_in(source + j * W * step + k, step, columns - j * W, count - k, made + k * V * W + j * W, V * W, W)
 
 
 @kernel(fast="contract", explicit=True)
 def product(  # type: ignore[no-untyped-def]
-    a: Ptr[T], b: Ptr[T], c: Ptr[T], bias: Ptr[T], m: i64, n: i64, k: i64, lda: i64, ldb: i64, ldc: i64, bias_row: i64, rows: i64, columns: i64,
-    inner: i64, a0: i64, a1: i64, b0: i64, b1: i64, memory: Ptr[T], slots: Ptr[i64], slot_count: i64, size: i64, turned_a, turned_b, R, W,
+    a: Ptr[T], b: Ptr[T], c: Ptr[T], bias: Ptr[T], m: i64, n: i64, k: i64, lda: i64, ldb: i64, ldc: i64, bias_row: i64, part_rows: i64,
+    part_columns: i64, inner: i64, a0: i64, a1: i64, b0: i64, b1: i64, memory: Ptr[T], slots: Ptr[i64], slot_count: i64, size: i64, turned_a, turned_b, R, W,
     begin: i64, end: i64,
 ) -> void:  # fmt: skip
-    """Items are parts of ``rows`` x ``columns`` of the products of a batch, whose two dimensions are a0, a1 (b0, b1) elements apart."""
+    """Items are parts of ``part_rows`` x ``part_columns`` of the products of a batch, whose two dimensions are a0, a1 (b0, b1) elements apart."""
     slot = take(slots, slot_count)
     strips = memory + slot * size
-    panels = strips + TALL * R * APART + W
-    down = (m + rows - 1) // rows
-    across = (n + columns - 1) // columns
+    panels = strips + W * ROW
+    down = (m + part_rows - 1) // part_rows
+    across = (n + part_columns - 1) // part_columns
     turns = (k + (DEEP - 1)) // DEEP
     depth = ((k + turns - 1) // turns + 7) // 8 * 8
     for item in range(begin, end):
         which = item // (down * across)
         part = item - which * (down * across)
-        i_first = part // across * rows
-        j_first = (part - part // across * across) * columns
+        i_first = part // across * part_rows
+        j_first = (part - part // across * across) * part_columns
         outer = which // inner
         x = a + (outer * a0 + (which - outer * inner) * a1)
         y = b + (outer * b0 + (which - outer * inner) * b1)
         z = c + which * m * ldc
-        i_last = minimum(i_first + rows, m)
-        j_last = minimum(j_first + columns, n)
+        i_last = minimum(i_first + part_rows, m)
+        j_last = minimum(j_first + part_columns, n)
         for j0 in range(j_first, j_last, WIDE):
             wide = minimum(j_last - j0, WIDE)
+            whole = wide - wide % (2 * W) if ldb < FAR else i64(0)
             for k0 in range(0, k, depth):
                 deep = minimum(depth, k - k0)
                 if turned_b:
-                    turn_columns(y + j0 * ldb + k0, ldb, deep, wide, panels, APART * 2 * W, 2, W)
-                else:
-                    copy_columns(y + k0 * ldb + j0, ldb, deep, wide, panels, 2 * W, APART * 2 * W, 4, 2, W)
-                for i0 in range(i_first, i_last, TALL * R):
-                    high = minimum(i_last - i0, TALL * R)
+                    for j in range(0, wide, 2 * W):
+                        turn_columns(y + (j0 + j) * ldb + k0, ldb, deep, wide - j, panels + j * APART, 2, W)
+                elif whole < wide:
+                    copy_columns(y + k0 * ldb + j0 + whole, ldb, deep, wide - whole, panels + whole * APART, 2 * W, APART * 2 * W, 4, 2, W)
+                for i in range(i_first, i_last, R):
+                    rows = minimum(i_last - i, R)
+                    tall = i64(R) if rows > R // 3 * 2 else i64(R // 3 * 2) if rows > R // 3 else i64(R // 3)
                     if turned_a:
-                        copy_columns(x + k0 * lda + i0, lda, deep, high, strips, R, APART * R, TALL, 1, W)
-                    for i in range(0, high, R):
-                        tall = minimum(high - i, R)
-                        strip = strips
-                        if turned_a:
-                            strip = strips + i * APART
+                        strip = x + k0 * lda + i
+                        row = i64(1)
+                        step = lda
+                        if lda >= FAR or rows != tall:
+                            copy_columns(strip, lda, deep, rows, strips, R, APART * R, 1, 1, W)
+                            strip = strips
+                            step = i64(R)
+                    else:
+                        strip = x + i * lda + k0
+                        row = lda
+                        step = i64(1)
+                        if lda >= FAR or rows != tall:
+                            copy_rows(strip, lda, rows, deep, strips, ROW, W)
+                            strip = strips
+                            row = i64(ROW)
+                    for j in range(0, wide, 2 * W):
+                        panel = panels + j * APART
+                        panel_step = i64(2 * W)
+                        if not turned_b:
+                            if j < whole:
+                                panel = y + k0 * ldb + j0 + j
+                                panel_step = ldb
+                        to = z + i * ldc + j0 + j
+                        more = to
+                        more_row = ldc
+                        if k0 == 0:
+                            more = bias
+                            more_row = bias_row
+                            if i64(bias) != 0:
+                                more = bias + i * bias_row + j0 + j
+                        if tall == R:
+                            tile(strip, row, step, panel, panel_step, deep, to, ldc, more, more_row, rows, wide - j, R, 2, W)
+                        elif tall == R // 3 * 2:
+                            tile(strip, row, step, panel, panel_step, deep, to, ldc, more, more_row, rows, wide - j, R // 3 * 2, 2, W)
                         else:
-                            copy_rows(x + (i0 + i) * lda + k0, lda, tall, deep, strip, ROW, W)
-                        for j in range(0, wide, 2 * W):
-                            to = z + (i0 + i) * ldc + j0 + j
-                            more = to
-                            more_row = ldc
-                            if k0 == 0:
-                                more = bias
-                                more_row = bias_row
-                                if i64(bias) != 0:
-                                    more = bias + (i0 + i) * bias_row + j0 + j
-                            panel = panels + j * APART
-                            if turned_a:
-                                tiles(strip, panel, deep, to, ldc, more, more_row, tall, wide - j, 1, R, R, W)
-                            else:
-                                tiles(strip, panel, deep, to, ldc, more, more_row, tall, wide - j, ROW, 1, R, W)
+                            tile(strip, row, step, panel, panel_step, deep, to, ldc, more, more_row, rows, wide - j, R // 3, 2, W)
     give_back(slots, slot)
 
 
@@ -220,6 +228,6 @@ def made(turned_a: bool, turned_b: bool) -> Any:
 
 def multiply(call: Any, a: Any, b: Any, out: Any, bias: Any, numbers: Any, items: int) -> None:
     """Have the kernel of `made` write a product; ``numbers`` are its parameters from the rows on."""
-    room = Room((TALL * ROWS + WIDE) * APART + 2 * lanes())
+    room = Room(lanes() * ROW + WIDE * APART)
     call(a, b, out, bias, *numbers, room.memory, room.slots, room.count, room.size, items, 1)
     room.release()
