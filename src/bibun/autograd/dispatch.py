@@ -690,7 +690,6 @@ def make_binary(
             t._story = cut_of(prim, (input, other)) if grad else grad
             return t
         node = cls()
-        xs = x.shape
         if nb is None:
             node.plan = plan_for_large(prim, (True, False)) if big else plan_a
             node.next = (input if na is LEAF else na, None)
@@ -699,9 +698,11 @@ def make_binary(
                 if direct
                 else collect(plan_a, (x, y), (), (r,), False)
             )
-            node.fix = None if y.ndim == 0 or xs == y.shape else ((xs, None), (y.shape, None))
-            if not x.ndim and y.ndim:
-                node.fix = (((), None), (y.shape, None))
+            if y.ndim == 0:
+                node.fix = None
+            else:
+                xs = x.shape
+                node.fix = None if xs == y.shape else ((xs, None), (y.shape, None))
         elif na is None:
             node.plan = plan_for_large(prim, (False, True)) if big else plan_b
             node.next = (None, other if nb is LEAF else nb)
@@ -710,6 +711,7 @@ def make_binary(
                 if direct
                 else collect(plan_b, (x, y), (), (r,), False)
             )
+            xs = x.shape
             node.fix = None if xs == y.shape else ((xs, None), (y.shape, None))
         else:
             node.plan = plan_for_large(prim, (True, True)) if big else plan_ab
@@ -722,6 +724,7 @@ def make_binary(
                 if direct
                 else collect(plan_ab, (x, y), (), (r,), False)
             )
+            xs = x.shape
             node.fix = None if xs == y.shape else ((xs, None), (y.shape, None))
         node.hooks = None
         f = frame_at(1)

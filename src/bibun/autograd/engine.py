@@ -176,6 +176,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     if checking:
         anomaly.begin()
     raw = xp is cpu
+    plain = raw and reach is None and not create and not strict and not checking
     unpacked_nodes: list[tuple[Any, Any]] = []
     token = quiet(IGNORE)
     try:
@@ -190,11 +191,39 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 node, g = ready.pop(-heappop(heap))
             else:
                 break
-            k = node._seq
             hooks = node.hooks
             saved = node.saved
             plan = node.plan
             fix = node.fix
+            k = node._seq
+            if plain and hooks is None and fix is None and g is not None and (single := plan.single) is not None and saved.__class__ is tuple:
+                # The shortest way: one rule, and nobody looks on.
+                if plan.keeps:
+                    if last_write[0] > k:
+                        check_saved(node)
+                    if not retain:
+                        node.saved = freed
+                i, rule, count, _ = single
+                try:
+                    r = rule(g, saved[0][0]) if count == 1 else rule(g, *saved[0]) if count else rule(g)
+                except Exception as error:
+                    node.saved = saved
+                    from .complaints import locate
+
+                    locate(error, node)
+                    raise
+                target = node.next[i]
+                seq = target._seq
+                if r is None:
+                    _deliver_nothing(target, heap, ready)
+                elif not seq:
+                    leaves[target] = leaves[target] + r if target in leaves else r
+                elif (not heap or seq > -heap[0] and not numbered) and target.__class__ is not Output:
+                    waiting = target
+                    waiting_g = r
+                else:
+                    _deliver(target, r, heap, ready, leaves, None)
+                continue
             if (
                 not strict
                 and hooks is None
@@ -218,25 +247,6 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 nexts = node.next
                 direct = plan.direct if raw else plan.lifted
                 try:
-                    if len(direct) == 1 and fix is None and not create:
-                        ((i, rule, count, _),) = direct
-                        target = nexts[i]
-                        seq = target._seq
-                        if reach is not None and (seq not in reach if seq else target not in goals):
-                            continue
-                        r = rule(g, saved[0][0]) if count == 1 else rule(g, *saved[0]) if count else rule(g)
-                        if checking:
-                            anomaly.check(node, g, i, r, saved)
-                        if r is None:
-                            _deliver_nothing(target, heap, ready)
-                        elif not seq:
-                            leaves[target] = leaves[target] + r if target in leaves else r
-                        elif (not heap or seq > -heap[0] and not numbered) and target.__class__ is not Output:
-                            waiting = target
-                            waiting_g = r
-                        else:
-                            _deliver(target, r, heap, ready, leaves, None)
-                        continue
                     for (i, rule, count, places), values in zip(direct, saved):
                         target = nexts[i]
                         seq = target._seq

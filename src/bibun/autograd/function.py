@@ -58,7 +58,7 @@ def elsewhere(call: Callable[[], Any]) -> Any:
 class _Plan:
     """What the engine reads of a plan, for nodes that apply themselves."""
 
-    direct = None
+    direct = single = None
     rules = ()
     takes = ()
 

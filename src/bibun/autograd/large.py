@@ -172,6 +172,7 @@ class LargePlan(Plan):
         self.fused = tuple([_fused(prim, prim.arrays[i], takes) for (i, _, _), takes in zip(self.rules, self.takes)])
         assert self.direct is not None
         self.direct = tuple([(i, _direct(fused, rule), n, places) for (i, rule, n, places), fused in zip(self.direct, self.fused)])
+        self.single = self.direct[0] if len(self.direct) == 1 else None
 
     def apply(self, g: Any, saved: Any, fix: Any, count: int, only: Any = None) -> list[Any]:
         """The gradients of all inputs, brought to their shapes, on arrays."""

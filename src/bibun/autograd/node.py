@@ -261,13 +261,14 @@ class Plan:
     ``rules``: (input number, rule, indices of the output gradients it takes or None) for each wanted input; ``direct``:
     the same where one gradient goes in and one comes out of each, else None, as (input number, ``rule(g, *values)``, how many
     values it takes, ``places``) on arrays, and ``lifted`` on tensors, where ``places`` tells for each value whether it is an
-    input (its number), the output (-1) or neither (-2), and is () where all are neither; ``joint``: see `Primitive.jointly`;
+    input (its number), the output (-1) or neither (-2), and is () where all are neither; ``single``: the one of ``direct`` where
+    there is but one; ``joint``: see `Primitive.jointly`;
     ``takes``: for each of them, (category, index) of every value it takes besides gradients. Categories: ``i`` an input,
     ``o`` an output, ``h`` an input's shape, ``d`` its dtype, ``s`` a static argument. ``needed``: the outputs whose gradients the
     rules take, None for all.
     """
 
-    __slots__ = ("_lifted", "_plain", "direct", "joint", "keeps", "needed", "rules", "save", "takes", "wanted")
+    __slots__ = ("_lifted", "_plain", "direct", "joint", "keeps", "needed", "rules", "save", "single", "takes", "wanted")
     #: Whether the rules run as native loops; see `bibun.autograd.large`.
     large = False
 
@@ -292,6 +293,7 @@ class Plan:
         self.joint = self._joint(prim) if prim.joint_rule is not None and len(rules) > 1 else None
         self._plain = None if prim.variadic or prim.several or self.joint is not None else tuple(direct)
         self.direct = self._bound(cpu)
+        self.single = self.direct[0] if self.direct is not None and len(self.direct) == 1 else None
         self._lifted: Any = None
         #: ``save(arrays, outputs, static)`` gives a node's ``saved``; None before `saver` has made it.
         self.save: Any = None
