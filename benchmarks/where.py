@@ -28,6 +28,10 @@ CUTS: dict[str, list[tuple[str, str]]] = {
             r"\1node.code = None\n\1node.lasti = 0\n",
         ),
         (
+            r"( +)f = frame_at\(1\)\n +while internal[^\n]*\n +f = f\.f_back\n +node\.code, node\.lasti = f\.f_code, f\.f_lasti\n",
+            r"\1node.code, node.lasti = None, 0\n",
+        ),
+        (
             r"(def user_frame\(depth: int\) -> Any:\n)",
             "class Nowhere:\n    f_code = f_back = None\n    f_lasti = f_lineno = 0\n\n\n\\1    return Nowhere\n",
         ),
