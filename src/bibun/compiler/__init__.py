@@ -17,10 +17,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ..autograd.dispatch import busy
 from ..func.pytree import tree_flatten
 from ..nn import Module
 from ..tensor import Tensor
 from .guards import Guards, describe
+from .joint import record_backward
 from .program import Program
 from .recorder import Recorder, Refused, recording
 from .sizes import NotRelated, TooSmall
@@ -111,7 +113,7 @@ class Compiled:
         _all.append(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _stance[0] == "force_eager":
+        if _stance[0] == "force_eager" or busy[0]:
             return self.function(*args, **kwargs)
         family = None
         if args or kwargs:
@@ -179,9 +181,9 @@ class Compiled:
             )
         return self.function(*args, **kwargs)
 
-    def _build(self, known: _Signature, program: Program, recorder: Recorder, guards: Guards) -> None:
+    def _build(self, known: _Signature, program: Program, recorder: Recorder, guards: Guards, spec: Any) -> None:
         try:
-            program.build(recorder.arrays)
+            program.build(recorder.arrays, self.function, spec)
         except Refused as why:
             known.failures, known.why = PATIENCE, str(why)
             self.say(f"not compiled: {why}")
@@ -224,7 +226,7 @@ class Compiled:
 
         def build() -> None:
             try:
-                made.build(recorder.arrays)
+                made.build(recorder.arrays, self.function, key[0])
             except Refused as why:
                 family.failures, family.why = family.failures + 1, str(why)
             else:
@@ -256,9 +258,11 @@ class Compiled:
                 pass
         ran, result, failure = False, None, None
         try:
-            with recording(recorder), watching(recorder) as watch:
-                result = self.function(*args, **kwargs)
-                ran = True
+            with recording(recorder):
+                with watching(recorder) as watch:
+                    result = self.function(*args, **kwargs)
+                    ran = True
+                record_backward(recorder, result, leaves)
         except Refused as why:
             failure = why
             if not ran:  # before the function was called
@@ -284,11 +288,12 @@ class Compiled:
                 return self._failed(known, why, result)
             if not differs:
                 guards = Guards(recorder, watch, _inner(self.function), program.sources)
+                spec = key[0] if key is not None else None
                 known.building = True
                 if self.background:
-                    threading.Thread(target=self._build, args=(known, program, recorder, guards), name="bibun.compile").start()
+                    threading.Thread(target=self._build, args=(known, program, recorder, guards, spec), name="bibun.compile").start()
                 else:
-                    self._build(known, program, recorder, guards)
+                    self._build(known, program, recorder, guards, spec)
             else:
                 known.failures += 1
                 known.why = "two calls went different ways: " + differs

@@ -173,7 +173,7 @@ def find_groups(recorded: Recorded, steps: list[Step], wanted: set[int]) -> dict
     """The loops of a program, by the place of the step that each stands for."""
     if not any(recorded.layouts[n].size >= LARGE for step in steps for n in step.gives) or not native():
         return {}
-    from .program import _reads
+    from .program import reads
 
     makers = {n: k for k, step in enumerate(steps) for n in step.gives}
     readers: dict[int, set[int]] = {}
@@ -182,7 +182,7 @@ def find_groups(recorded: Recorded, steps: list[Step], wanted: set[int]) -> dict
         if step.kind in ("write", "call"):
             barrier = k
         barriers.append(barrier)
-        for n in _reads(step):
+        for n in reads(step):
             readers.setdefault(n, set()).add(k)
     found: dict[int, Any] = {}
     doubtful: set[int] = set()  # steps that loops do again: perhaps nobody needs what they make
@@ -230,12 +230,12 @@ def find_groups(recorded: Recorded, steps: list[Step], wanted: set[int]) -> dict
 
 def _sum_together(recorded: Recorded, steps: list[Step], found: dict[int, Any], wanted: set[int], barriers: list[int]) -> None:
     """Have one loop do several sums of an array that nothing else reads, and not write it."""
-    from .program import _reads
+    from .program import reads
 
     live = [k for k, step in enumerate(steps) if found.get(k, step) is not None]
     readers: dict[int, list[int]] = {}
     for k in live:
-        for n in dict.fromkeys(found[k].leaves if k in found else _reads(steps[k])):
+        for n in dict.fromkeys(found[k].leaves if k in found else reads(steps[k])):
             readers.setdefault(n, []).append(k)
     for m in live:
         maker = found.get(m)
@@ -307,13 +307,13 @@ def _cheap(recorded: Recorded, step: Step) -> bool:
 
 def _drop(steps: list[Step], found: dict[int, Any], doubtful: set[int], wanted: set[int]) -> None:
     """Mark steps whose results nobody reads any more as parts of the loops that do them again."""
-    from .program import _reads
+    from .program import reads
 
     for m in sorted(doubtful, reverse=True):
         read = set(wanted)
         for k, step in enumerate(steps):
             if k != m and found.get(k, step) is not None:
-                read.update(found[k].leaves if k in found else _reads(step))
+                read.update(found[k].leaves if k in found else reads(step))
         if found.get(m, step) is not None and not read.intersection(steps[m].gives):
             found[m] = None
 

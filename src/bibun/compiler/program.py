@@ -76,18 +76,23 @@ class Program:
         self.recorder_steps = recorder.steps
         self.line_count = 0
         leaves, self.spec = tree_flatten(result)
+        self.layouts = layouts(recorder.arrays)
+        self.backward = recorder.backward if recorder.backward is not None and self._parts(recorder) else None
+        self.joint: Any = None
+        self.returns: Any = None
+        self.passed_sizes = False
         self.recorded: set[int] = set()  # places of the steps whose part of the graph the caller gets
         self.outputs = [self._output(recorder, x) for x in leaves]
         wanted = {i for kind, i, _ in self.outputs if kind != "constant"}
         on_tensors = {id(recorder.steps[k]) for k in self.recorded}
-        self.steps = _needed(recorder.steps, wanted)
+        self.steps = needed(recorder.steps, wanted | {n for n in self.backward.gradients if n is not None} if self.backward is not None else wanted)
         self.on_tensors = {k for k, step in enumerate(self.steps) if id(step) in on_tensors}
         self.made_on_tensors = {n for k in self.on_tensors for n in self.steps[k].gives}
         self.wanted = wanted
-        read = {n for step in self.steps for n in _reads(step)} | wanted
-        self.sources = {n: s for n, s in recorder.sources.items() if n in read}
+        read = {n for step in self.steps for n in reads(step)} | wanted
+        self.sources = {n: s for n, s in recorder.sources.items() if n in read and s[0] != "gradient"}
+        self.given = {n: s for n, s in recorder.sources.items() if s[0] == "gradient"}
         self.inputs = {n: s for n, s in recorder.sources.items() if s[0] == "argument"}
-        self.layouts = layouts(recorder.arrays)
         # Of a general program: the variables, with the dimension of the argument that each is, and their least and largest values so far;
         # the arguments' shapes; and how values lie for other sizes.
         self.sizes: dict[str, tuple[int, int]] = {}
@@ -97,12 +102,36 @@ class Program:
         self.groups: dict[int, Any] = {}
         self.segments: dict[int, Any] = {}
 
-    def build(self, arrays: list[Any]) -> None:
-        """Make what runs; until then this only says that there can be a program, and what it would depend on."""
+    def _parts(self, recorder: Recorder) -> bool:
+        """Whether there can be a program forward and one back: what is returned must have memory of its own, and backward only compute."""
+        backward = recorder.backward
+        assert backward is not None
+        if any(s.kind not in ("run", "rule", "cast", "own") for s in recorder.steps[backward.first :]):
+            return False
+        roots = [self.layouts[n].root for n in backward.outputs]
+        outside = {self.layouts[n].root for n in recorder.sources}
+        return len(set(roots)) == len(roots) and not outside.intersection(roots)
+
+    def build(self, arrays: list[Any], function: Any = None, spec: Any = None) -> None:
+        """Make what runs; until then this only says that there can be a program, and what it would depend on.
+
+        Args:
+            arrays: the recorded values.
+            function, spec: what was recorded, and how its arguments are built of their leaves.
+        """
+        if self.backward is not None:
+            from .joint import Joint
+
+            self.joint = Joint(self, self.backward)
+            self.joint.build(arrays)
+            forward, backward = self.joint.forward, self.joint.backward
+            self.pieces, self.text = forward.pieces + backward.pieces, forward.text + "\n" + backward.text
+            self.run = self.joint.runner(self, function, spec)
+            return
         if not self.on_tensors:
+            self.steps = shared(self.steps, self.wanted)
             self.groups = find_groups(Recorded(arrays, self.layouts), self.steps, self.wanted)
             self.segments = find_segments(self.layouts, self.steps, self.groups, self.wanted, tuple(self.sizes), self.elsewhere)
-        self.arrays = {n: arrays[n] for n in self.sources}
         self.pieces = pieces(self)
         self.run, self.text = self._write()
 
@@ -137,6 +166,14 @@ class Program:
         for mine, *theirs in zip(self.outputs, *[p.outputs for p in others]):
             if mine[0] == "constant" and any(x[1] is not mine[1] and (isinstance(x[1], Tensor) or x[1] != mine[1]) for x in theirs):
                 raise NotRelated("it returns another constant")
+        if any((p.backward is None) != (self.backward is None) for p in others):
+            raise NotRelated("its backward differs")
+        if self.backward is not None:
+            for theirs in [p.backward for p in others]:
+                if theirs is None or theirs.first != self.backward.first or theirs.gradients != self.backward.gradients or not all(
+                    a == b and alike(x, y) for (a, x), (b, y) in zip(theirs.targets, self.backward.targets, strict=True)
+                ):
+                    raise NotRelated("its backward differs")
         made = copy.copy(self)
         relations = Relations([{s[1]: p.layouts[n].shape for n, s in p.inputs.items()} for p in programs])
         made.sizes, made.shapes = relations.places, relations.shapes
@@ -144,7 +181,7 @@ class Program:
         made.recorder_steps = [relations.step(*each) for each in zip(*[p.recorder_steps for p in programs])]
         made.layouts = [relations.layout(*each) for each in zip(*[p.layouts for p in programs])]
         made.elsewhere = list(map(relations.elsewhere, made.layouts))
-        made.steps = _needed(made.recorder_steps, made.wanted)
+        made.steps = needed(made.recorder_steps, made.wanted | ({n for n in made.backward.gradients if n is not None} if made.backward is not None else set()))
         made.sources = {}
         for n, source in self.sources.items():
             theirs = [p.sources.get(n, (None,)) for p in others]
@@ -179,6 +216,8 @@ class Program:
         if node is LEAF:
             raise Refused("it returns a new leaf that requires grad")
         inner = getattr(node, "node", node)
+        if self.backward is not None and n in self.backward.outputs:
+            return "joint", n, None
         if inner._seq not in recorder.freed:
             self._keep_graph(recorder, inner)
             return "tensor", n, None
@@ -209,8 +248,12 @@ class Program:
     def _write(self) -> tuple[Callable[..., Any], str]:
         text = _Text()
         lines = text.lines
-        lines += [f"{name} = arguments[{k}]._a.shape[{d}]" for name, (k, d) in self.sizes.items()]
-        escaping = {i for kind, i, _ in self.outputs if kind != "constant"} | {s.takes[0] for s in self.steps if s.kind in ("grad", "write") and s.takes[0] is not None}
+        if self.passed_sizes:
+            lines += [f"{name} = arguments[2][{i}]" for i, name in enumerate(self.sizes)]
+        else:
+            lines += [f"{name} = arguments[{k}]._a.shape[{d}]" for name, (k, d) in self.sizes.items()]
+        given = {i for kind, i, _ in self.outputs if kind != "constant"} if self.returns is None else {n for n in self.returns if n is not None}
+        escaping = given | {s.takes[0] for s in self.steps if s.kind in ("grad", "write") and s.takes[0] is not None}
         last = _last_uses(self.steps, self.groups)
         for n, source in self.sources.items():
             if source[0] == "tensor":
@@ -219,6 +262,8 @@ class Program:
                 lines.append(f"v{n} = {text.object(source[1], 't_')}._grad._a")
             elif source[0] == "argument":
                 lines.append(f"v{n} = arguments[{source[1]}]._a")
+            elif source[0] == "passed":
+                lines.append(f"v{n} = arguments[{source[1]}][{source[2]}]")
             elif source[1].__class__ is tuple:
                 text.names.update(full=np.full, arange=np.arange, broadcast_to=np.broadcast_to)
                 lines.append(f"v{n} = {text_of_constant(source[1], text.object(self.layouts[n].dtype, 'd'))}")
@@ -251,7 +296,7 @@ class Program:
             else:
                 body += self._step(step, text)
             group = self.groups.get(k)
-            dead = [n for n in (*(group.leaves if group is not None else _reads(step)), *(group.gives(step) if group is not None else step.gives)) if last.get(n) == k and n not in escaping and n not in self.sources and self.layouts[n].size >= LARGE]
+            dead = [n for n in (*(group.leaves if group is not None else reads(step)), *(group.gives(step) if group is not None else step.gives)) if last.get(n) == k and n not in escaping and n not in self.sources and self.layouts[n].size >= LARGE]
             if dead:
                 body.append(" = ".join(f"v{n}" for n in dict.fromkeys(dead)) + " = None")
         if loud:
@@ -268,6 +313,8 @@ class Program:
 
     def _returned(self, text: _Text) -> list[str]:
         """What gives the caller its result."""
+        if self.returns is not None:
+            return [f"return ({''.join(f'v{n}, ' if n is not None else 'None, ' for n in self.returns)})"]
         lines: list[str] = []
         leaves: list[str] = []
         for kind, x, node in self.outputs:
@@ -399,7 +446,7 @@ def pieces(program: Program) -> list[tuple[str, str, int, int]]:
             names = [name(s) for s in inside if s.kind != "grad"]
             more = f" and {len(names) - 6} more" if len(names) > 6 else ""
             own = {n for s in inside for n in s.gives}
-            made.append(("native", ", ".join(names[:6]) + more, len(inside), size([*[n for s in inside for n in _reads(s) if n not in own], *segment.gives])))
+            made.append(("native", ", ".join(names[:6]) + more, len(inside), size([*[n for s in inside for n in reads(s) if n not in own], *segment.gives])))
             k = segment.stop
             continue
         k += 1
@@ -408,7 +455,7 @@ def pieces(program: Program) -> list[tuple[str, str, int, int]]:
             if group is not None:
                 made.append(("loop", group.key.removeprefix("group "), group.steps, size([*group.leaves, *group.gives(step)])))
         elif step.kind != "grad":
-            made.append(("on tensors" if k - 1 in program.on_tensors else "call" if step.kind == "call" else "kernel", name(step), 1, size([*_reads(step), *step.gives])))
+            made.append(("on tensors" if k - 1 in program.on_tensors else "call" if step.kind == "call" else "kernel", name(step), 1, size([*reads(step), *step.gives])))
     return made
 
 
@@ -430,21 +477,51 @@ def _slots(x: Any) -> list[int]:
     return []
 
 
-def _reads(step: Step) -> list[int]:
+def reads(step: Step) -> list[int]:
     """The values that a step reads."""
     before = [x.index for x in step.given if isinstance(x, Slot)] if step.given else []
     return [n for n in step.takes if n is not None] + _slots(step.static) + before
 
 
-def _needed(steps: list[Step], wanted: set[int]) -> list[Step]:
+def needed(steps: list[Step], wanted: set[int]) -> list[Step]:
     """The steps without those that nothing depends on. Memory that is written counts as needed, with all views of it."""
     alive = set(wanted)
     kept: list[Step] = []
     for step in reversed(steps):
         if step.kind in ("write", "grad", "call") or any(n in alive for n in step.gives):
-            alive.update(_reads(step))
+            alive.update(reads(step))
             kept.append(step)
     return kept[::-1]
+
+
+def shared(steps: list[Step], wanted: set[int]) -> list[Step]:
+    """The steps without those that another has done: of the same primitive on the same values, with nothing written in between."""
+    apart = wanted | {n for s in steps if s.kind in ("grad", "write", "own") for n in s.takes}  # these have memory of their own
+    same: dict[int, int] = {}
+    done: dict[Any, Step] = {}
+    kept = []
+
+    def renamed(x: Any) -> Any:
+        if isinstance(x, Slot):
+            return Slot(same.get(x.index, x.index), x.tensor)
+        if x.__class__ is dict:
+            return {k: renamed(v) for k, v in x.items()}
+        return x.__class__([renamed(v) for v in x]) if x.__class__ is tuple or x.__class__ is list else x
+
+    for step in steps:
+        if any(n in same for n in reads(step)):
+            step = copy.copy(step)
+            step.takes, step.static = tuple([same.get(n, n) for n in step.takes]), renamed(step.static)
+            step.given = renamed(step.given)
+        if step.kind in ("write", "call"):
+            done.clear()
+        elif step.kind == "run":
+            first = done.setdefault((step.what, step.takes, repr(step.static)), step)
+            if first is not step and not apart.intersection(step.gives):
+                same.update(zip(step.gives, first.gives))
+                continue
+        kept.append(step)
+    return kept
 
 
 def _last_uses(steps: list[Step], groups: dict[int, Any]) -> dict[int, int]:
@@ -454,6 +531,6 @@ def _last_uses(steps: list[Step], groups: dict[int, Any]) -> dict[int, int]:
         group = groups.get(k)
         if k in groups and group is None:
             continue
-        for n in (*group.leaves, *group.gives(step)) if group is not None else (*_reads(step), *step.gives):
+        for n in (*group.leaves, *group.gives(step)) if group is not None else (*reads(step), *step.gives):
             found[n] = k
     return found

@@ -119,6 +119,7 @@ class Recorder:
         self.refused: Refused | None = None
         self.freed: set[int] = set()  # sequence numbers of the nodes that a backward has used up
         self.written: set[int] = set()
+        self.backward: Any = None  # of a function whose results keep a graph; see `joint`
 
     # values
 

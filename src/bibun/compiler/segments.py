@@ -927,12 +927,12 @@ def find_segments(layouts: list[Layout], steps: list[Step], groups: dict[int, An
     """
     if not native():
         return {}
-    from .program import _reads
+    from .program import reads
 
     found: dict[int, Segment] = {}
     readers: dict[int, int] = {}  # value -> the last place that reads it
     for k, step in enumerate(steps):
-        for n in _reads(step):
+        for n in reads(step):
             readers[n] = k
     k = 0
     while k < len(steps):
