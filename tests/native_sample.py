@@ -44,6 +44,7 @@ def sample():
     made["rms_norm"] = learn(F.rms_norm(x, (521,), w), x, w)
     made["batch_norm_columns"] = learn(F.batch_norm(x, None, None, w, b, training=True), x, w, b)
     made["sort"], made["topk"] = x.sort(1, descending=True).values, x.topk(9).values
+    made["cat"] = learn(torch.cat([x, y, x], 1), x, y)
     made["running"] = torch.stack([x.cumsum(0), x.cumsum(1)])
     made["normal"] = torch.randn(40000)
     made["column_sums"] = x.sum(0)

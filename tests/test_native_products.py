@@ -12,7 +12,6 @@ if not native():
     pytest.skip("no native kernels here", allow_module_level=True)
 
 from bibun.native import blas, build, pool
-from bibun.native.kernels import gemm
 
 if not blas.available():
     pytest.skip("no BLAS of our own here", allow_module_level=True)
@@ -24,7 +23,7 @@ SHAPES = [(1, 1, 1), (12, 32, 16), (13, 33, 17), (5, 40, 390), (100, 70, 800), (
 def own(request, monkeypatch):
     if request.param and build.vector_bytes() != 64:
         pytest.skip("registers for half of the rows")
-    monkeypatch.setattr(gemm, "suits", lambda *shape: request.param)
+    monkeypatch.setattr(blas, "_own", lambda *shape: request.param)
     monkeypatch.setattr(blas, "_plans", {})
 
 
@@ -84,7 +83,7 @@ def test_what_is_not_finite_stays_in_its_row_and_column(own):
 
 
 def test_an_element_does_not_depend_on_its_place():
-    if not gemm.suits(300, 300, 300, False):
+    if not blas._own(300, 300, 300, False):
         pytest.skip("the library multiplies")
     rng = np.random.default_rng(3)
     a, b = rng.standard_normal((300, 500)).astype(np.float32), rng.standard_normal((500, 300)).astype(np.float32)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .large import BIG, native
-from .products import mm
+from .products import _blas, mm
 from .reduce import F32, F64, NARROW
 
 
@@ -43,9 +43,7 @@ def _native(x: Any, weight: Any, bias: Any) -> Any:
     d = x.dtype
     if d is not F32 and d is not F64 or weight.dtype is not d or bias is not None and (bias.ndim != 1 or bias.dtype is not d) or not native():
         return NotImplemented
-    from ..native import blas
-
-    made = blas.addmm(bias, x.reshape(-1, x.shape[-1]), weight.T)
+    made = _blas().addmm(bias, x.reshape(-1, x.shape[-1]), weight.T)
     return made if made is NotImplemented or x.ndim == 2 else made.reshape(*x.shape[:-1], weight.shape[0])
 
 

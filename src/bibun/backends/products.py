@@ -6,6 +6,7 @@ float32 and rounded once; integers are multiplied exactly.
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = ["addmm", "cdist", "cross", "dot", "matmul", "mm", "mv", "outer", "vdo
 _dot, _matmul = np.dot, np.matmul
 
 
+@cache
 def _blas() -> Any:
     from ..native import blas
 

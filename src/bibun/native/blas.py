@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from . import build
 from .kernel import kernel, usable
-from .kernels import gemm
 from .lang import Ptr, T, external, f32, f64, i32, i64, minimum, void
 
 __all__ = ["addmm", "available", "matmul", "processor"]
@@ -163,6 +162,12 @@ def _batch_strides(a: Any, lead: tuple[int, ...], item: int) -> Any:
     return s0 // item, s1 // item
 
 
+def _own(m: int, n: int, k: int, across: bool) -> bool:
+    """Whether a product is made faster by the kernel of our own than by OpenBLAS, which multiplies small ones without packing them;
+    ``across``: the sums go along the rows of both, which it does not like."""
+    return build.vector_bytes() == 64 and m >= 48 and n >= 64 and k >= 32 and m * n * k >= (1 << 20 if across else 1 << 22)
+
+
 def _own_cut(m: int, n: int, k: int, batch: int, turned: bool) -> tuple[int, int]:
     """Rows and columns of a part for the kernel of our own: as many parts as cores, in which least is multiplied and packed."""
     parts = min(-(-_CORES // batch), max(m * n * k // _TILE, 1))
@@ -203,12 +208,14 @@ def _plan(a: Any, b: Any, d: Any, alpha: float, bias: Any) -> Any:
         row, column = (s // item for s in np.broadcast_to(bias, (m, n)).strides)
         if column not in (0, 1) or row < 0 or any(s % item for s in bias.strides):
             row, column, copied = n, 1, True
-    if d is F32 and alpha == 1 and gemm.suits(m, n, k, first[0] == 111 and second[0] == 112):
+    if d is F32 and alpha == 1 and _own(m, n, k, first[0] == 111 and second[0] == 112):
+        from .kernels import gemm
+
         if bias is not None and column != 1:
             row, copied = n, True
         rows, columns = _own_cut(m, n, k, batch, second[0] == 112)
         items = batch * -(-m // rows) * -(-n // columns)
-        call = gemm.made(first[0] == 112, second[0] == 112)
+        call: Any = partial(gemm.multiply, gemm.made(first[0] == 112, second[0] == 112))
         return shape, call, (m, n, k, first[1], second[1], n, row, rows, columns, inner, *steps), items, copied
     rows, columns = _cut(m, n, k, batch)
     items = batch * -(-m // rows) * -(-n // columns)
@@ -243,7 +250,7 @@ def _multiply(a: Any, b: Any, d: Any, alpha: float = 1.0, bias: Any = None) -> A
     if copied:
         bias = np.ascontiguousarray(np.broadcast_to(bias, shape[-2:]))
     if items:
-        gemm.multiply(call, a, b, out, bias, numbers, items)
+        call(a, b, out, bias, numbers, items)
     else:
         call(a, b, out, bias, *numbers)
     return out

@@ -12,7 +12,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from .. import build
 from ..kernel import kernel
 from ..lang import (
     Ptr,
@@ -212,12 +211,6 @@ def product(  # type: ignore[no-untyped-def]
                         else:
                             tile(strip, row, step, panel, panel_step, deep, to, ldc, more, more_row, rows, wide - j, R // 3, 2, W)
     give_back(slots, slot)
-
-
-def suits(m: int, n: int, k: int, across: bool) -> bool:
-    """Whether a product is made faster here than by OpenBLAS, which multiplies small ones without packing them; ``across``: the sums go
-    along the rows of both, which it does not like."""
-    return build.vector_bytes() == 64 and m >= 48 and n >= 64 and k >= 32 and m * n * k >= (1 << 20 if across else 1 << 22)
 
 
 @cache
