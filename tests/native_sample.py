@@ -43,6 +43,7 @@ def sample():
     made["layer_norm"] = learn(F.layer_norm(x, (521,), w, b), x, w, b)
     made["rms_norm"] = learn(F.rms_norm(x, (521,), w), x, w)
     made["batch_norm_columns"] = learn(F.batch_norm(x, None, None, w, b, training=True), x, w, b)
+    made["softmax_columns"], made["log_softmax_columns"] = learn(F.softmax(x, 0), x), learn(F.log_softmax(x, 0), x)
     made["sort"], made["topk"] = x.sort(1, descending=True).values, x.topk(9).values
     made["cat"] = learn(torch.cat([x, y, x], 1), x, y)
     made["running"] = torch.stack([x.cumsum(0), x.cumsum(1)])

@@ -124,3 +124,19 @@ def test_cross_entropy_under_transforms():
     x.requires_grad_()
     bibun.nn.functional.cross_entropy(x, y).backward()
     assert bibun.allclose(given, x.grad, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape, axis", [((3, 7, 130), 1), ((21, 40, 9), 0), ((2, 3, 5, 257), 2)])
+def test_columns(shape, axis):
+    rng = np.random.default_rng(0)
+    x, g = rng.standard_normal((2, *shape)).astype(np.float32) * 4
+    x[(0,) * len(shape)], x[(-1,) * len(shape)] = -np.inf, np.nan
+    wide, slope = x.astype(float), g.astype(float)
+    for log, forward, backward in (
+        (False, plain.softmax, plain.softmax_gradient),
+        (True, plain.log_softmax, plain.log_softmax_gradient),
+    ):
+        made, expected = kernels.columns(x, axis, log), forward(wide, axis)
+        np.testing.assert_allclose(made, expected, rtol=2e-6, atol=2e-6)
+        back = kernels.columns_gradient(g, made, axis, log)
+        np.testing.assert_allclose(back, backward(slope, expected, axis), rtol=1e-4, atol=1e-4)

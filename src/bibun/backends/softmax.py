@@ -28,8 +28,10 @@ def _natively(name: str, *arrays: Any) -> Any:
 
 def softmax(x: Any, axis: int) -> Any:
     """exp(x) over its sum along ``axis``; nothing overflows."""
-    if x.size >= LARGE and axis == x.ndim - 1 and (made := _natively("softmax", x)) is not NotImplemented:
-        return made
+    if x.size >= LARGE:
+        made = _natively("softmax", x) if axis == x.ndim - 1 else _natively("columns", x, axis, False)
+        if made is not NotImplemented:
+            return made
     if not x.ndim:
         return np.ones_like(x)
     work = x if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind == "c" else x.astype(np.float32)
@@ -43,8 +45,10 @@ def softmax(x: Any, axis: int) -> Any:
 
 def log_softmax(x: Any, axis: int) -> Any:
     """The logarithm of `softmax`."""
-    if x.size >= LARGE and axis == x.ndim - 1 and (made := _natively("log_softmax", x)) is not NotImplemented:
-        return made
+    if x.size >= LARGE:
+        made = _natively("log_softmax", x) if axis == x.ndim - 1 else _natively("columns", x, axis, True)
+        if made is not NotImplemented:
+            return made
     if not x.ndim:
         return np.zeros_like(x)
     work = x if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind == "c" else x.astype(np.float32)
@@ -58,8 +62,10 @@ def log_softmax(x: Any, axis: int) -> Any:
 
 def softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     """result·(grad - Σ grad·result)."""
-    if result.size >= LARGE and axis == result.ndim - 1 and (made := _natively("softmax_gradient", grad, result)) is not NotImplemented:
-        return made
+    if result.size >= LARGE:
+        made = _natively("softmax_gradient", grad, result) if axis == result.ndim - 1 else _natively("columns_gradient", grad, result, axis, False)
+        if made is not NotImplemented:
+            return made
     if not result.ndim:
         return np.zeros_like(result)
     made = np.multiply(grad, result)
@@ -71,8 +77,10 @@ def softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
 
 def log_softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     """grad - exp(result)·Σ grad."""
-    if result.size >= LARGE and axis == result.ndim - 1 and (made := _natively("log_softmax_gradient", grad, result)) is not NotImplemented:
-        return made
+    if result.size >= LARGE:
+        made = _natively("log_softmax_gradient", grad, result) if axis == result.ndim - 1 else _natively("columns_gradient", grad, result, axis, True)
+        if made is not NotImplemented:
+            return made
     if not result.ndim:
         return np.zeros_like(result)
     made = np.exp(result)

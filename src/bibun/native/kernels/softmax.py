@@ -15,16 +15,34 @@ import numpy as np
 from .. import maths
 from ..build import vector_bytes
 from ..kernel import kernel
-from ..lang import Ptr, Vec, bundle, device, f32, f64, i64, load, minimum, select, spread, total, unrolled, void
+from ..lang import (
+    Ptr,
+    Vec,
+    allocate,
+    bundle,
+    device,
+    f32,
+    f64,
+    i64,
+    load,
+    minimum,
+    select,
+    spread,
+    total,
+    unrolled,
+    void,
+)
 
 __all__ = [
-    "class_gradient", "class_sums", "log_softmax", "log_softmax_gradient", "softmax", "softmax_gradient",
+    "class_gradient", "class_sums", "columns", "columns_gradient", "log_softmax", "log_softmax_gradient", "softmax", "softmax_gradient",
 ]  # fmt: skip
 
 #: Elements that a thread takes at a time, about.
 CHUNK = 1 << 14
 #: Elements of a row from which these kernels are worth their call.
 LEAST = 4
+#: Columns that are worked on beside each other.
+COLUMNS = 128
 #: Elements that are summed in float32 before the sum goes on in float64.
 _BLOCK = 1024
 
@@ -181,7 +199,102 @@ def _class_gradient(
             made[target[i]] = made[target[i]] - share[i] * (1.0 - smoothing)
 
 
+# Along a dimension that others follow: columns side by side, as many as stay in the first-level cache with what is known of them
+
+
+@kernel(distinct=True)
+def _columns(x: Ptr[f32], out: Ptr[f32], n: i64, after: i64, blocks: i64, log, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    top = allocate(f32, COLUMNS)
+    sums = allocate(f32, COLUMNS)
+    for item in range(begin, end):
+        skipped = item % blocks * COLUMNS
+        given = x + (item // blocks * n * after + skipped)
+        made = out + (item // blocks * n * after + skipped)
+        many = minimum(COLUMNS, after - skipped)
+        for j in range(many):
+            top[j] = given[j]
+            sums[j] = 0.0
+        for k in range(1, n):
+            row = given + k * after
+            for j in range(many):
+                top[j] = select(row[j] > top[j], row[j], top[j])
+        for k in range(n):
+            row = given + k * after
+            to = made + k * after
+            for j in range(many):
+                e = maths.exp(row[j] - top[j])
+                sums[j] = sums[j] + e
+                if log:
+                    to[j] = row[j] - top[j]
+                else:
+                    to[j] = e
+        for j in range(many):
+            if log:
+                sums[j] = maths.log(sums[j])
+            else:
+                sums[j] = f32(1.0) / sums[j]
+        for k in range(n):
+            to = made + k * after
+            for j in range(many):
+                if log:
+                    to[j] = to[j] - sums[j]
+                else:
+                    to[j] = to[j] * sums[j]
+
+
+@kernel(distinct=True)
+def _columns_gradient(g: Ptr[f32], y: Ptr[f32], out: Ptr[f32], n: i64, after: i64, blocks: i64, log, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    sums = allocate(f32, COLUMNS)
+    for item in range(begin, end):
+        start = item // blocks * n * after + item % blocks * COLUMNS
+        many = minimum(COLUMNS, after - item % blocks * COLUMNS)
+        for j in range(many):
+            sums[j] = 0.0
+        for k in range(n):
+            gradient = g + (start + k * after)
+            row = y + (start + k * after)
+            for j in range(many):
+                if log:
+                    sums[j] = sums[j] + gradient[j]
+                else:
+                    sums[j] = sums[j] + gradient[j] * row[j]
+        for k in range(n):
+            gradient = g + (start + k * after)
+            row = y + (start + k * after)
+            made = out + (start + k * after)
+            for j in range(many):
+                if log:
+                    made[j] = gradient[j] - maths.exp(row[j]) * sums[j]
+                else:
+                    made[j] = (gradient[j] - sums[j]) * row[j]
+
+
 _F32 = np.dtype(np.float32)
+
+
+def _parted(shape: Any, axis: int) -> tuple[int, int, int, int, int]:
+    """(n, columns, blocks of columns, items, items of a chunk)."""
+    n, after = shape[axis], math.prod(shape[axis + 1 :])
+    blocks = -(-after // COLUMNS)
+    return n, after, blocks, math.prod(shape[:axis]) * blocks, max(1, CHUNK // (n * min(after, COLUMNS)))
+
+
+def columns(x: Any, axis: int, log: bool) -> Any:
+    """`softmax`, or with ``log`` `log_softmax`, along a dimension that is not the last."""
+    if x.dtype != _F32 or not x.size or math.prod(x.shape[axis + 1 :]) < 8:
+        return NotImplemented
+    out = np.empty(x.shape, _F32)
+    _columns(log=log)(np.ascontiguousarray(x), out, *_parted(x.shape, axis))
+    return out
+
+
+def columns_gradient(g: Any, y: Any, axis: int, log: bool) -> Any:
+    """The vector-Jacobian product of `columns`, from its result."""
+    if y.dtype != _F32 or g.dtype != _F32 or g.shape != y.shape or not y.size or math.prod(y.shape[axis + 1 :]) < 8:
+        return NotImplemented
+    out = np.empty(y.shape, _F32)
+    _columns_gradient(log=log)(np.ascontiguousarray(g), np.ascontiguousarray(y), out, *_parted(y.shape, axis))
+    return out
 
 
 def _width() -> int:
