@@ -126,7 +126,8 @@ class CompiledFunctionBackward(Node):
                 "torch.compile: the gradients of a compiled function that draws random numbers or writes to memory cannot be differentiated again. "
                 "Call the function uncompiled where create_graph=True is needed."
             )
-        function, args, kwargs, leaves = self.again
+        function, spec, leaves = self.again
+        args, kwargs = spec.build(iter(leaves)) if spec is not None else ((), {})
         before = state.grad
         state.grad = True
         try:
@@ -203,8 +204,7 @@ class Joint:
             frame = user_frame(2)
             node.code, node.lasti = frame.f_code, frame.f_lasti
             node.joint = self
-            args, kwargs = spec.build(iter(leaves)) if spec is not None else ((), {})
-            node.again = function, args, kwargs, leaves
+            node.again = function, spec, leaves
             node.saved = made[count:], [leaves[k]._a.shape[d] for k, d in sizes]
             values = iter(made)
             results = []
