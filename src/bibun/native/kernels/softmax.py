@@ -23,11 +23,15 @@ from ..lang import (
     device,
     f32,
     f64,
+    first_lanes,
     i64,
     load,
+    load_where,
     minimum,
     select,
     spread,
+    store,
+    store_where,
     total,
     unrolled,
     void,
@@ -66,16 +70,41 @@ def largest(x: Ptr[f32], n: i64, W) -> f32:  # type: ignore[no-untyped-def]
     return made
 
 
-@device(fast="contract reassoc")
-def exponentials(x: Ptr[f32], m: f32, n: i64) -> f64:
+@device
+def exponentials(x: Ptr[f32], m: f32, n: i64, W) -> f64:  # type: ignore[no-untyped-def]
     """The sum of exp(x - m)."""
-    total = f64(0.0)
+    made = f64(0.0)
+    shift = spread(m, Vec[f32, W])
     for k in range(0, n, _BLOCK):
-        part = f32(0.0)
-        for j in range(k, minimum(k + _BLOCK, n)):
-            part += maths.exp(x[j] - m)
-        total += f64(part)
-    return total
+        stop = minimum(k + _BLOCK, n)
+        whole = stop - (stop - k) % (4 * W)
+        parts = bundle(4, spread(f32(0.0), Vec[f32, W]))
+        for j in range(k, whole, 4 * W):
+            for u in unrolled(4):
+                parts[u] = parts[u] + maths.exp(load(x + (j + u * W), Vec[f32, W]) - shift)
+        for j in range(whole, stop, W):
+            some = first_lanes(stop - j, W)
+            parts[0] = parts[0] + select(some, maths.exp(load_where(x + j, Vec[f32, W], some) - shift), spread(f32(0.0), Vec[f32, W]))
+        made += f64(total((parts[0] + parts[1]) + (parts[2] + parts[3])))
+    return made
+
+
+@device
+def write_exponentials(x: Ptr[f32], m: f32, factor: f32, less: f32, out: Ptr[f32], n: i64, W) -> void:  # type: ignore[no-untyped-def]
+    """exp(x - m)·factor - less."""
+    shift = spread(m, Vec[f32, W])
+    scale = spread(factor, Vec[f32, W])
+    rest = spread(less, Vec[f32, W])
+    whole = n - n % (4 * W)
+    for j in range(0, whole, 4 * W):
+        made = bundle(4, shift)
+        for u in unrolled(4):
+            made[u] = maths.exp(load(x + (j + u * W), Vec[f32, W]) - shift)
+        for u in unrolled(4):
+            store(out + (j + u * W), made[u] * scale - rest)
+    for j in range(whole, n, W):
+        some = first_lanes(n - j, W)
+        store_where(out + j, maths.exp(load_where(x + j, Vec[f32, W], some) - shift) * scale - rest, some)
 
 
 @device(fast="contract reassoc")
@@ -110,8 +139,7 @@ def _softmax(x: Ptr[f32], out: Ptr[f32], n: i64, W, begin: i64, end: i64) -> voi
         total = f64(0.0)
         for k in range(0, n, _BLOCK):
             stop = minimum(k + _BLOCK, n)
-            for j in range(k, stop):
-                made[j] = maths.exp(row[j] - m)
+            write_exponentials(row + k, m, 1.0, 0.0, made + k, stop - k, W)
             total += plain_sum(made + k, stop - k)
         scale = f32(1.0 / total)
         for j in range(n):
@@ -124,7 +152,7 @@ def _log_softmax(x: Ptr[f32], out: Ptr[f32], n: i64, W, begin: i64, end: i64) ->
         row = x + i * n
         made = out + i * n
         m = largest(row, n, W)
-        less = maths.log(f32(exponentials(row, m, n)))
+        less = maths.log(f32(exponentials(row, m, n, W)))
         for j in range(n):
             made[j] = (row[j] - m) - less
 
@@ -151,37 +179,57 @@ def _log_softmax_gradient(g: Ptr[f32], y: Ptr[f32], out: Ptr[f32], n: i64, begin
             made[j] = gradient[j] - maths.exp(row[j]) * total
 
 
-@kernel(fast="contract reassoc")
+@kernel(explicit=True)
 def _class_sums(  # type: ignore[no-untyped-def]
-    x: Ptr[f32], sums: Ptr[f32], count: i64, n: i64, spread, W, begin: i64, end: i64
+    x: Ptr[f32], sums: Ptr[f32], count: i64, n: i64, W, begin: i64, end: i64
 ) -> void:
-    """``sums`` (3, count): the largest, Σ exp(x - largest), and with ``spread`` Σ (x - largest)."""
+    """``sums`` (3, count): the largest, Σ exp(x - largest). A row is read once, from memory; the sum so far is scaled when a larger element
+    comes. Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018)."""
+    for i in range(begin, end):
+        row = x + i * n
+        m = f32(-math.inf)
+        made = f64(0.0)
+        for k in range(0, n, _BLOCK):
+            many = minimum(_BLOCK, n - k)
+            top = largest(row + k, many, W)
+            if top > m:
+                made *= f64(maths.exp(m - top))
+                m = top
+            made += exponentials(row + k, select(m == f32(-math.inf), f32(0.0), m), many, W)
+        if m == f32(-math.inf):
+            made = f64(math.nan)
+        sums[i] = m
+        sums[count + i] = f32(made)
+
+
+@kernel(fast="contract reassoc")
+def _class_spreads(  # type: ignore[no-untyped-def]
+    x: Ptr[f32], sums: Ptr[f32], count: i64, n: i64, W, begin: i64, end: i64
+) -> void:
+    """As `_class_sums`, with Σ (x - largest) besides."""
     for i in range(begin, end):
         row = x + i * n
         m = largest(row, n, W)
         sums[i] = m
-        if spread:
-            whole = f64(0.0)
-            differences = f64(0.0)
-            for k in range(0, n, _BLOCK):
-                part = f32(0.0)
-                less = f32(0.0)
-                for j in range(k, minimum(k + _BLOCK, n)):
-                    z = row[j] - m
-                    part += maths.exp(z)
-                    less += z
-                whole += f64(part)
-                differences += f64(less)
-            sums[count + i] = f32(whole)
-            sums[2 * count + i] = f32(differences)
-        else:
-            sums[count + i] = f32(exponentials(row, m, n))
+        whole = f64(0.0)
+        differences = f64(0.0)
+        for k in range(0, n, _BLOCK):
+            part = f32(0.0)
+            less = f32(0.0)
+            for j in range(k, minimum(k + _BLOCK, n)):
+                z = row[j] - m
+                part += maths.exp(z)
+                less += z
+            whole += f64(part)
+            differences += f64(less)
+        sums[count + i] = f32(whole)
+        sums[2 * count + i] = f32(differences)
 
 
-@kernel
-def _class_gradient(
+@kernel(explicit=True)
+def _class_gradient(  # type: ignore[no-untyped-def]
     x: Ptr[f32], target: Ptr[i64], sums: Ptr[f32], share: Ptr[f32], out: Ptr[f32], count: i64, n: i64, smoothing: f32,
-    begin: i64, end: i64,
+    W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     """``share``: what multiplies each row."""
     for i in range(begin, end):
@@ -194,8 +242,7 @@ def _class_gradient(
         else:
             factor = share[i] / sums[count + i]
             less = share[i] * smoothing / f32(n)
-            for j in range(n):
-                made[j] = maths.exp(row[j] - m) * factor - less
+            write_exponentials(row, m, factor, less, made, n, W)
             made[target[i]] = made[target[i]] - share[i] * (1.0 - smoothing)
 
 
@@ -351,7 +398,7 @@ def class_sums(x: Any, spread: bool) -> Any:
     if x.dtype != _F32:
         return NotImplemented
     sums = np.empty((3 if spread else 2, count), _F32)
-    _class_sums(spread=spread, W=_width())(np.ascontiguousarray(x), sums, count, n, count, _grain(n))
+    (_class_spreads if spread else _class_sums)(W=_width())(np.ascontiguousarray(x), sums, count, n, count, _grain(n))
     return sums
 
 
@@ -364,7 +411,7 @@ def class_gradient(x: Any, target: Any, sums: Any, share: Any, smoothing: float)
     if x.dtype != _F32 or share.dtype != _F32:
         return NotImplemented
     out = np.empty(x.shape, _F32)
-    _class_gradient()(
+    _class_gradient(W=_width())(
         np.ascontiguousarray(x), np.ascontiguousarray(target), np.ascontiguousarray(sums), np.ascontiguousarray(share), out,
         count, n, smoothing, count, _grain(n),
     )  # fmt: skip
