@@ -23,6 +23,8 @@ from .dtypes import BY_NUMPY, Size, size_of
 
 ndarray = np.ndarray
 CPU = dtypes.device("cpu")
+#: Dtypes that Python's buffers know, and of which most tensors are.
+BUFFERS = frozenset(map(np.dtype, ("float32", "float64", "int64")))
 
 
 class Tensor:
@@ -403,8 +405,13 @@ class Tensor:
     def data(self) -> Tensor:
         """The same memory, out of the graph and out of sight of its version counter."""
         a = self._a
-        hidden = np.asarray(_Exposed(a))
-        t = wrap(hidden if hidden.dtype == a.dtype else hidden.view(a.dtype))
+        d = a.dtype
+        hidden = np.asarray(memoryview(a)) if d in BUFFERS else None
+        if hidden is None or hidden.strides != a.strides:  # of dimensions of size 1, which buffers forget
+            hidden = np.asarray(_Exposed(a))
+            if hidden.dtype != d:
+                hidden = hidden.view(d)
+        t = wrap(hidden)
         t._story = dispatch.Cut(".data") if self._node is not None else self._story
         return t
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import cpu
+from ..backends.large import LARGE
 from ..ops.primitive import Primitive
 from . import dispatch
 from .dispatch import F32, F64, apply, busy, frame_at, internal, new, recent, saved_hooks
@@ -23,7 +24,7 @@ from .node import LEAF, Output, make_node_class, plan_of
 from .versions import last_write, tick
 from .views import OneOfSeveral, Unrecorded, like, unrecorded
 
-__all__ = ["direct", "make_joint", "make_many", "make_one", "make_two", "make_view", "make_views"]
+__all__ = ["direct", "make_elementwise", "make_joint", "make_many", "make_one", "make_two", "make_view", "make_views"]
 
 ndarray = np.ndarray
 
@@ -350,6 +351,100 @@ def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any)
         node._seq = tick()
         t._node = node
         return t
+
+    call.__name__ = call.__qualname__ = prim.name
+    return call
+
+
+def make_elementwise(prim: Primitive) -> Callable[..., Any]:
+    """The call of an elementwise primitive, with `apply`'s arguments: ``call(operands, static)``.
+
+    What is common goes straight: small tensors of one dtype and one shape, beside them Python numbers. The rest needs
+    promotion, sums over broadcast dimensions or a native loop.
+    """
+    cls = make_node_class(prim)
+    run = partial(prim.run, cpu)
+    lead = int(prim.kind == "choose")  # operands before the first that has the result's dtype
+    able = tuple([1 << i if name in prim.derivatives else 0 for i, name in enumerate(prim.arrays)])
+    plans: dict[int, Any] = {}
+    Tensor = dispatch.Tensor
+
+    def call(operands: Any, static: tuple[Any, ...] = ()) -> Any:
+        x = operands[lead]
+        if x.__class__ is not Tensor or busy[0] or saved_hooks[0]:
+            return apply(prim, operands, static)
+        a = x._a
+        d, shape = a.dtype, a.shape
+        if d is not F32 and d is not F64 or a.size >= LARGE:
+            return apply(prim, operands, static)
+        raw: list[Any] = []
+        targets: list[Any] = []
+        wanted, story = 0, None
+        for t, bit in zip(operands, able):
+            kind = t.__class__
+            node = None
+            if kind is Tensor or kind is dispatch.Parameter:
+                a = t._a
+                if a.shape != shape or a.dtype is not d and len(raw) >= lead:
+                    return apply(prim, operands, static)
+                raw.append(a)
+                if t._view is not None:
+                    dispatch.refresh(t)
+                node = t._node
+                if node is None:
+                    if story is None:
+                        story = t._story
+                elif bit:
+                    wanted |= bit
+                    if node is LEAF:
+                        node = t
+                else:
+                    node = None
+            elif kind is float or kind is int:
+                raw.append(np.array(t, d))
+            else:
+                return apply(prim, operands, static)
+            targets.append(node)
+        token = quiet(IGNORE)
+        try:
+            r = run(*raw, *static)
+        except (TypeError, ValueError):  # which `apply` words
+            r = None
+        finally:
+            restore(token)
+        if r.__class__ is not ndarray:
+            if r is None:
+                return apply(prim, operands, static)
+            r = np.asarray(r)
+        made = new(Tensor)
+        made._a = r
+        made._node = made._grad = made._view = None
+        if not wanted or not state.grad:
+            made._story = state.grad if wanted else story
+            return made
+        plan = plans.get(wanted)
+        if plan is None:
+            plan = plans[wanted] = plan_of(prim, tuple([wanted & bit > 0 for bit in able]))
+        node = cls()
+        node.plan = plan
+        node.fix = node.hooks = None
+        node.next = tuple(targets)
+        node.saved = (plan.save or plan.saver())(raw, (r,), static)
+        f = frame_at(1)
+        c = f.f_code
+        if c is not recent[0]:
+            while internal[c.co_filename]:
+                if f.f_back is None:
+                    break
+                f = f.f_back
+                c = f.f_code
+            else:
+                recent[0] = c
+        node.code = c
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        made._node = node
+        return made
 
     call.__name__ = call.__qualname__ = prim.name
     return call

@@ -28,7 +28,7 @@ from .views import OneOfSeveral, like, unrecorded
 ndarray = np.ndarray
 new = object.__new__
 frame_at = sys._getframe
-F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
+F32, F64, I64, BOOL = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64), np.dtype(bool)
 NARROW = cpu.NARROW
 DIFFERENTIABLE = frozenset("fcV")  # kinds of dtypes that carry gradients (V: ml_dtypes' own)
 
@@ -515,6 +515,13 @@ def plan_for_large(prim: Primitive, wanted: tuple[bool, ...]) -> Any:
 # Fast calls
 
 
+def countable(prim: Primitive) -> frozenset[Any]:
+    """The dtypes without gradients that an elementwise primitive takes as they are."""
+    if prim.kind in ("float", "choose"):
+        return frozenset()
+    return frozenset([d for d in (I64, BOOL) if d.kind not in prim.refuses and (d is I64 or prim.kind != "difference")])
+
+
 def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[Any], Any]:
     """The call of an elementwise primitive of one operand; ``noisy`` operations may raise floating-point warnings."""
     cls = make_node_class(prim)
@@ -522,6 +529,7 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
     takes: Any = plan.takes[0] if plan else ()
     single = takes[0][0] if len(takes) == 1 else "" if not takes else "?"  # what the rule takes, in the common cases
     differentiable = plan is not None
+    counted = countable(prim)
 
     def call(input: Any) -> Any:
         try:
@@ -534,6 +542,16 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
                 f"{call.__name__}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
             ) from None
         if (d is not F32 and d is not F64) or busy[0]:
+            if d in counted and not busy[0] and x.size < LARGE:
+                token = quiet(IGNORE)
+                try:
+                    t = wrap(array_function(x, out=...))
+                except (TypeError, ValueError):  # which `apply` words
+                    return apply(prim, (input,))
+                finally:
+                    restore(token)
+                t._story = input._story
+                return t
             return apply(prim, (input,))
         big = x.size >= LARGE
         if big and (r := large_forward(prim, (x,))) is not NotImplemented:
@@ -626,6 +644,7 @@ def make_binary(
     plan_a, plan_b, plan_ab = plans.get((True, False)), plans.get((False, True)), plans.get((True, True))
     code_a, code_b = codes
     direct = differentiable and len(prim.derivatives) == 2 and code_a >= 0 and code_b >= 0
+    counted = countable(prim)
 
     def general(input: Any, other: Any) -> Any:
         if operator and not isinstance(other, OPERANDS):
@@ -642,6 +661,23 @@ def make_binary(
         except AttributeError:
             return general(input, other)
         if (d is not F32 and d is not F64) or busy[0]:
+            if d in counted and not busy[0] and x.size < LARGE:
+                if kind is Tensor:
+                    y = other._a
+                elif kind is int and numbers and d is I64 and other.bit_length() < 64:
+                    y = np.array(other, d)
+                else:
+                    return general(input, other)
+                if y.dtype is d and (y.shape == x.shape or not y.shape):
+                    token = quiet(IGNORE)
+                    try:
+                        t = wrap(array_function(x, y, out=...))
+                    except (TypeError, ValueError):
+                        return general(input, other)
+                    finally:
+                        restore(token)
+                    t._story = input._story
+                    return t
             return general(input, other)
         if kind is Tensor or kind is Parameter:
             y = other._a

@@ -11,7 +11,9 @@ from typing import Any
 
 from .. import dtypes
 from ..autograd import dispatch
+from ..autograd.direct import make_elementwise, make_one
 from ..autograd.dispatch import apply, make_unary
+from ..backends import cpu
 from ..errors import argument_error, normalize_dim
 from ..ops import activation as ops
 from .register import FUNCTIONS, METHODS, array_function_of, in_place, inplace_of, with_out
@@ -19,6 +21,21 @@ from .register import FUNCTIONS, METHODS, array_function_of, in_place, inplace_o
 _relu = make_unary(ops.relu, array_function_of(ops.relu), False)
 _gelu = make_unary(ops.gelu, array_function_of(ops.gelu), True)
 _silu = make_unary(ops.silu, array_function_of(ops.silu), True)
+_threshold = make_elementwise(ops.threshold)
+_leaky_relu = make_elementwise(ops.leaky_relu)
+_hardtanh = make_elementwise(ops.hardtanh)
+_elu = make_elementwise(ops.elu)
+_celu = make_elementwise(ops.celu)
+_gelu_tanh = make_elementwise(ops.gelu_tanh)
+_mish = make_elementwise(ops.mish)
+_softplus = make_elementwise(ops.softplus)
+_hardsigmoid = make_elementwise(ops.hardsigmoid)
+_hardswish = make_elementwise(ops.hardswish)
+_hardshrink = make_elementwise(ops.hardshrink)
+_softshrink = make_elementwise(ops.softshrink)
+_log_sigmoid = make_elementwise(ops.log_sigmoid)
+_softmax = make_one(ops.softmax, cpu.softmax)
+_log_softmax = make_one(ops.log_softmax, cpu.log_softmax)
 
 
 def _tensor(x: Any, name: str) -> Any:
@@ -60,15 +77,15 @@ _relu.__name__, _relu.__doc__ = "relu", ops.relu.doc
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     """x where x > threshold, else value."""
     return _written(
-        input, lambda x: apply(ops.threshold, (_tensor(x, "threshold"),), (threshold, value)), inplace, "threshold"
+        input, lambda x: _threshold((_tensor(x, "threshold"),), (threshold, value)), inplace, "threshold"
     )
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """x where x > 0, else negative_slope·x."""
-    return _written(
-        input, lambda x: apply(ops.leaky_relu, (_floats(x, "leaky_relu"),), (negative_slope,)), inplace, "leaky_relu"
-    )
+    if inplace:
+        return in_place(leaky_relu, input, negative_slope)
+    return _leaky_relu((_floats(input, "leaky_relu"),), (negative_slope,))
 
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
@@ -77,9 +94,9 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
         raise ValueError("min_val cannot be greater than max_val")
     if isinstance(input, dispatch.Tensor) and input._a.dtype.kind in "iu":
         min_val, max_val = int(min_val), int(max_val)
-    return _written(
-        input, lambda x: apply(ops.hardtanh, (_tensor(x, "hardtanh"),), (min_val, max_val)), inplace, "hardtanh"
-    )
+    if inplace:
+        return in_place(hardtanh, input, min_val, max_val)
+    return _hardtanh((_tensor(input, "hardtanh"),), (min_val, max_val))
 
 
 def relu6(input: Any, inplace: bool = False) -> Any:
@@ -89,21 +106,25 @@ def relu6(input: Any, inplace: bool = False) -> Any:
 
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """x where x > 0, else alpha·(exp(x) - 1)."""
-    return _written(input, lambda x: apply(ops.elu, (_floats(x, "elu"),), (alpha, 1.0, 1.0)), inplace, "elu")
+    if inplace:
+        return in_place(elu, input, alpha)
+    return _elu((_floats(input, "elu"),), (alpha, 1.0, 1.0))
 
 
 def selu(input: Any, inplace: bool = False) -> Any:
     """The self-normalising ELU (Klambauer et al. 2017)."""
-    return _written(
-        input, lambda x: apply(ops.elu, (_floats(x, "selu"),), (ops.SELU_ALPHA, ops.SELU_SCALE, 1.0)), inplace, "selu"
-    )
+    if inplace:
+        return in_place(selu, input)
+    return _elu((_floats(input, "selu"),), (ops.SELU_ALPHA, ops.SELU_SCALE, 1.0))
 
 
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """max(0, x) + min(0, alpha·(exp(x/alpha) - 1)) (Barron 2017)."""
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return _written(input, lambda x: apply(ops.celu, (_floats(x, "celu"),), (alpha,)), inplace, "celu")
+    if inplace:
+        return in_place(celu, input, alpha)
+    return _celu((_floats(input, "celu"),), (alpha,))
 
 
 @with_out
@@ -113,7 +134,7 @@ def gelu(input: Any, *, approximate: str = "none") -> Any:
         return _gelu(_floats(input, "gelu"))
     if approximate != "tanh":
         raise RuntimeError("approximate argument must be either none or tanh.")
-    return apply(ops.gelu_tanh, (_floats(input, "gelu"),))
+    return _gelu_tanh((_floats(input, "gelu"),))
 
 
 def silu(input: Any, inplace: bool = False) -> Any:
@@ -123,13 +144,15 @@ def silu(input: Any, inplace: bool = False) -> Any:
 
 def mish(input: Any, inplace: bool = False) -> Any:
     """x·tanh(softplus(x))."""
-    return _written(input, lambda x: apply(ops.mish, (_floats(x, "mish"),)), inplace, "mish")
+    if inplace:
+        return in_place(mish, input)
+    return _mish((_floats(input, "mish"),))
 
 
 @with_out
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + exp(beta·x)) / beta; x itself where beta·x > threshold."""
-    return apply(ops.softplus, (_floats(input, "softplus"),), (beta, threshold))
+    return _softplus((_floats(input, "softplus"),), (beta, threshold))
 
 
 def softsign(input: Any) -> Any:
@@ -144,18 +167,22 @@ def tanhshrink(input: Any) -> Any:
 
 def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     """clip(x + 3, 0, 6) / 6."""
-    return _written(input, lambda x: apply(ops.hardsigmoid, (_floats(x, "hardsigmoid"),)), inplace, "hardsigmoid")
+    if inplace:
+        return in_place(hardsigmoid, input)
+    return _hardsigmoid((_floats(input, "hardsigmoid"),))
 
 
 def hardswish(input: Any, inplace: bool = False) -> Any:
     """x·hardsigmoid(x) (Howard et al. 2019)."""
-    return _written(input, lambda x: apply(ops.hardswish, (_floats(x, "hardswish"),)), inplace, "hardswish")
+    if inplace:
+        return in_place(hardswish, input)
+    return _hardswish((_floats(input, "hardswish"),))
 
 
 @with_out
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     """x where |x| > lambd, else 0."""
-    return apply(ops.hardshrink, (_floats(input, "hardshrink"),), (lambd,))
+    return _hardshrink((_floats(input, "hardshrink"),), (lambd,))
 
 
 @with_out
@@ -166,13 +193,13 @@ def softshrink(input: Any, lambd: float = 0.5) -> Any:
         raise RuntimeError(
             f"lambda must be in range [0, {limit}] for input dtype {input.dtype.scalar_name}, but found {lambd:g}"
         )
-    return apply(ops.softshrink, (_floats(input, "softshrink"),), (lambd,))
+    return _softshrink((_floats(input, "softshrink"),), (lambd,))
 
 
 @with_out
 def logsigmoid(input: Any) -> Any:
     """log(sigmoid(x)), without overflow."""
-    return apply(ops.log_sigmoid, (_floats(input, "log_sigmoid"),))
+    return _log_sigmoid((_floats(input, "log_sigmoid"),))
 
 
 def sigmoid(input: Any) -> Any:
@@ -253,7 +280,8 @@ def _implicit_dim(name: str, ndim: int, level: int) -> int:
 
 
 def _softmax_input(input: Any, dtype: Any, name: str) -> Any:
-    _tensor(input, name)
+    if input.__class__ is not dispatch.Tensor:
+        _tensor(input, name)
     if dtype is not None:
         return input.to(dtype)
     if input._a.dtype.kind in "biu":
@@ -274,7 +302,7 @@ def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any
     ndim = x._a.ndim
     if dim is None:
         dim = _implicit_dim("softmax", ndim, _stacklevel)
-    return apply(ops.softmax, (x,), (dim if 0 <= dim < ndim else normalize_dim(dim, ndim),))
+    return _softmax(x, dim if 0 <= dim < ndim else normalize_dim(dim, ndim))
 
 
 def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
@@ -283,7 +311,7 @@ def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype:
     ndim = x._a.ndim
     if dim is None:
         dim = _implicit_dim("log_softmax", ndim, _stacklevel)
-    return apply(ops.log_softmax, (x,), (dim if 0 <= dim < ndim else normalize_dim(dim, ndim),))
+    return _log_softmax(x, dim if 0 <= dim < ndim else normalize_dim(dim, ndim))
 
 
 def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:

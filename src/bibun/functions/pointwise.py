@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd import dispatch
-from ..autograd.direct import make_one
+from ..autograd.direct import make_elementwise, make_one
 from ..autograd.dispatch import F32, F64, apply, common_dtype, make_binary, make_unary
 from ..backends import cpu
 from ..backends.large import LARGE
@@ -110,6 +110,15 @@ _clamp, _clamp_min, _clamp_max = (
 _copy = make_one(elementwise.copy, cpu.copy)
 _pow_scalar = make_one(elementwise.pow_scalar, cpu.pow_scalar)
 _square = make_unary(elementwise.square, np.square, True)
+subtract_scaled = elementwise.add_scaled.named("Sub")
+_add_scaled = make_elementwise(elementwise.add_scaled)
+_subtract_scaled = make_elementwise(subtract_scaled)
+_addcmul = make_elementwise(elementwise.addcmul)
+_addcdiv = make_elementwise(elementwise.addcdiv)
+_lerp = make_elementwise(elementwise.lerp)
+_lerp_scalar = make_elementwise(elementwise.lerp_scalar)
+_where = make_elementwise(selection.where)
+_nan_to_num = make_elementwise(rounding.nan_to_num)
 
 
 def entered(name: str, method: Any, public: Any, aliases: str = "") -> None:
@@ -145,7 +154,7 @@ def _add_method(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     if alpha.__class__ is int and alpha == 1:
         return _add(input, other)
     checked_operand("add", other)
-    return apply(elementwise.add_scaled, (input, other), (checked_alpha("add", input, other, alpha),))
+    return _add_scaled((input, other), (checked_alpha("add", input, other, alpha),))
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
@@ -172,7 +181,7 @@ def _sub_method(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     for x in (input, other):
         if is_tensor(x) and x._a.dtype.kind == "b":
             raise RuntimeError(dispatch.BOOLEAN_DIFFERENCE[0])
-    return apply(subtract_scaled, (input, other), (-checked_alpha("sub", input, other, alpha),))
+    return _subtract_scaled((input, other), (-checked_alpha("sub", input, other, alpha),))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
@@ -202,7 +211,7 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
         _refuse_rsub(input, other)
     if alpha == 1:
         return apply(elementwise.rsub, (input, other))
-    return apply(subtract_scaled, (other, input), (-checked_alpha("rsub", input, other, alpha),))
+    return _subtract_scaled((other, input), (-checked_alpha("rsub", input, other, alpha),))
 
 
 def _div_method(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
@@ -418,7 +427,7 @@ def nan_to_num(input: Any, nan: float | None = 0.0, posinf: float | None = None,
         limits = dtypes.finfo(input.dtype)
         posinf = limits.max if posinf is None else posinf
         neginf = limits.min if neginf is None else neginf
-    return apply(rounding.nan_to_num, (input,), (0.0 if nan is None else nan, posinf, neginf))
+    return _nan_to_num((input,), (0.0 if nan is None else nan, posinf, neginf))
 
 
 def both_tensors(name: str, input: Any, other: Any) -> None:
@@ -527,7 +536,7 @@ def choose(condition: Any, input: Any, other: Any) -> Any:
             given = condition.dtype.scalar_name
             raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {given}")
         condition = condition.bool()
-    return apply(selection.where, (condition, input, other))
+    return _where((condition, input, other))
 
 
 @function(method=False)
@@ -561,7 +570,7 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """``input + value tensor1 tensor2``."""
     tensor_argument(tensor1, "addcmul", "tensor1", 2)
     tensor_argument(tensor2, "addcmul", "tensor2", 3)
-    return apply(elementwise.addcmul, (input, tensor1, tensor2), (_value(input, value),))
+    return _addcmul((input, tensor1, tensor2), (_value(input, value),))
 
 
 @function(inplace=True)
@@ -576,7 +585,7 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
             "value * torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer inputs and as "
             "(input + value * tensor1 / tensor2) for float inputs."
         )
-    return apply(elementwise.addcdiv, (input, tensor1, tensor2), (value.item() if is_tensor(value) else value,))
+    return _addcdiv((input, tensor1, tensor2), (value.item() if is_tensor(value) else value,))
 
 
 @function(inplace=True)
@@ -591,10 +600,10 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
         if input._a.dtype != weight._a.dtype:
             expected, given = input.dtype.scalar_name.lower(), weight.dtype.scalar_name.lower()
             raise RuntimeError(f"expected dtype {expected} for `weight` but got dtype {given}")
-        return apply(elementwise.lerp, (input, end, weight))
+        return _lerp((input, end, weight))
     if input._a.dtype.kind in "iub":
         raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{input.dtype.scalar_name}'")
-    return apply(elementwise.lerp_scalar, (input, end), (weight,))
+    return _lerp_scalar((input, end), (weight,))
 
 
 # Complex numbers and copies

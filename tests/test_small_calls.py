@@ -1,0 +1,63 @@
+"""Calls of small tensors that take a short way: results, graphs and errors are those of the long one."""
+
+import pytest
+
+import bibun
+
+torch = pytest.importorskip("torch")
+
+
+def values(m, names):
+    x = m.tensor([[1.0, -2.0, 3.0], [0.5, -0.25, 0.0]], requires_grad=True)
+    found = {"x": x, "y": m.full((2, 3), 0.5, requires_grad=True), "row": m.tensor([1.0, 2.0, 3.0], requires_grad=True),
+             "mask": x.detach() > 0, "double": m.ones(2, 3, dtype=m.float64), "half": m.ones(2, 3, dtype=m.float16),
+             "i": m.tensor([[1, -2, 3], [4, 0, 6]]), "j": m.tensor([[2, 2, 2], [3, 3, 3]])}
+    return [found[n] for n in names.split()]
+
+
+CASES = [
+    ("x y", lambda m, x, y: m.where(x > 0, x, y)), ("x", lambda m, x: m.where(x > 0, 0.0, x)), ("x row", lambda m, x, r: m.where(x > 0, x, r)),
+    ("x double", lambda m, x, y: m.where(x > 0, x, y)), ("x y", lambda m, x, y: m.add(x, y, alpha=2)), ("x row", lambda m, x, y: m.sub(x, y, alpha=2)),
+    ("x y row", lambda m, x, y, r: m.addcmul(x, y, r, value=2)), ("x y", lambda m, x, y: m.addcmul(x, y, y)), ("x y", lambda m, x, y: m.lerp(x, y, 0.25)),
+    ("x", lambda m, x: m.nn.functional.elu(x, 0.5)), ("half", lambda m, x: m.nn.functional.softplus(x)), ("x", lambda m, x: m.nn.functional.hardtanh(x)),
+    ("x", lambda m, x: m.nn.functional.leaky_relu(x * 1, 0.1, inplace=True)), ("x", lambda m, x: m.nn.functional.log_softmax(x, -2)),
+    ("i j", lambda m, i, j: i * j), ("i j", lambda m, i, j: i // j), ("i", lambda m, i: i + 1), ("i", lambda m, i: i + 1.5), ("i mask", lambda m, i, b: i + b),
+    ("mask", lambda m, b: ~b), ("mask", lambda m, b: b & b), ("mask", lambda m, b: -b), ("i", lambda m, i: i // 0), ("i", lambda m, i: -i),
+    ("mask", lambda m, b: b - b), ("i j", lambda m, i, j: i == j), ("i j", lambda m, i, j: m.logical_and(i, j)), ("i", lambda m, i: i ** 2),
+    ("x y", lambda m, x, y: m.nn.functional.elu(x, "1")),
+]
+
+
+@pytest.mark.parametrize(("names", "call"), CASES)
+def test_as_the_long_way(names, call):
+    made = []
+    for m in (torch, bibun):
+        operands = values(m, names)
+        try:
+            out = call(m, *operands)
+        except Exception as error:
+            made.append(type(error))
+            continue
+        if out.requires_grad:
+            out.sum().backward()
+        made.append((out.dtype.__repr__(), out.tolist(), type(out.grad_fn).__name__, [None if t.grad is None else t.grad.tolist() for t in operands]))
+    theirs, ours = made
+    if isinstance(theirs, type):
+        assert isinstance(ours, type) and (issubclass(ours, theirs) or issubclass(theirs, ours))
+        return
+    assert ours[0] == theirs[0] and ours[2] == theirs[2]
+    bibun.testing.assert_close(bibun.tensor(ours[1]), bibun.tensor(theirs[1]))
+    for a, b in zip(ours[3], theirs[3]):
+        assert (a is None) == (b is None) and (a is None or bibun.allclose(bibun.tensor(a), bibun.tensor(b)))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3), (0, 3), (3, 1, 2)])
+def test_data_is_the_same_memory_with_a_version_of_its_own(shape):
+    for dtype in (bibun.float32, bibun.int64, bibun.bfloat16, bibun.bool):
+        x = bibun.zeros(shape, dtype=dtype)
+        d = x.data
+        assert d.stride() == x.stride() and d.dtype is dtype and d.data_ptr() == x.data_ptr()
+        d.fill_(1)
+        assert bool((x == 1).all()) and x._version == 0
+    turned = bibun.zeros(2, 3).t()
+    assert turned.data.stride() == turned.stride()
