@@ -39,6 +39,7 @@ def sample():
     for name in ("softmax", "log_softmax"):
         made[name] = learn(getattr(F, name)(x, -1), x)
     made["cross_entropy"] = learn(F.cross_entropy(x, torch.arange(67) * 7).reshape(1), x)
+    made["cross_entropy_smooth"] = learn(F.cross_entropy(x, torch.arange(67) * 7, label_smoothing=0.1).reshape(1), x)
     w, b = leaf(521), leaf(521)
     made["layer_norm"] = learn(F.layer_norm(x, (521,), w, b), x, w, b)
     made["rms_norm"] = learn(F.rms_norm(x, (521,), w), x, w)

@@ -476,6 +476,20 @@ def test_random_draws_go_on():
     both(make)
 
 
+def test_values_lie_otherwise_than_they_were_recorded():
+    """What NumPy makes of transposed operands is transposed; a native run reads it as it lies."""
+    x, c = torch.randn(200, 16), torch.randn(30, 16, requires_grad=True)
+
+    def step():
+        c.grad = None
+        torch.cdist(x, c).sum().backward()
+        return c.grad
+
+    compiled, wanted = torch.compile(step), step().clone()
+    for _ in range(5):
+        torch.testing.assert_close(compiled(), wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_what_is_made_unnoticed_is_not_compiled():
     """An array that no recorded step makes is known by being another one in each call."""
     held = torch.ones(3)

@@ -140,3 +140,14 @@ def test_columns(shape, axis):
         np.testing.assert_allclose(made, expected, rtol=2e-6, atol=2e-6)
         back = kernels.columns_gradient(g, made, axis, log)
         np.testing.assert_allclose(back, backward(slope, expected, axis), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_no_array_is_refused():
+    x = np.ones((16, 1000), np.float32)
+    out = np.empty_like(x)
+    call = kernels._softmax(W=kernels._width())
+    for wrong in (3, np.float32(3), "abc", [1.0], object()):
+        with pytest.raises(TypeError):
+            call(wrong, out, 1000, 16, 16)
+    call(x.view(np.recarray), out, 1000, 16, 16)
+    assert np.allclose(out, 1e-3)

@@ -67,8 +67,8 @@ class Group:
         if made is NotImplemented or not self.reduce:
             return made
         if divide:
-            made = made / made.dtype.type(divide)
-        return made if made.shape == shape_made else np.asarray(made).reshape(shape_made)
+            made = np.divide(made, made.dtype.type(divide), out=...)
+        return made.reshape(shape_made)
 
     def resized(self, shape: tuple[int, ...], shape_made: tuple[int, ...], divide: int, *arrays: Any) -> Any:
         """The loop for other sizes than the recorded ones, by NumPy where the loop does not fit them."""
@@ -83,8 +83,8 @@ class Group:
     def reduced(self, whole: Any, shape: tuple[int, ...], divide: int) -> Any:
         n = whole.ndim
         axes = tuple(range(n)) if self.reduce == "all" else tuple(range(self.cut or 0)) if self.reduce == "leading" else tuple(range(self.cut or 0, n))
-        made = np.asarray(np.add.reduce(whole, axes, self.dtype))
-        return (made / made.dtype.type(divide) if divide else made).reshape(shape)
+        made = np.add.reduce(whole, axes, self.dtype, out=...)
+        return (np.divide(made, made.dtype.type(divide), out=...) if divide else made).reshape(shape)
 
     def source(self, step: Step, text: Any) -> str:
         values = ", ".join(f"v{n}" for n in self.leaves)
@@ -120,7 +120,7 @@ class Sums(Group):
         made = fuse.evaluate(self.key, self.expression, arrays, shape, "leading", self.dtype, self.cut, len(self.makes))
         if made is NotImplemented:
             return made
-        return [(x / x.dtype.type(d) if d else x).reshape(s) for x, s, d in zip(made, shapes, divides)]
+        return [(np.divide(x, x.dtype.type(d), out=...) if d else x).reshape(s) for x, s, d in zip(made, shapes, divides)]
 
     def resized(self, shape: tuple[int, ...], shapes: Any, divides: Any, *arrays: Any) -> Any:
         made = self.summed(arrays, shape, shapes, divides)

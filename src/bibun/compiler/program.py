@@ -131,7 +131,8 @@ class Program:
         if not self.on_tensors:
             self.steps = shared(self.steps, self.wanted)
             self.groups = find_groups(Recorded(arrays, self.layouts), self.steps, self.wanted)
-            self.segments = find_segments(self.layouts, self.steps, self.groups, self.wanted, tuple(self.sizes), self.elsewhere)
+            sure = {n for n, s in self.sources.items() if s[0] == "tensor" or s[0] == "argument"}
+            self.segments = find_segments(self.layouts, self.steps, self.groups, self.wanted, sure, tuple(self.sizes), self.elsewhere)
         self.pieces = pieces(self)
         self.run, self.text = self._write()
 

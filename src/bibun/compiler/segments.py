@@ -20,7 +20,7 @@ import numpy as np
 from ..backends.large import LARGE, native
 from ..native import build, maths
 from ..native.ir import SIZES, Function, Later, Module, Value, vector
-from ..native.kernel import argument, builtin
+from ..native.kernel import Arguments, builtin
 from ..native.lanes import Lanes, NotNative, _device
 from ..native.lang import Type, Vec, first_lanes, load, load_where, store_where
 from .layout import Layout
@@ -418,11 +418,11 @@ class Writer:
         _not_inline(module, f)
         self.order = list(blocks)
         g = Function(module, name, "ptr", [("ptr", "self"), ("ptr", "objects"), ("i64", "count")])
-        none, objects, _ = g.args
-        given = [argument(g, objects, k, word, none) for k, (word, _) in enumerate(params)]
+        arguments = Arguments(g)
+        given = [arguments.value(k, word) for k, (word, _) in enumerate(params)]
+        arguments.check()
         g.call(name + ".run", "void", *given)
-        g.call("Py_IncRef", "void", none)
-        g.give(none)
+        arguments.end()
         return module.text()
 
 
@@ -821,6 +821,14 @@ FORMS["cross_entropy"] = _cross_entropy
 FORMS["cross_entropy_gradient"] = _cross_entropy_gradient
 
 
+def relaid(a: Any, order: list[int]) -> Any:
+    """A copy whose dimensions lie in memory in a given order."""
+    back = [order.index(k) for k in range(a.ndim)]
+    made = np.empty([a.shape[k] for k in order], a.dtype).transpose(back)
+    np.copyto(made, a)
+    return made
+
+
 class Segment:
     """A run of steps as one native function.
 
@@ -883,6 +891,11 @@ class Segment:
             made = self.scratch.block = whole[start : start + size]
         return made
 
+    def unsure(self, program: Any) -> list[int]:
+        """The values from outside of which no guard says how they lie: what another step has made may come otherwise than it was recorded."""
+        sure = {n for n, s in program.sources.items() if s[0] in ("tensor", "argument") or s[0] == "constant" and s[1].__class__ is not tuple}
+        return [n for kind, *rest in self.order if kind == "outside" and (n := rest[0]) not in sure and self.layouts[n].ndim]
+
     def source(self, program: Any, text: Any) -> list[str]:
         """The lines that run it."""
         lines = []
@@ -896,6 +909,10 @@ class Segment:
                 order = a.order
                 back = tuple([order.index(k) for k in range(a.ndim)])
                 lines.append(f"v{n} = empty({tuple([a.shape[k] for k in order])!r}, {made}).transpose({back!r})")
+        text.names.setdefault("relaid", relaid)
+        for n in self.unsure(program):
+            a = self.layouts[n]
+            lines.append(f"if v{n}.strides != {a.strides!r}: v{n} = relaid(v{n}, {a.order!r})")
         given = []
         for block in self.order:
             given.append(f"{text.object(self.room, 'r')}({self.size!r})" if block == ("scratch",) else f"v{block[1]}")
@@ -918,10 +935,13 @@ class Segment:
         return lines
 
 
-def find_segments(layouts: list[Layout], steps: list[Step], groups: dict[int, Any], wanted: set[int], sizes: tuple[str, ...] = (), elsewhere: list[Layout] | None = None) -> dict[int, Segment]:
+def find_segments(
+    layouts: list[Layout], steps: list[Step], groups: dict[int, Any], wanted: set[int], sure: set[int], sizes: tuple[str, ...] = (), elsewhere: list[Layout] | None = None
+) -> dict[int, Segment]:
     """The runs of a program, by the place of their first step.
 
     Args:
+        sure: values from outside of which guards say how they lie; only these, and what a run makes, are written to.
         sizes, elsewhere: of a general program the variables, and the layouts for other sizes: a run is only taken when its code is the
             same for both, so that no size has become a part of it.
     """
@@ -943,6 +963,8 @@ def find_segments(layouts: list[Layout], steps: list[Step], groups: dict[int, An
             if step.kind != "grad":
                 held = dict(writer.cells), list(writer.outside), len(writer.actions)
                 try:
+                    if step.kind == "write" and writer.cell(step.takes[0]).block[0] == "outside" and writer.cell(step.takes[0]).block[1] not in sure:
+                        raise NotNative("memory of which no guard says how it lies")
                     writer.add(step)
                 except NotNative:
                     writer.cells, writer.outside = held[0], held[1]

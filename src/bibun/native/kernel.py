@@ -23,7 +23,7 @@ from . import bounds, build, pool
 from .ir import Function, Module, Value
 from .lang import Device, Ptr, Type, f32, f64, i64
 
-__all__ = ["Kernel", "builtin", "kernel", "make_entry", "usable"]
+__all__ = ["Arguments", "Kernel", "builtin", "kernel", "make_entry", "usable"]
 
 #: Where an ndarray object holds the address of its data, after the object's head.
 _DATA = 16
@@ -39,7 +39,9 @@ class _Method(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("call", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
 
 
-_PYTHON = ("PyLong_AsSsize_t", "PyFloat_AsDouble", "Py_IncRef", "PyEval_SaveThread", "PyEval_RestoreThread")
+_PYTHON = ("PyLong_AsSsize_t", "PyFloat_AsDouble", "Py_IncRef", "PyEval_SaveThread", "PyEval_RestoreThread", "PyErr_BadArgument", "PyType_IsSubtype")
+#: Where an object holds its type, and a tuple its first two items.
+_TYPE, _FIRST, _SECOND = 8, 24, 32
 
 
 @cache
@@ -50,7 +52,12 @@ def usable() -> bool:
     with _lock:
         try:
             a = np.arange(3.0)
-            if ctypes.c_void_p.from_address(id(a) + _DATA).value != a.__array_interface__["data"][0]:
+            pair = None, np.ndarray
+            if (
+                ctypes.c_void_p.from_address(id(a) + _DATA).value != a.__array_interface__["data"][0]
+                or ctypes.c_void_p.from_address(id(a) + _TYPE).value != id(np.ndarray)
+                or [ctypes.c_void_p.from_address(id(pair) + at).value for at in (_FIRST, _SECOND)] != [id(None), id(np.ndarray)]
+            ):
                 return False  # another build of Python: objects begin differently
             for name in _PYTHON:
                 build.symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0)
@@ -64,26 +71,60 @@ def usable() -> bool:
 
 
 def builtin(name: str, address: int) -> Any:
-    """The built-in function whose METH_FASTCALL code is at an address; its ``__self__`` is None."""
+    """The built-in function whose METH_FASTCALL code is at an address; its ``__self__`` is (None, ndarray), which the code looks at."""
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
     method = _Method(name.encode(), address, _METH_FASTCALL, None)
     _kept.append(method)
-    return make(ctypes.addressof(method), None, None)
+    return make(ctypes.addressof(method), (None, np.ndarray), None)
 
 
-def argument(f: Function, objects: Value, i: int, word: str, none: Value) -> Value:
-    """The i-th Python argument as a native value of a type."""
-    at = f.emit("ptr", f"getelementptr ptr, ptr {objects.name}, i64 {i}")
-    given = f.emit("ptr", f"load ptr, ptr {at.name}")
-    if word == "ptr":
-        is_none = f.emit("i1", f"icmp eq ptr {given.name}, {none.name}")
-        # None's own head is read in that case, and not used.
-        data = f.emit("ptr", f"load ptr, ptr {f.emit('ptr', f'getelementptr i8, ptr {given.name}, i64 {_DATA}').name}")
-        return f.emit("ptr", f"select i1 {is_none.name}, ptr null, ptr {data.name}")
-    if word in ("float", "double"):
-        return f.convert(f.call("PyFloat_AsDouble", "double", given), word)
-    return f.convert(f.call("PyLong_AsSsize_t", "i64", given), word)
+def _field(f: Function, p: Value, at: int) -> Value:
+    return f.emit("ptr", f"load ptr, ptr {f.emit('ptr', f'getelementptr i8, ptr {p.name}, i64 {at}').name}")
+
+
+class Arguments:
+    """The Python arguments of a built-in function under construction, as native values. Where an array is wanted, nothing but an array
+    or None is taken: anything else raises TypeError."""
+
+    def __init__(self, f: Function):
+        self.f = f
+        itself, self.objects, _ = f.args
+        self.none, self.array = _field(f, itself, _FIRST), _field(f, itself, _SECOND)
+        self.wrong = f.slot(False, "i1")
+
+    def value(self, i: int, word: str) -> Value:
+        """The i-th as a value of a type."""
+        f = self.f
+        given = f.emit("ptr", f"load ptr, ptr {f.emit('ptr', f'getelementptr ptr, ptr {self.objects.name}, i64 {i}').name}")
+        if word == "ptr":
+            is_none = f.emit("i1", f"icmp eq ptr {given.name}, {self.none.name}")
+            kind = _field(f, given, _TYPE)
+            other = f.emit("i1", f"icmp ne ptr {kind.name}, {self.array.name}")
+            with f.when(f.binary("and", other, f.binary("xor", is_none, True))):
+                f.module.declare("PyType_IsSubtype", "declare i32 @PyType_IsSubtype(ptr, ptr)")
+                related = f.call("PyType_IsSubtype", "i32", kind, self.array)
+                self.wrong.set(f.binary("or", self.wrong.get(), f.compare("eq", related, 0)))
+            data = _field(f, given, _DATA)  # None's own is read, too, and not used
+            return f.emit("ptr", f"select i1 {is_none.name}, ptr null, ptr {data.name}")
+        if word in ("float", "double"):
+            return f.convert(f.call("PyFloat_AsDouble", "double", given), word)
+        return f.convert(f.call("PyLong_AsSsize_t", "i64", given), word)
+
+    def check(self) -> None:
+        """Go back with an error where an argument was wrong."""
+        f = self.f
+        bad, fine = f.label_name("bad"), f.label_name("fine")
+        f.branch(self.wrong.get(), bad, fine)
+        f.label(bad)
+        f.call("PyErr_BadArgument", "i32")
+        f.give(f.const(0, "ptr"))
+        f.label(fine)
+
+    def end(self) -> None:
+        """Return None."""
+        self.f.call("Py_IncRef", "void", self.none)
+        self.f.give(self.none)
 
 
 def make_entry(module: Module, name: str, params: list[tuple[str, str]], body: Callable[[Function, list[Value], Value, Value], None]) -> None:
@@ -101,20 +142,20 @@ def make_entry(module: Module, name: str, params: list[tuple[str, str]], body: C
     body(chunk, values, begin, end)
     chunk.give()
     f = Function(module, name, "ptr", [("ptr", "self"), ("ptr", "objects"), ("i64", "count")])
-    none, objects, _ = f.args
+    arguments = Arguments(f)
     slots = f.fresh("args")
     f.slots.append(f"{slots} = alloca [{max(len(params), 1)} x i64], align 16")
     for i, (word, _) in enumerate(params):
-        x = argument(f, objects, i, word, none)
+        x = arguments.value(i, word)
         at = f.emit("ptr", f"getelementptr i64, ptr {slots}, i64 {i}")
         f.line(f"store {word} {x.name}, ptr {at.name}")
-    items = argument(f, objects, len(params), "i64", none)
-    grain = argument(f, objects, len(params) + 1, "i64", none)
+    items = arguments.value(len(params), "i64")
+    grain = arguments.value(len(params) + 1, "i64")
+    arguments.check()
     thread = f.call("PyEval_SaveThread", "ptr")
     f.call(pool.PARALLEL, "void", Value(f, f"@{name}.chunk", "ptr"), Value(f, slots, "ptr"), items, grain)
     f.call("PyEval_RestoreThread", "void", thread)
-    f.call("Py_IncRef", "void", none)
-    f.give(none)
+    arguments.end()
 
 
 def load_entry(shown: str, key: str, write: Callable[[Module], None], name: str) -> Any:
