@@ -258,8 +258,7 @@ def _build(full: Any, expression: Any, word: str) -> Any:
             attributes="nounwind alwaysinline", linkage="internal", distinct=True,
         )  # fmt: skip
         space = Lanes(inner, word)
-        if word == "float":
-            space.far = inner.slot(False, vector(build.vector_bytes() // SIZES[word], "i1"))
+        space.far = inner.slot(False, vector(build.vector_bytes() // SIZES[word], "i1"))
         _Walk(inner, full, expression, word, _SIDE_BY_SIDE).write(space)
         if space.asked_far:
             with inner.when(any_of.emit(inner, space.far.get())):

@@ -10,7 +10,7 @@ import math
 from functools import partial
 from typing import Any
 
-from . import formulas, maths
+from . import doubles, formulas, maths
 from .ir import Function, Value, element, is_float, vector
 from .ir import lanes as lanes_of
 
@@ -22,10 +22,12 @@ class NotNative(Exception):
 
 
 def _device(f: Function, made: Any, *args: Any) -> Value:
-    """Call a function of `maths` on float32 values."""
+    """Call a function of `maths`, or its counterpart for float64."""
     values = [a for a in args if isinstance(a, Value)]
     t = values[0].type
-    if element(t) != "float":
+    if element(t) == "double":
+        made = getattr(doubles, made.__name__)
+    elif element(t) != "float":
         raise NotNative(f"{made.__name__} of {t}")
     given = [f.coerce(a, t) for a in args]
     callee = made.make(f.module, given, {})
@@ -271,7 +273,7 @@ class Lanes:
             return _device(self.f, whole, x)
         made = _device(self.f, near, x)
         size = self.abs(x)
-        beyond = self.f.binary("and", size > maths.NEAR, size < math.inf)
+        beyond = self.f.binary("and", size > (doubles if element(x.type) == "double" else maths).NEAR, size < math.inf)
         self.far.set(self.f.binary("or", self.far.get(), beyond))
         self.asked_far = True
         return made

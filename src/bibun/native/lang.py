@@ -25,8 +25,8 @@ from . import ir
 from .ir import Function, Module, Slot, Value
 
 __all__ = [
-    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "any_of", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "gather", "highest_bit", "hint_loop", "i8", "i16", "i32",
-    "i64", "is_vector", "lane", "load", "load_where", "lookup", "maximum", "minimum", "null", "pause", "rint", "scaled", "scatter", "select", "shuffle", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
+    "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "any_of", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "cosine", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "gather", "highest_bit", "hint_loop", "i8", "i16", "i32",
+    "i64", "is_vector", "lane", "load", "load_where", "lookup", "maximum", "minimum", "null", "pause", "rint", "scaled", "scatter", "select", "shuffle", "sine", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
 ]
 
 
@@ -97,6 +97,8 @@ def _unary(name: str, python: Callable[[Any], Any] | None = None) -> Any:
 
 sqrt, fabs, floor, ceil, trunc = (_unary(f"llvm.{n}") for n in ("sqrt", "fabs", "floor", "ceil", "trunc"))
 rint = _unary("llvm.roundeven")
+#: Those of the processor's library of mathematics, number by number.
+sine, cosine = _unary("llvm.sin"), _unary("llvm.cos")
 
 
 @intrinsic
@@ -290,16 +292,19 @@ def lookup(f: Function, t: Type, values: tuple[Any, ...], i: Value) -> Any:
 
 @intrinsic
 def scaled(f: Function, x: Value, n: Value) -> Any:
-    """x·2ⁿ, rounded once, for whole floats n from -250 to 250; NaN where n is."""
+    """x·2ⁿ, rounded once, for whole floats n from -250 to 250 (-2000 to 2000 in float64); NaN where n is."""
     from . import build
 
-    if x.type == "<16 x float>" and "avx512f" in build.features()[2]:
-        name = "llvm.x86.avx512.mask.scalef.ps.512"
-        return f.call(name, x.type, x, n, Value(f, "zeroinitializer", x.type), Value(f, "-1", "i16"), Value(f, "4", "i32"))
+    x = f.coerce(x, n.type)
+    if x.type in ("<16 x float>", "<8 x double>") and "avx512f" in build.features()[2]:
+        kind, mask = ("ps", "i16") if x.type == "<16 x float>" else ("pd", "i8")
+        name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
+        return f.call(name, x.type, x, n, Value(f, "zeroinitializer", x.type), Value(f, "-1", mask), Value(f, "4", "i32"))
+    double = ir.element(x.type) == "double"
     whole = f.convert(n, "i32")
     half = whole >> 1
     for part in (half, whole - half):
-        x = x * f.bits((part + 127) << 23, "float")
+        x = x * (f.bits(f.convert(part + 1023, "i64") << 52, "double") if double else f.bits((part + 127) << 23, "float"))
     return x
 
 

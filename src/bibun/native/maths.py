@@ -2,7 +2,7 @@
 
 Each takes and gives one float32 (or a vector of them). Arguments are reduced after Cody and Waite, *Software Manual for the
 Elementary Functions* (1980); the polynomials are Chebyshev interpolants of our own, found at 40 digits. NaN, infinities and
-denormals come out as NumPy has them. In float64 the processor's library of mathematics is called.
+denormals come out as NumPy has them. Those of float64 are in `doubles`.
 
 Where arguments are vectors, some functions take another polynomial for each of sixteen intervals (`_by_pieces`), whose coefficients
 are then picked out of registers.
