@@ -45,6 +45,9 @@ def sample():
     made["rms_norm"] = learn(F.rms_norm(x, (521,), w), x, w)
     made["batch_norm_columns"] = learn(F.batch_norm(x, None, None, w, b, training=True), x, w, b)
     made["softmax_columns"], made["log_softmax_columns"] = learn(F.softmax(x, 0), x), learn(F.log_softmax(x, 0), x)
+    line = torch.arange(35_000).float() * 0.7 - 9000
+    made["left"] = [line.remainder(0.3), line.fmod(0.3), line // 0.3, line.remainder(1e-8)]
+    made["casts"] = [line.int(), line.long().float(), line.int().to(torch.uint8).int(), line.double().bool().int()]
     made["sort"], made["topk"] = x.sort(1, descending=True).values, x.topk(9).values
     made["cat"] = learn(torch.cat([x, y, x], 1), x, y)
     made["running"] = torch.stack([x.cumsum(0), x.cumsum(1)])
@@ -75,6 +78,8 @@ def sample():
     made["attention"] = learn(F.scaled_dot_product_attention(q, k, v, is_causal=True), q, k, v)
     table = leaf(700, 33)
     made["embedding"] = learn(F.embedding(torch.arange(1400).reshape(7, 200) * 13 % 700, table), table)
+    speech = leaf(18, 6, 9)
+    made["ctc"] = learn(F.ctc_loss(speech.log_softmax(2), torch.arange(1, 43).reshape(6, 7) % 8 + 1, torch.full((6,), 18), torch.arange(2, 8), reduction="none"), speech)
     for name in "SGD Adam AdamW RMSprop Adagrad".split():
         p = torch.nn.Parameter(torch.linspace(-2, 2, 40_001))
         optimizer = getattr(torch.optim, name)([p], lr=0.01)

@@ -691,7 +691,7 @@ def make_binary(
             nb = None
         else:
             return general(input, other)
-        big = x.size >= LARGE
+        big = x.size >= LARGE or y.size >= LARGE
         if big and (r := large_forward(prim, (x, y))) is not NotImplemented:
             pass
         elif noisy:

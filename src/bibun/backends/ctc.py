@@ -10,6 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from .large import native
+
+#: Log-probabilities of beginnings from which native code is worth its call.
+SOME = 1 << 10
+
 
 def extended(targets: Any, blank: int) -> tuple[Any, Any]:
     """(labels with blanks, (N, 2S + 1); where a path may come from two labels before)."""
@@ -34,9 +39,31 @@ def _ends(lengths: Any, target_lengths: Any) -> tuple[Any, Any, Any]:
 def ctc_loss(log_probs: Any, targets: Any, lengths: Any, target_lengths: Any, blank: int) -> tuple[Any, Any]:
     """(minus the log-likelihood of each example, (N,); the log-probability of all beginnings of paths, (T, N, L))."""
     labels, skip = extended(targets, blank)
+    forward = _native_beginnings(log_probs, labels, skip, target_lengths)
+    if forward is NotImplemented:
+        forward = _beginnings(log_probs, labels, skip, target_lengths)
+    n = np.arange(labels.shape[0])
+    if not len(forward):
+        return np.where(target_lengths > 0, np.inf, 0).astype(log_probs.dtype), forward
+    last, end, other = _ends(lengths, target_lengths)
+    total = forward[last, n, end]
+    total = np.where(target_lengths > 0, np.logaddexp(total, forward[last, n, other]), total)
+    total = np.where(lengths > 0, total, np.where(target_lengths > 0, -np.inf, 0))
+    return -total.astype(log_probs.dtype), forward
+
+
+def _native_beginnings(log_probs: Any, labels: Any, skip: Any, target_lengths: Any) -> Any:
+    if log_probs.shape[0] * labels.size < SOME or not native():
+        return NotImplemented
+    from ..native.kernels.ctc import beginnings
+
+    return beginnings(log_probs, labels, skip, target_lengths)
+
+
+def _beginnings(log_probs: Any, labels: Any, skip: Any, target_lengths: Any) -> Any:
+    """The log-probability of all beginnings of paths, (T, N, L)."""
     emitted = _emissions(log_probs, labels)
     forward = np.full(emitted.shape, -np.inf, log_probs.dtype)
-    n = np.arange(labels.shape[0])
     if len(forward):
         forward[0, :, 0] = emitted[0, :, 0]
         if labels.shape[1] > 1:
@@ -47,13 +74,7 @@ def ctc_loss(log_probs: Any, targets: Any, lengths: Any, target_lengths: Any, bl
         np.logaddexp(now[:, 1:], before[:, :-1], out=now[:, 1:])
         np.logaddexp(now[:, 2:], np.where(skip[:, 2:], before[:, :-2], -np.inf), out=now[:, 2:])
         now += emitted[t]
-    if not len(forward):
-        return np.where(target_lengths > 0, np.inf, 0).astype(log_probs.dtype), forward
-    last, end, other = _ends(lengths, target_lengths)
-    total = forward[last, n, end]
-    total = np.where(target_lengths > 0, np.logaddexp(total, forward[last, n, other]), total)
-    total = np.where(lengths > 0, total, np.where(target_lengths > 0, -np.inf, 0))
-    return -total.astype(log_probs.dtype), forward
+    return forward
 
 
 def ctc_gradient(
@@ -69,6 +90,12 @@ def ctc_gradient(
 ) -> Any:
     """grad·(probability - occupancy): the gradient in log-probabilities that a log-softmax made."""
     labels, skip = extended(targets, blank)
+    if forward.size >= SOME and native():
+        from ..native.kernels.ctc import slope
+
+        made = slope(grad, log_probs, labels, skip, loss, forward, lengths, target_lengths, zero_infinity)
+        if made is not NotImplemented:
+            return made
     emitted = _emissions(log_probs, labels)
     steps, size, _ = emitted.shape
     n = np.arange(size)

@@ -11,6 +11,19 @@ from typing import Any
 import numpy as np
 from numpy import floor_divide, inf  # noqa: F401
 
+from .large import LARGE, native
+
+
+def astype(x: Any, dtype: Any, copy: bool = True) -> Any:
+    """``x`` in another dtype."""
+    if x.size >= LARGE and native():
+        from ..native.kernels.casts import cast
+
+        made = cast(x, dtype)
+        if made is not NotImplemented:
+            return made
+    return x.astype(dtype, copy=copy)
+
 
 def conj(x: Any) -> Any:
     """The complex conjugate; a real array itself."""

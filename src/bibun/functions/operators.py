@@ -16,6 +16,7 @@ from ..autograd.dispatch import CONSTANTS, F32, F64, apply, busy, user_frame
 from ..autograd.fp import IGNORE, quiet, restore
 from ..autograd.modes import inference_users, of_inference, state
 from ..autograd.versions import written
+from ..backends.large import LARGE
 from ..ops import comparison
 from ..ops import elementwise as ops
 from .pointwise import _pow
@@ -97,8 +98,20 @@ METHODS["__invert__"] = _invert
 # In place
 
 
-def in_memory(ufunc: Any, general: Callable[..., Any], name: str, operator: bool) -> Callable[..., Any]:
-    """An in-place call that, where nothing is recorded, has NumPy write straight into the tensor's memory."""
+def apart(a: Any, b: Any) -> bool:
+    """Whether ``b`` broadcasts to ``a``, and is it or shares nothing with it."""
+    return b is a or not b.ndim or (b.shape == a.shape[a.ndim - b.ndim :] or np.broadcast_shapes(a.shape, b.shape) == a.shape) and not np.may_share_memory(a, b)
+
+
+def over_large(prim: Any, arrays: Any, out: Any) -> bool:
+    """Compute large arrays into one of them by a native loop; False where there is none."""
+    from ..autograd.large import over
+
+    return over(prim, arrays, out)
+
+
+def in_memory(prim: Any, ufunc: Any, general: Callable[..., Any], name: str, operator: bool) -> Callable[..., Any]:
+    """An in-place call that, where nothing is recorded, writes straight into the tensor's memory."""
 
     def call(self: Any, other: Any, **kwargs: Any) -> Any:
         a = self._a
@@ -117,7 +130,8 @@ def in_memory(ufunc: Any, general: Callable[..., Any], name: str, operator: bool
             if b is not None and 0 not in a.strides and (not state.grad or self._node is None and self._view is None):
                 token = quiet(IGNORE)
                 try:
-                    ufunc(a, b, out=a)
+                    if a.size < LARGE or not apart(a, b) or not over_large(prim, (a, b), a):
+                        ufunc(a, b, out=a)
                 except (ValueError, TypeError, OverflowError):  # shapes apart, memory that must not be written
                     return general(self, other)
                 finally:
@@ -148,15 +162,15 @@ def _guarded_inplace(forward: Any, name: str) -> Any:
 
 for _name in ("pow", "mod", "floordiv", "and", "or", "xor", "lshift", "rshift"):
     METHODS[f"__i{_name}__"] = _guarded_inplace(METHODS[f"__{_name}__"], f"__i{_name}__")
-for _name, _own, _ufunc, _aliases in (
-    ("add", "add", np.add, ()),
-    ("sub", "sub", np.subtract, ("subtract_",)),
-    ("mul", "mul", np.multiply, ("multiply_",)),
-    ("div", "truediv", np.divide, ("divide_",)),
+for _name, _own, _prim, _aliases in (
+    ("add", "add", ops.add, ()),
+    ("sub", "sub", ops.subtract, ("subtract_",)),
+    ("mul", "mul", ops.multiply, ("multiply_",)),
+    ("div", "truediv", ops.divide, ("divide_",)),
 ):
     _general = inplace_of(METHODS[f"__{_own}__"], f"__i{_own}__")
-    METHODS[f"__i{_own}__"] = in_memory(_ufunc, _general, f"__i{_own}__", True)
-    METHODS[f"{_name}_"] = in_memory(_ufunc, METHODS[f"{_name}_"], f"{_name}_", False)
+    METHODS[f"__i{_own}__"] = in_memory(_prim, getattr(np, _prim.name), _general, f"__i{_own}__", True)
+    METHODS[f"{_name}_"] = in_memory(_prim, getattr(np, _prim.name), METHODS[f"{_name}_"], f"{_name}_", False)
     for _alias in _aliases:
         METHODS[_alias] = METHODS[f"{_name}_"]
 METHODS["__idiv__"] = METHODS["__itruediv__"]

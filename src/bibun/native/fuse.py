@@ -130,12 +130,13 @@ def evaluate(
     if 0 in shape:
         return NotImplemented
     into = None if out is None else out.strides
-    asked = (key, reduce, cut, out_dtype, count, shape, into, *[(a.shape, a.strides, a.dtype) for a in arrays])
+    over = out is not None and any([a is out for a in arrays])
+    asked = (key, reduce, cut, out_dtype, count, shape, into, over, *[(a.shape, a.strides, a.dtype) for a in arrays])
     plan = _plans.get(asked)
     if plan is None:
         if len(_plans) > 4096:
             _plans.clear()
-        plan = _plans[asked] = _planned(key, expression, arrays, shape, reduce, out_dtype, cut, count, into)
+        plan = _plans[asked] = _planned(key, expression, arrays, shape, reduce, out_dtype, cut, count, into, over)
     if plan is NotImplemented:
         return NotImplemented
     call, made, dtype, sizes, grain, items, back, again = plan
@@ -157,7 +158,7 @@ def evaluate(
     return total if count == 1 else [total[k * columns : (k + 1) * columns] for k in range(count)]
 
 
-def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int, into: Any) -> Any:
+def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int, into: Any, over: bool) -> Any:
     """(built-in, shape and dtype of what it fills, its numbers, chunk, items, how the result's dimensions are put back, what is repeated)
     for arrays that lie like these; NotImplemented where there is none."""
     dtype = None
@@ -230,7 +231,7 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
     if reduce == "leading":
         grain = max(grain, -(-items // _PARTS))
     kinds = tuple([_WORD[a.dtype] for a in arrays])
-    full = (key, kinds, moves, reduce, out_dtype, how, count)
+    full = (key, kinds, moves, reduce, out_dtype, how, count, over)
     call = _made.get(full)
     if call is None:
         call = _made[full] = _build(full, expression, _WORD[dtype])
@@ -242,7 +243,7 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
 
 
 def _build(full: Any, expression: Any, word: str) -> Any:
-    _, kinds, moves, _, _, how, _ = full
+    _, kinds, moves, _, _, how, _, over = full
     said = f"fuse|{full}|{_sources()}|{_entries()}"
     name = f"fused_{hashlib.sha256(said.encode()).hexdigest()[:16]}"
     params = [("ptr", f"x{i}") for i in range(len(kinds))] + [("ptr", "out")]
@@ -258,7 +259,8 @@ def _build(full: Any, expression: Any, word: str) -> Any:
             attributes="nounwind alwaysinline", linkage="internal", distinct=True,
         )  # fmt: skip
         space = Lanes(inner, word)
-        space.far = inner.slot(False, vector(build.vector_bytes() // SIZES[word], "i1"))
+        if not over:  # what is written over could not be read again
+            space.far = inner.slot(False, vector(build.vector_bytes() // SIZES[word], "i1"))
         _Walk(inner, full, expression, word, _SIDE_BY_SIDE).write(space)
         if space.asked_far:
             with inner.when(any_of.emit(inner, space.far.get())):
@@ -283,7 +285,7 @@ class _Walk:
     not written, so that what an element gives does not depend on where it lies."""
 
     def __init__(self, f: Function, full: Any, expression: Any, word: str, turns: int):
-        _, self.kinds, self.moves, self.reduce, out_dtype, self.how, self.count = full
+        _, self.kinds, self.moves, self.reduce, out_dtype, self.how, self.count, _ = full
         self.f, self.expression, self.word, self.out_word = f, expression, word, _WORD[out_dtype]
         self.width, self.turns = build.vector_bytes() // SIZES[word], turns
         given = iter(f.args)

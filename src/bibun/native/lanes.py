@@ -88,6 +88,43 @@ class Lanes:
     def divide(self, x: Any, y: Any) -> Any:
         return self.value(x) / self.value(y)
 
+    def fmod(self, x: Any, y: Any) -> Any:
+        """What is left of ``x`` by ``y``, exactly, with the sign of ``x``."""
+        f = self.f
+        x, y = f._pair(self.value(x), self.value(y))
+        if self.far is None:
+            return f.binary("rem", x, y)
+        # A smaller quotient than asked for below is off by one at most, and what it leaves is exact.
+        quotient = x / y
+        left = f.fma(-self.trunc(quotient), y, x)
+        left = f.select(f.compare("lt", left * f.intrinsic("llvm.copysign", f.const(1, x.type), x), 0), left + f.intrinsic("llvm.copysign", y, x), left)
+        endless = f.binary("and", f.compare("eq", self.abs(y), math.inf), f.compare("lt", self.abs(x), math.inf))
+        left = f.select(endless, x, f.intrinsic("llvm.copysign", left, x))
+        beyond = f.binary("and", self.abs(quotient) >= 2.0 ** (22 if element(x.type) == "float" else 50), f.compare("lt", self.abs(x), math.inf))
+        self.far.set(f.binary("or", self.far.get(), f.binary("and", beyond, f.compare("lt", 0, self.abs(y)))))
+        self.asked_far = True
+        return left
+
+    def remainder(self, x: Any, y: Any) -> Any:
+        """What is left of ``x`` by ``y``, with the sign of ``y``."""
+        f, left = self.f, self.fmod(x, y)
+        y = f.coerce(self.value(y), left.type)
+        turned = f.binary("xor", f.compare("lt", left, 0), f.compare("lt", y, 0))
+        none = f.binary("and", f.compare("eq", left, 0), f.compare("lt", 0, self.abs(y)))
+        return f.select(none, f.intrinsic("llvm.copysign", f.const(0, left.type), y), f.select(turned, left + y, left))
+
+    def floor_divide(self, x: Any, y: Any) -> Any:
+        """The quotient rounded down, by way of what is left, as it may be rounded to more than it is."""
+        f, left = self.f, self.fmod(x, y)
+        x, y = (f.coerce(self.value(a), left.type) for a in (x, y))
+        turned = f.binary("and", f.compare("ne", left, 0), f.binary("xor", f.compare("lt", left, 0), f.compare("lt", y, 0)))
+        made = (x - left) / y
+        made = f.select(turned, made - 1, made)
+        down = self.floor(made)
+        down = f.select(made - down > 0.5, down + 1, down)
+        down = f.select(f.compare("eq", made, 0), f.intrinsic("llvm.copysign", f.const(0, left.type), x / y), down)
+        return f.select(f.compare("eq", y, 0), x / y, down)
+
     def negative(self, x: Any) -> Any:
         return -self.value(x)
 

@@ -110,6 +110,7 @@ def divide_floor(xp, x, y):
 
 
 divide_floor.derivative(x=zero_rule, y=zero_rule)
+divide_floor.native(lambda xp, x, y: xp.floor_divide(x, y))
 divide_floor.drawn_from((-5, 5), (0.6, 1.6))
 floor_divide = divide_floor.named("NotImplemented0")
 floor_divide.grad_name, floor_divide.derivatives = "NotImplemented", {}
@@ -127,6 +128,7 @@ def divide_trunc(xp, x, y):
 
 
 divide_trunc.derivative(x=zero_rule, y=zero_rule)
+divide_trunc.native(lambda xp, x, y: xp.trunc(xp.divide(x, y)))
 divide_trunc.drawn_from((-5, 5), (0.6, 1.6))
 
 
@@ -137,6 +139,7 @@ def remainder(xp, x, y):
     return xp.remainder(x, y)
 
 
+remainder.native(lambda xp, x, y: xp.remainder(x, y))
 remainder.derivative(x=pass_rule, y=lambda xp, g, x, y: -g * xp.divide_floor(x, y))
 remainder.drawn_from((-5, 5), (0.6, 1.6))
 
@@ -148,6 +151,7 @@ def fmod(xp, x, y):
     return xp.fmod(x, y)
 
 
+fmod.native(lambda xp, x, y: xp.fmod(x, y))
 fmod.derivative(x=pass_rule, y=lambda xp, g, x, y: -g * xp.divide_trunc(x, y))
 fmod.drawn_from((-5, 5), (0.6, 1.6))
 
