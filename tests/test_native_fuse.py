@@ -67,3 +67,13 @@ def test_gradients_of_broadcast_channels():
     a, b = x.detach().double().numpy(), w.detach().double().numpy()
     np.testing.assert_allclose(w.grad.numpy(), (2 * a * a * b).sum((0, 2, 3), keepdims=True), rtol=1e-4)
     np.testing.assert_allclose(x.grad.numpy(), 2 * a * b * b, rtol=1e-4)
+
+
+def test_bfloat16_is_rounded_as_numpy_does():
+    """Of all kinds of numbers: denormals, NaN, infinities, and what lies between two neighbours."""
+    b = np.arange(0, 1 << 16, dtype=np.uint32).astype(np.uint16).view(torch.bfloat16.np)
+    for factor in (1.0, 1.00390625, 0.501953125, 2.0**-20, 3.1e-38, 2.0**100):
+        with np.errstate(all="ignore"):
+            wanted = (b.astype(np.float32) * np.float32(factor)).astype(b.dtype)
+        made = fuse.evaluate(("rounded", factor), lambda xp, x, k=factor: xp.multiply(x, k), (b,), b.shape, "", b.dtype)
+        np.testing.assert_array_equal(made.view(np.uint16), wanted.view(np.uint16))

@@ -402,11 +402,23 @@ class _Walk:
         f = self.f
         if self.out_word == "half":
             return f.bits(f.convert(x, "half"), "i16")
-        if self.out_word == "bfloat":  # to the nearest, of two as near to the even one; a NaN stays one
-            b = f.bits(x, "i32", signed=False)
-            high = b >> 16
-            return f.convert(f.select(f.compare("eq", x, x), (b + ((high & 1) + 0x7FFF)) >> 16, high | 0x40), "i16")
-        return x
+        if self.out_word != "bfloat":
+            return x
+        if self.width != 16 or "avx512bf16" not in build.features()[2]:
+            return self.rounded_by_steps(x)
+        # The processor's instruction takes denormals for zeros.
+        made = f.slot(f.bits(f.call("llvm.x86.avx512bf16.cvtneps2bf16.512", "<16 x bfloat>", x), "i16"))
+        denormal = f.call("llvm.x86.avx512.fpclass.ps.512", "<16 x i1>", x, Value(f, "32", "i32"))
+        with f.when(any_of.emit(f, denormal)):
+            made.set(self.rounded_by_steps(x))
+        return made.get()
+
+    def rounded_by_steps(self, x: Value) -> Value:
+        """To the nearest bfloat16, of two as near to the even one; a NaN stays one."""
+        f = self.f
+        b = f.bits(x, "i32", signed=False)
+        high = b >> 16
+        return f.convert(f.select(f.compare("eq", x, x), (b + ((high & 1) + 0x7FFF)) >> 16, high | 0x40), "i16")
 
     def get(self, p: Value, mask: Value | None) -> Value:
         t = Vec[self.held(p), self.width]
