@@ -476,6 +476,44 @@ def test_random_draws_go_on():
     both(make)
 
 
+DRAWS = {
+    "randn": lambda w: torch.randn(4, 3) * w,
+    "rand_like": lambda w: torch.rand_like(w) * w,
+    "randint": lambda w: torch.randint(0, 4, (4, 3)) * w,
+    "normal": lambda w: torch.normal(0.0, 1.0, (4, 3)) * w,
+    "bernoulli": lambda w: torch.bernoulli(torch.full((4, 3), 0.5)) * w,
+    "dropout": lambda w: F.dropout(w),
+    "randperm": lambda w: w[torch.randperm(4)],
+    "multinomial": lambda w: w[torch.multinomial(torch.ones(4), 2)],
+    "normal_": lambda w: torch.empty(4, 3).normal_() * w,
+    "uniform_": lambda w: torch.empty_like(w).uniform_(-1, 2) * w,
+    "exponential_": lambda w: torch.zeros(4, 3).exponential_() * w,
+    "gumbel": lambda w: F.gumbel_softmax(w, dim=-1).square(),
+    "twice": lambda w: torch.randn(4, 3) * w + torch.randn_like(w),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_draws_are_drawn_in_each_call(name):
+    w = torch.randn(4, 3, requires_grad=True)
+
+    def step():
+        w.grad = None
+        loss = DRAWS[name](w).sum()
+        loss.backward()
+        return loss.detach(), w.grad
+
+    made = []
+    compiled = torch.compile(step)
+    for call in (step, compiled):
+        torch.manual_seed(5)
+        made.append([(a.clone(), g.clone()) for a, g in (call() for _ in range(6))])
+    for one, two in zip(*made):
+        for a, b in zip(one, two):
+            torch.testing.assert_close(a, b)
+    assert is_compiled(compiled), why_not(compiled)
+
+
 def test_values_lie_otherwise_than_they_were_recorded():
     """What NumPy makes of transposed operands is transposed; a native run reads it as it lies."""
     x, c = torch.randn(200, 16), torch.randn(30, 16, requires_grad=True)

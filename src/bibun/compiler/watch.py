@@ -12,6 +12,7 @@ import dis
 import os
 import sys
 import sysconfig
+from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import GeneratorType
@@ -22,6 +23,7 @@ import numpy as np
 
 from .. import overriding
 from ..autograd import dispatch, versions
+from ..functions.register import FUNCTIONS, METHODS
 from ..nn import Module
 from ..tensor import Tensor
 from .recorder import Recorder, Refused
@@ -51,6 +53,10 @@ _PURE_METHODS = {
     str: None, bytes: None, int: None, float: None, bool: None, tuple: None, complex: None, frozenset: None, range: None,
     dict: frozenset(("get", "items", "keys", "values", "copy")), list: frozenset(("copy", "index", "count")),
 }  # fmt: skip
+
+
+#: Functions and, where there is none of the name, methods of tensors.
+_PUBLIC = ChainMap(FUNCTIONS, METHODS)
 
 
 class Watch:
@@ -177,6 +183,8 @@ class Watch:
             self._assume(frame)
         elif kind == "opaque" or kind == "random":
             self.opaque, self.call = frame, _called(frame)
+            if kind == "random":
+                self.recorder.freeze(self.call[1:])  # as they are before it fills them
             for group in getattr(frame.f_locals.get("self"), "param_groups", ()):
                 for p in group["params"]:
                     self.recorder.name(p)
@@ -228,15 +236,21 @@ class Watch:
         self.recorder.note_call(function, args, kwargs, result)
 
     def _created(self, frame: Any, t: Any) -> None:
-        code = frame.f_code
-        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        for name in names:
-            if isinstance(frame.f_locals.get(name), Tensor) and not (name in ("input", "self", "other", "t", "x") and code.co_name.endswith("_like") or code.co_name.startswith("new_")
-                                                                     or code.co_name == "start_gradient"):
+        """Note a tensor made of nothing, or like another: its values are constants, those of an empty one are not."""
+        code: Any = frame.f_code
+        title = code.co_name
+        if "name" in code.co_freevars:  # one of several functions of the same code
+            title = frame.f_locals["name"]
+        for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+            if isinstance(frame.f_locals.get(name), Tensor) and not (
+                name in ("input", "self", "other", "t", "x") and title.endswith("_like") or title.startswith("new_") or title == "start_gradient"
+            ):
                 return
-        if "rand" in code.co_name or "empty" in code.co_name:
+        if "rand" in title or id(t._a) in self.recorder.known or id(t._a) in self.recorder.named:
             return
-        if id(t._a) not in self.recorder.known and id(t._a) not in self.recorder.named:
+        if "empty" in title:
+            self.recorder.note_call(*_called(frame), t)
+        else:
             self.recorder.fresh[id(t._a)] = t._a
 
     def _builtin(self, frame: Any, called: Any) -> None:
@@ -326,17 +340,31 @@ def _called(frame: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         at += 1
     if code.co_flags & 8:
         kwargs.update(given[names[at]])
+    public = _PUBLIC.get(given["name"]) if "name" in code.co_freevars else None
+    if public is not None:  # one of several functions of the same code, which know their names
+        return public, tuple(args), kwargs
     if args and names[0] == "self":
         owner = args.pop(0)
         function = getattr(owner, code.co_name, None)
     else:
         function = frame.f_globals.get(code.co_name)
-    inner = function
-    while inner is not None and getattr(getattr(inner, "__func__", inner), "__code__", None) is not code:
-        inner = getattr(inner, "__wrapped__", None)
-    if inner is None:
+        if not _runs(function, frame):
+            function = next((f for f in frame.f_globals.values() if callable(f) and _runs(f, frame)), None)
+    if not _runs(function, frame):
         raise Refused(f"{code.co_name}() cannot be called again")
     return function, tuple(args), kwargs
+
+
+def _runs(function: Any, frame: Any) -> bool:
+    """Whether a frame is of a call of the function, or of what it wraps: of the same code with the same variables around it."""
+    code: Any = frame.f_code
+    while function is not None:
+        plain = getattr(function, "__func__", function)
+        if getattr(plain, "__code__", None) is code:
+            cells = zip(code.co_freevars, getattr(plain, "__closure__", None) or ())
+            return all(name in frame.f_locals and cell.cell_contents is frame.f_locals[name] for name, cell in cells)
+        function = getattr(function, "__wrapped__", None)
+    return False
 
 
 def _again(x: Any) -> Any:
