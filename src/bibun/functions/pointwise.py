@@ -110,7 +110,7 @@ _clamp, _clamp_min, _clamp_max = (
 _copy = make_one(elementwise.copy, cpu.copy)
 _pow_scalar = make_one(elementwise.pow_scalar, cpu.pow_scalar)
 _square = make_unary(elementwise.square, np.square, True)
-subtract_scaled = elementwise.add_scaled.named("Sub")
+subtract_scaled = elementwise.add_scaled.named("SubBackward0")
 _add_scaled = make_elementwise(elementwise.add_scaled)
 _subtract_scaled = make_elementwise(subtract_scaled)
 _addcmul = make_elementwise(elementwise.addcmul)
@@ -196,7 +196,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     return r if out is None else write_out(out, r)
 
 
-subtract_scaled = elementwise.add_scaled.named("Sub")
+subtract_scaled = elementwise.add_scaled.named("SubBackward0")
 entered("add", _add_method, add)
 entered("sub", _sub_method, sub, aliases="subtract")
 
