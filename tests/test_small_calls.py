@@ -61,3 +61,64 @@ def test_data_is_the_same_memory_with_a_version_of_its_own(shape):
         assert bool((x == 1).all()) and x._version == 0
     turned = bibun.zeros(2, 3).t()
     assert turned.data.stride() == turned.stride()
+
+
+KEYS = [lambda m, i, b: (1, 2), lambda m, i, b: (slice(None), -1), lambda m, i, b: None, lambda m, i, b: (..., 1), lambda m, i, b: (1, None, slice(1, 3)),
+        lambda m, i, b: (slice(0, 3, 2), slice(1, 4)), lambda m, i, b: (..., None), lambda m, i, b: (None, ..., 0, None), lambda m, i, b: (slice(None), slice(None)),
+        lambda m, i, b: (3, 9), lambda m, i, b: (0, 0, 0), lambda m, i, b: (slice(m.tensor(1), 3), 0), lambda m, i, b: b, lambda m, i, b: b[:, 0], lambda m, i, b: b[:2],
+        lambda m, i, b: (i, i), lambda m, i, b: (i, i + 9), lambda m, i, b: (i, 1), lambda m, i, b: (slice(None), i), lambda m, i, b: (1, i), lambda m, i, b: (b[:, 0], i[:1])]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("recorded", [False, True])
+def test_keys(key, recorded):
+    made = []
+    for m in (torch, bibun):
+        x = (m.arange(20.0).reshape(4, 5) / 7).requires_grad_(recorded)
+        y = x * 1
+        k = key(m, m.tensor([1, 0, 3]), x.detach() > 1)
+        try:
+            out = y[k]
+        except Exception as error:
+            made.append(type(error))
+            continue
+        chain, node = [], out.grad_fn
+        while node is not None and node.next_functions:
+            chain.append(type(node).__name__)
+            node = node.next_functions[0][0]
+        if recorded:
+            out.sum().backward()
+        z = m.zeros(4, 5)
+        z[k] = 3
+        w = m.arange(20).reshape(4, 5)
+        w[k] = 7
+        made.append((out.tolist(), out.shape, out.stride(), out._is_view(), chain, x.grad.tolist() if recorded else None, z.tolist(), w.tolist(), z._version))
+    if isinstance(made[0], type):
+        assert issubclass(made[1], made[0])
+    else:
+        theirs, ours = made
+        assert ours[1:5] == theirs[1:5] and ours[5:] == theirs[5:]
+        assert bibun.allclose(bibun.tensor(ours[0]), bibun.tensor(theirs[0]))
+
+
+def test_a_write_reaches_a_view_of_views():
+    base = bibun.arange(6.0).reshape(2, 3).requires_grad_() * 1
+    part = base[1, 0:2]
+    base.mul_(2)
+    assert part.tolist() == [6.0, 8.0] and part.requires_grad
+    part.sum().backward()
+    with bibun.no_grad():
+        assert base[1, 2].grad_fn is None
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_pooling_of_small_images(recorded):
+    for values in ([[1.0, 5.0, 2.0, 2.0], [3.0, 5.0, 2.0, 2.0]], [[1.0, float("nan"), 2.0, 2.0], [3.0, 5.0, float("-inf"), 2.0]]):
+        made = []
+        for m in (torch, bibun):
+            x = m.tensor([values], requires_grad=recorded)
+            out = m.nn.functional.max_pool2d(x, 2)
+            if recorded:
+                out.sum().backward()
+            made.append((str(out.tolist()), x.grad.tolist() if recorded else None))
+        assert made[0] == made[1]

@@ -9,12 +9,13 @@ then stand in dimensions of that view and read (`index_get`) or write (`index_pu
 from __future__ import annotations
 
 import operator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .autograd import dispatch
-from .autograd.direct import make_two
+from .autograd.direct import chain, chained, make_many, make_two
 from .autograd.dispatch import apply, busy, user_frame, wrap
 from .autograd.inplace import assign, check_writable, stand_in
 from .autograd.modes import inference_users, of_inference, state
@@ -23,6 +24,7 @@ from .backends import cpu
 from .errors import index_error
 from .functions.shape import _alias, _expand_dims, _select, _slice
 from .ops import indexing as ops
+from .ops import shape as views
 
 __all__ = ["get_item", "index_call", "parts_of", "set_item"]
 
@@ -32,6 +34,8 @@ BOOL = np.dtype(bool)
 VALID = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices"
 _one = ops.index_get(1)
 _index_one = make_two(_one, lambda x, i, places: x.take(i, places[0]))
+_indexed: dict[int, Any] = {}
+_SELECT, _SLICE, _EXPAND = chained(views.select), chained(views.slice_axis), chained(views.expand_dims)
 _TRUE, _FALSE = np.zeros(1, np.int64), np.zeros(0, np.int64)
 
 
@@ -230,15 +234,94 @@ def index_call(view: Any, found: list[Any], places: tuple[int, ...]) -> Any:
     try:
         if len(found) == 1:
             return _index_one(view, found[0], places)
-        return apply(ops.index_get(len(found)), (view, *found), (places,))
+        call = _indexed.get(len(found))
+        if call is None:
+            prim = ops.index_get(len(found))
+            call = _indexed[len(found)] = make_many(prim, partial(prim.run, cpu))
+        return call((view, *found), (places,))
     except IndexError:
         _check_bounds(view, found, places)
         raise
 
 
+def _whole(key: slice) -> bool:
+    return key.start is None and key.stop is None and key.step is None
+
+
+def _looked_at(x: Any, key: tuple[Any, ...]) -> Any:
+    """``x[key]`` where the key is of integers, slices, None and one Ellipsis, and within bounds; else None."""
+    a = x._a
+    dim = 0
+    steps: list[Any] = []
+    for position, k in enumerate(key):
+        kind = k.__class__
+        if kind is int:
+            if dim >= a.ndim:
+                return None
+            n = a.shape[dim]
+            i = k + n if k < 0 else k
+            if not 0 <= i < n:
+                return None
+            a = cpu.select(a, dim, i)
+            steps.append((_SELECT, (dim, i), a))
+        elif kind is slice:
+            if dim >= a.ndim:
+                return None
+            if not _whole(k):
+                if k.step is not None and k.step.__class__ is not int or k.step is not None and k.step < 1:
+                    return None
+                start, stop, step = k.indices(a.shape[dim])
+                if start or stop != a.shape[dim] or step != 1:
+                    static = (dim, start, stop if stop > start else start, step)
+                    a = cpu.slice_axis(a, *static)
+                    steps.append((_SLICE, static, a))
+            dim += 1
+        elif k is None:
+            a = cpu.expand_dims(a, dim)
+            steps.append((_EXPAND, (dim,), a))
+            dim += 1
+        elif k is Ellipsis:
+            dim = a.ndim
+            for later in key[position + 1 :]:
+                if later is Ellipsis:
+                    return None
+                if later is not None:
+                    dim -= 1
+        else:
+            return None
+    return chain(x, steps) if steps else None
+
+
+def _read_quietly(x: Any, key: tuple[Any, ...]) -> Any:
+    """``x[key]`` where the key is of index tensors and masks only, and nothing is recorded; else None."""
+    arrays = []
+    for k in key:
+        if k.__class__ is not dispatch.Tensor:
+            return None
+        i = k._a
+        if i.dtype is not I64 and i.dtype is not BOOL or not i.ndim:
+            return None
+        arrays.append(i)
+    if x._view is not None:
+        dispatch.refresh(x)
+    if state.grad and x._node is not None:
+        return None
+    try:
+        r = x._a[tuple(arrays)]
+        t = wrap(r if r.flags.c_contiguous else np.ascontiguousarray(r))
+    except IndexError:
+        return None  # the long way words the error
+    t._story = x._story if x._node is None else state.grad
+    return t
+
+
 def get_item(self: Any, key: Any) -> Any:
     """``self[key]``."""
     kind = key.__class__
+    if kind is tuple and len(key) > 1 and not busy[0]:
+        made = _read_quietly(self, key) if key[0].__class__ is dispatch.Tensor else _looked_at(self, key)
+        if made is not None:
+            return made
     if kind is int:
         shape = self._a.shape
         if shape:
@@ -256,6 +339,12 @@ def get_item(self: Any, key: Any) -> Any:
         a = key._a
         if a.dtype is I64 and a.ndim:
             return index_call(self, [key], (0,))
+        if a.dtype is BOOL and not busy[0]:
+            made = _read_quietly(self, (key,))
+            if made is not None:
+                return made
+    if key is None:
+        return _expand_dims(self, 0)
     if key is Ellipsis:
         return _alias(self)
     if not self._a.ndim and _is_position(key):
@@ -333,6 +422,10 @@ def _copy_into(view: Any, value: Any) -> None:
     view.copy_(value)
 
 
+#: Python's numbers that may be assigned.
+NUMBERS = frozenset((float, int, bool))
+
+
 def _quiet(self: Any) -> bool:
     """Whether a write to ``self`` leaves no trace in a graph."""
     return not busy[0] and (
@@ -344,12 +437,15 @@ def set_item(self: Any, key: Any, value: Any) -> None:
     """``self[key] = value``."""
     kind = key.__class__
     simple = kind is int or kind is slice
-    if not simple and kind is tuple:
-        simple = True
-        for k in key:
-            if k.__class__ is not int and k.__class__ is not slice:
-                simple = False
-                break
+    if not simple:
+        if kind is tuple:
+            simple = True
+            for k in key:
+                if k.__class__ is not int and k.__class__ is not slice:
+                    simple = False
+                    break
+        if not simple and value.__class__ in NUMBERS and _quiet(self) and _fill_quietly(self, key if kind is tuple else (key,), value):
+            return
     if simple and _quiet(self) and _write_quietly(self, key if kind is tuple else (key,), value):
         return
     if kind is bool and not key:
@@ -393,6 +489,35 @@ def _write_quietly(self: Any, key: tuple[Any, ...], value: Any) -> bool:
         return False  # the long way words the error
     f = user_frame(3)
     written(part, f.f_code, f.f_lasti)
+    return True
+
+
+def _fill_quietly(self: Any, key: tuple[Any, ...], value: Any) -> bool:
+    """Assign a number through NumPy at what index tensors, masks, integers and slices name: which places these are does not
+    depend on the rules in which PyTorch and NumPy differ."""
+    a = self._a
+    d = a.dtype.kind
+    if not a.flags.writeable or value.__class__ is not bool and (d in "bu" or value.__class__ is float and d == "i"):
+        return False
+    places: list[Any] = []
+    for k in key:
+        kind = k.__class__
+        if kind is dispatch.Tensor:
+            k = k._a
+            if k.dtype is not I64 and k.dtype is not BOOL or not k.ndim:
+                return False
+        elif kind is slice:
+            if not _whole(k):
+                return False
+        elif kind is not int:
+            return False
+        places.append(k)
+    try:
+        a[tuple(places)] = value
+    except (ValueError, IndexError, OverflowError, TypeError):
+        return False  # the long way words the error
+    f = user_frame(3)
+    written(a, f.f_code, f.f_lasti)
     return True
 
 

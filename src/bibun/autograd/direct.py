@@ -24,7 +24,7 @@ from .node import LEAF, Output, make_node_class, plan_of
 from .versions import last_write, tick
 from .views import OneOfSeveral, Unrecorded, like, unrecorded
 
-__all__ = ["direct", "make_elementwise", "make_joint", "make_many", "make_one", "make_two", "make_view", "make_views"]
+__all__ = ["chain", "chained", "direct", "make_elementwise", "make_joint", "make_many", "make_one", "make_plain", "make_two", "make_view", "make_views"]
 
 ndarray = np.ndarray
 
@@ -91,6 +91,54 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
     return call
 
 
+def chained(prim: Primitive) -> tuple[Any, ...]:
+    """What `chain` needs of a view primitive."""
+    return prim, make_node_class(prim), plan_of(prim, (True,))
+
+
+def chain(input: Any, steps: list[Any]) -> Any:
+    """The tensor that views of views of ``input`` end with: ``steps`` are (what `chained` says, static, the array seen)."""
+    if input._view is not None:
+        dispatch.refresh(input)
+    t = new(dispatch.Tensor)
+    t._a = steps[-1][2]
+    t._grad = None
+    v = input._view
+    seen = [(step[0][0], step[1], None) for step in steps]
+    if v is None:
+        t._view = (input, input._node, tuple(seen))
+    else:
+        t._view = (v[0], v[1], (*v[2], *seen))
+        if v.__class__ is not tuple:
+            t._view = like(v, t._view)
+    n = input._node
+    grad = state.grad
+    if n is None or not grad:
+        if not grad:
+            t._view = unrecorded(t._view)
+        t._node = None
+        t._story = grad if n is not None else input._story
+        return t
+    f = frame_at(1)
+    while internal[f.f_code.co_filename] and f.f_back is not None:
+        f = f.f_back
+    a = input._a
+    if n is LEAF:
+        n = input
+    for (_, cls, plan), static, part in steps:
+        node = cls()
+        node.plan = plan
+        node.fix = node.hooks = None
+        node.next = (n,)
+        node.saved = (plan.save or plan.saver())((a,), (), static)
+        node.code = f.f_code
+        node.lasti = f.f_lasti
+        node._seq = tick()
+        n, a = node, part
+    t._node = n
+    return t
+
+
 def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..., Any]:
     """The call of a primitive of one array with one output: ``call(input, *static)``."""
     cls = make_node_class(prim)
@@ -143,6 +191,27 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
         node.lasti = f.f_lasti
         node._seq = tick()
         t._node = node
+        return t
+
+    call.__name__ = call.__qualname__ = prim.name
+    return call
+
+
+def make_plain(prim: Primitive) -> Callable[..., Any]:
+    """The call of a primitive of one array that has no derivative: ``call(input, *static)``."""
+    run = partial(prim.run, cpu)
+
+    def call(input: Any, *static: Any) -> Any:
+        if busy[0]:
+            return apply(prim, (input,), static)
+        token = quiet(IGNORE)
+        try:
+            t = dispatch.wrap(run(input._a, *static))
+        except (TypeError, ValueError):  # which `apply` words
+            return apply(prim, (input,), static)
+        finally:
+            restore(token)
+        t._story = input._story if input._node is None else dispatch.cut_of(prim, (input,))
         return t
 
     call.__name__ = call.__qualname__ = prim.name

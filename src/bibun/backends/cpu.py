@@ -17,11 +17,7 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     acos,
     acosh,
     add,
-    all,
-    any,
     arange,
-    argmax,
-    argmin,
     argsort,
     asarray,
     asin,
@@ -120,6 +116,7 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     zeros,
     zeros_like,
 )
+from numpy._core.umath import clip as _clip
 
 from .activation import rectified_gradient, relu, sigmoid_gradient, stepwise, tanh_gradient  # noqa: F401
 from .arrange import (  # noqa: F401
@@ -269,13 +266,36 @@ from .strides import (  # noqa: F401
 
 ndarray = np.ndarray
 newaxis = None
+_or, _and = np.logical_or.reduce, np.logical_and.reduce
 
 bool_, int64, float32, float64 = np.dtype(bool), np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64)
 bfloat16, float16 = np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16)
 complex64, complex128 = np.dtype(np.complex64), np.dtype(np.complex128)
 
+def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Whether any element over ``axis`` is true."""
+    return _or(x, axis, None, None, keepdims)
+
+
+def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Whether all elements over ``axis`` are."""
+    return _and(x, axis, None, None, keepdims)
+
+
+def argmax(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The position of the first largest element."""
+    return np.argmax(x, axis, None, keepdims=True) if keepdims else x.argmax(axis)
+
+
+def argmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The position of the first smallest element."""
+    return np.argmin(x, axis, None, keepdims=True) if keepdims else x.argmin(axis)
+
+
 def clip(x: Any, low: Any, high: Any) -> Any:
     """``minimum(maximum(x, low), high)``; either bound may be None; NaN passes."""
+    if low is not None and high is not None:
+        return _clip(x, low, high)
     if low is not None:
         x = np.maximum(x, low)
     return x if high is None else np.minimum(x, high)

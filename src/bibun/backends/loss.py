@@ -6,6 +6,7 @@ backward multiplies up. Narrow floats are worked on in float32 by the entries.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,20 @@ def out_of_bounds(target: Any, classes: int, ignore_index: int) -> IndexError | 
     return IndexError(f"Target {int(wrong.flat[0])} is out of bounds.") if wrong.size else None
 
 
+def _largest(target: Any) -> Any:
+    """The largest of class numbers read as unsigned ones."""
+    unsigned = target.view(np.uint64).reshape(-1)
+    return unsigned[unsigned.argmax()] if unsigned.size <= _SMALL else np.maximum.reduce(unsigned)
+
+
+@lru_cache(64)
+def _starts(rows: int, classes: int) -> Any:
+    """Where the rows of a matrix begin."""
+    made = np.arange(0, rows * classes, classes)
+    made.flags.writeable = False
+    return made
+
+
 def places(shape: tuple[int, ...], target: Any, ignore_index: int) -> tuple[Any, Any]:
     """(flat positions of the target classes in an array of ``shape``, mask of those that count or None for all).
 
@@ -51,7 +66,7 @@ def places(shape: tuple[int, ...], target: Any, ignore_index: int) -> tuple[Any,
     classes = shape[1] if len(shape) > 1 else shape[0]
     keep = None
     # As unsigned numbers the negative ones are large: one pass finds any that is out of range.
-    if target.size and (np.maximum.reduce(target.view(np.uint64), None) >= classes or 0 <= ignore_index < classes):
+    if target.size and (_largest(target) >= classes or 0 <= ignore_index < classes):
         error = out_of_bounds(target, classes, ignore_index)
         if error is not None:
             raise error
@@ -60,7 +75,7 @@ def places(shape: tuple[int, ...], target: Any, ignore_index: int) -> tuple[Any,
     if len(shape) == 1:
         return target.reshape(()), None if keep is None else keep.reshape(())
     if len(shape) == 2:
-        return target + np.arange(0, shape[0] * classes, classes), keep
+        return target + _starts(shape[0], classes), keep
     inner = int(np.prod(shape[2:]))
     base = np.arange(0, shape[0] * classes * inner, classes * inner)[:, None] + np.arange(inner)
     return target * inner + base.reshape(target.shape), keep

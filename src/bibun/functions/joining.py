@@ -78,6 +78,18 @@ def cat(tensors: Any, dim: Any = 0, *, axis: Any = None) -> Any:
             [1., 1.],
             [1., 1.]])
     """
+    if (tensors.__class__ is tuple or tensors.__class__ is list) and dim.__class__ is int and axis is None:
+        try:
+            first = tensors[0]._a  # what is common: tensors of one dtype and as many dimensions
+            n, d = first.ndim, first.dtype
+            if 0 <= dim < n or -n <= dim < 0:
+                for x in tensors:
+                    if x._a.ndim != n or x._a.dtype is not d or x._a.shape == (0,):
+                        break
+                else:
+                    return _concat(tensors, dim if dim >= 0 else dim + n)
+        except (AttributeError, IndexError, ValueError):
+            pass  # which the long way words
     tensors = tensors_of(tensors, "cat")
     if not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dtypes, return_types
 from ..autograd import dispatch
-from ..autograd.direct import direct, make_one
+from ..autograd.direct import direct, make_one, make_plain
 from ..autograd.dispatch import apply
 from ..backends import cpu
 from ..errors import normalize_dim, unsupported_dtype
@@ -333,6 +333,8 @@ def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _position(name: str, prim: Any) -> Any:
+    call = make_plain(prim)
+
     def place(input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
         only_tensor(input, name)
         if input._a.dtype.kind in "bc":
@@ -343,10 +345,10 @@ def _position(name: str, prim: Any) -> Any:
         keep = bool(keepdim if keepdims is None else keepdims)
         if dim is None:
             _empty_reduction(name, input, None, IndexError)
-            return apply(prim, (input,), (None, keep))
+            return call(input, None, keep)
         dim = normalize_dim(dim, input._a.ndim)
         _empty_reduction(name, input, dim)
-        return apply(prim, (input,), (dim if input._a.ndim else None, keep))
+        return call(input, dim if input._a.ndim else None, keep)
 
     place.__name__ = place.__qualname__ = name
     return place
@@ -369,12 +371,14 @@ function(argmin)
 
 
 def _truth(name: str, prim: Any) -> Any:
+    call = make_plain(prim)
+
     def truth(input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
         a = only_tensor(input, name)._a
         axes = axes_of(axis if dim is None else dim, a.ndim, name)
         if dim is not None and axes is None:  # an empty list of dims: none is reduced
             axes = () if isinstance(dim, (tuple, list)) else None
-        made = apply(prim, (input,), (axes, bool(keepdim if keepdims is None else keepdims)))
+        made = call(input, axes, bool(keepdim if keepdims is None else keepdims))
         return made.to(dtypes.uint8) if a.dtype == np.uint8 else made
 
     truth.__name__ = truth.__qualname__ = name
