@@ -116,7 +116,7 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     zeros,
     zeros_like,
 )
-from numpy._core.umath import clip as _clip
+from numpy._core.umath import clip as _clip  # type: ignore[attr-defined]
 
 from .activation import rectified_gradient, relu, sigmoid_gradient, stepwise, tanh_gradient  # noqa: F401
 from .arrange import (  # noqa: F401
