@@ -361,7 +361,7 @@ def _runs(function: Any, frame: Any) -> bool:
     while function is not None:
         plain = getattr(function, "__func__", function)
         if getattr(plain, "__code__", None) is code:
-            cells = zip(code.co_freevars, getattr(plain, "__closure__", None) or ())
+            cells = zip(frame.f_code.co_freevars, getattr(plain, "__closure__", None) or ())
             return all(name in frame.f_locals and cell.cell_contents is frame.f_locals[name] for name, cell in cells)
         function = getattr(function, "__wrapped__", None)
     return False
