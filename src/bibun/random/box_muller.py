@@ -76,17 +76,36 @@ def box_muller(words: np.ndarray, out: np.ndarray, scratch: Scratch) -> None:
         out: float32, 16 n.
         scratch: for 8 n pairs.
     """
+    k_eights, j_eights, cosine_eights, sine_eights = scratch.eights
+    np.bitwise_and(words, _I_BITS24, words)
+    groups = words.view(_EIGHT)
+    k_eights[...] = groups[::2]
+    j_eights[...] = groups[1::2]
+    both = scratch.rows[0]
+    np.multiply(both, _factors(scratch), both)
+    np.add(both, _F0, both)  # -0 becomes 0, as in a fused x·1 + 0
+    groups = out.view(_EIGHT)
+    groups[::2] = cosine_eights
+    groups[1::2] = sine_eights
+
+
+def factors(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each word its radius, and (2, n) its cosine and sine: what `box_muller` multiplies, in new arrays."""
+    scratch = Scratch(words.size)
+    k, j, _ = scratch.integers
+    k[...] = words & 0xFFFFFF
+    j[...] = k
+    return _factors(scratch), scratch.rows[0]
+
+
+def _factors(scratch: Scratch) -> np.ndarray:
+    """The radii of the 24 bits in `scratch`; there it leaves the angles' cosines and sines."""
     add, subtract, multiply, bits_and, bits_xor = np.add, np.subtract, np.multiply, np.bitwise_and, np.bitwise_xor
     x, z, e, narrow = scratch.floats
     wide, x64 = scratch.doubles
     k, j, t = scratch.integers
     both, cosine, sine, wide_both, wide_cosine, wide_sine = scratch.rows
     x_bits, both_bits, cosine_bits, sine_bits, narrow_bits = scratch.bits
-    k_eights, j_eights, cosine_eights, sine_eights = scratch.eights
-    bits_and(words, _I_BITS24, words)
-    groups = words.view(_EIGHT)
-    k_eights[...] = groups[::2]
-    j_eights[...] = groups[1::2]
 
     # log(1 - u1) = log(2^24 - k) - 24 log 2, the argument as (1 + x)·2^e with 1 + x in [√½, √2)
     subtract(_I_END, k, k)
@@ -165,8 +184,4 @@ def box_muller(words: np.ndarray, out: np.ndarray, scratch: Scratch) -> None:
     bits_and(j, _I4, j)
     np.left_shift(j, _I29, j)
     bits_xor(cosine_bits, j, cosine_bits)
-    multiply(both, radius, both)
-    add(both, _F0, both)  # -0 becomes 0, as in a fused x·1 + 0
-    groups = out.view(_EIGHT)
-    groups[::2] = cosine_eights
-    groups[1::2] = sine_eights
+    return radius

@@ -2,7 +2,8 @@
 in PyTorch's 5056 bytes, and the raw words that all samplers draw.
 
 In come seeds and states; out go 32-bit and 64-bit words in PyTorch's order. NumPy's bit generator does the work;
-nothing is drawn ahead, so that the position in the stream is always where PyTorch's would be.
+nothing is drawn ahead, so that the position in the stream is always where PyTorch's would be. (The words of its present
+block are read and converted ahead, which moves nothing: `Generator.near`.)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from ..placement import check_device
 from ..placement import device as _device
+from .block import NONE, Block
 
 DEFAULT_SEED = 67280421310721
 """The seed of a `Generator` that was given none."""
@@ -102,6 +104,8 @@ class Generator:
         "_bits",  # numpy.random.MT19937
         "_raw",  # its random_raw: n words as uint64
         "_integers",  # numpy.random.Generator(bits).integers
+        "_place",  # the same as a memoryview, quicker for single numbers
+        "_block",  # the words at hand, converted
         "_memory",  # the 624 words and the position, in the bit generator's own memory; None where ctypes is missing
         "__weakref__",
     )
@@ -120,11 +124,12 @@ class Generator:
         self.cached_normal = None
         self.scratch = None
         self._seed = DEFAULT_SEED
+        self._block = NONE
         _alive.add(self)
 
     def __getattr__(self, name: str) -> Any:
         # Reached for an empty slot only: make what the stream runs on.
-        if name not in ("_bits", "_raw", "_integers", "_memory"):
+        if name not in ("_bits", "_raw", "_integers", "_memory", "_place"):
             raise AttributeError(f"'Generator' object has no attribute '{name}'")
         with self.lock:
             try:
@@ -140,7 +145,8 @@ class Generator:
         bits = MT19937(0)
         bits._legacy_seeding(self._seed & 0xFFFFFFFF)
         self._bits = bits
-        self._memory = _memory_of(bits)
+        self._memory = memory = _memory_of(bits)
+        self._place = [0] * _N + [_N + 1] if memory is None else memoryview(memory)
         self._integers = Sampler(bits).integers
         self._raw = bits.random_raw
 
@@ -267,6 +273,7 @@ class Generator:
         return inner["key"], int(inner["pos"])
 
     def _set_words_and_position(self, key: np.ndarray, position: int) -> None:
+        self._block = NONE
         if self._memory is not None:
             self._memory[:_N] = key
             self._memory[_N] = position
@@ -285,10 +292,30 @@ class Generator:
         self._set_words_and_position(mark[:_N], int(mark[_N]))
         self._raw(words, False)
 
+    def near(self, n: int) -> tuple[Block, int] | None:
+        """Draw n > 0 words that lie in one block: (the block, where they begin). None, and nothing drawn, where they do not."""
+        with self.lock:
+            place = self._place
+            start = place[_N]
+            block = self._block
+            if start + n > _N or place[0] != block.first or place[1] != block.second:
+                if start == _N and n <= _N:
+                    words = self._raw(_N)
+                    start = 0
+                elif start + n > _N:
+                    return None
+                else:
+                    place[_N] = 0
+                    words = self._raw(_N)
+                self._block = block = Block(place[0], place[1], words)
+            place[_N] = start + n
+        return block, start
+
     def words(self, n: int) -> np.ndarray:
         """The next n 32-bit words, as uint32."""
         if n < _FEW:
-            return self._raw(n).astype(np.uint32)
+            with self.lock:
+                return self._raw(n).astype(np.uint32)
         out = np.empty(n, np.uint32)
         even = n & ~1
         with self.lock:
@@ -304,11 +331,13 @@ class Generator:
     def long_words(self, n: int) -> np.ndarray:
         """The next n 64-bit words, as uint64: of two 32-bit words the first is the high half."""
         if n < 256:
-            words = self._raw(2 * n)
+            with self.lock:
+                words = self._raw(2 * n)
             high = words[::2] << _SHIFT32
             high |= words[1::2]
             return high
-        return self._integers(0, 0xFFFFFFFFFFFFFFFF, n, np.uint64, True)
+        with self.lock:
+            return self._integers(0, 0xFFFFFFFFFFFFFFFF, n, np.uint64, True)
 
     def doubles(self, n: int) -> np.ndarray:
         """The next n doubles of [0, 1), multiples of 2^-53."""
@@ -320,7 +349,12 @@ class Generator:
 
     def few_doubles(self, n: int) -> list[float]:
         """The same as a list: faster up to about 16."""
-        words = iter(self._raw(2 * n).tolist())
+        found = self.near(2 * n) if n else None
+        if found is not None:
+            block, start = found
+            return block.doubles[start : start + 2 * n : 2].tolist()
+        with self.lock:
+            words = iter(self._raw(2 * n).tolist())
         return [(((high & 0x1FFFFF) << 32) | low) * 2.0**-53 for high, low in zip(words, words)]
 
 

@@ -20,6 +20,8 @@ from .filling import bfloat16, fill, float16, float32, float64, not_implemented,
 from .rounding import fma, fma32, fma64, libm
 
 _TWO_PI = 2.0 * math.pi
+_ZERO = np.array(0, float32)
+_FEW = 256  # so many numbers come from the block at hand: of more the transform itself is quicker
 _BLOCK = 65536  # elements: enough to make calls cheap, few enough for the caches
 
 
@@ -45,6 +47,10 @@ def normal_(generator: Generator | None, out: np.ndarray, mean: float = 0.0, std
     if dtype != float32 and dtype != float64 and dtype != float16 and dtype != bfloat16:
         raise not_implemented("normal_kernel_cpu", dtype)
     n = out.size
+    if dtype is float32 and 16 <= n <= _FEW and out.flags.c_contiguous and _few(generator, out, n):
+        if std != 1 or mean != 0:
+            _moved(out, mean, std)
+        return out
     with generator.lock:
         if n < 16 or not out.flags.c_contiguous:
             return fill(out, lambda flat: store_doubles(flat, serial(generator, flat.size, mean, std)))
@@ -59,6 +65,39 @@ def normal_(generator: Generator | None, out: np.ndarray, mean: float = 0.0, std
             with np.errstate(over="ignore"):
                 flat[...] = values
     return out
+
+
+def _few(generator: Generator, out: np.ndarray, n: int) -> bool:
+    """Fill a contiguous float32 array with standard normal numbers from the block at hand; False where that is not enough."""
+    found = generator.near(n if not n & 15 else n + 16)
+    if found is None:
+        return False
+    block, start = found
+    radii, turns = block.radii, block.turns
+    if n == 16:
+        np.multiply(radii[start : start + 8], turns[:, start + 8 : start + 16], out.reshape(2, 8))
+    else:
+        flat = out.reshape(-1)
+        stop = start + (n & ~15)
+        np.multiply(
+            radii[start:stop].reshape(-1, 2, 8)[:, :1],
+            turns[:, start:stop].reshape(2, -1, 2, 8)[:, :, 1].transpose(1, 0, 2),
+            flat[: n & ~15].reshape(-1, 2, 8),
+        )
+        if n & 15:
+            start += n
+            np.multiply(radii[start : start + 8], turns[:, start + 8 : start + 16], flat[-16:].reshape(2, 8))
+    np.add(out, _ZERO, out)  # -0 becomes 0
+    return True
+
+
+def _moved(out: np.ndarray, mean: float, std: float) -> None:
+    """out·std + mean of a contiguous float32 array, rounded once."""
+    if mean == 0:
+        np.multiply(out, np.float32(std), out)  # a single rounding as it is
+    else:
+        flat = out.reshape(-1)
+        fma32(flat, float(np.float32(std)), float(np.float32(mean)), flat)
 
 
 def normal_of(generator: Generator | None, mean: Any, std: Any, out: np.ndarray) -> np.ndarray:

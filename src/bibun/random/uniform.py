@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,24 @@ _LARGEST = {
     float32: 3.4028234663852886e38,
     float64: 1.7976931348623157e308,
 }
+_ONE, _HALF = np.array(1, float32), np.array(0.5, float32)
 _BLOCK = 32768
+#: Up to so many numbers a draw is a slice of the block at hand, if they lie in it.
+FEW = 512
 
 # ---------------------------------------------------------------------------------------------------------- floats
 
 
 def rand(generator: Generator | None, shape: tuple[int, ...], dtype: np.dtype = float32) -> np.ndarray:
     """A new array of uniform numbers of [0, 1); complex: in both parts."""
+    if dtype is float32 or dtype is float64:
+        n = math.prod(shape)
+        if 0 < n <= FEW:
+            found = (generator or default_generator).near(n if dtype is float32 else 2 * n)
+            if found is not None:
+                block, p = found
+                drawn = block.units[p : p + n] if dtype is float32 else block.doubles[p : p + 2 * n : 2]
+                return (drawn if len(shape) == 1 else drawn.reshape(shape)).copy()
     out = np.empty(shape, dtype)
     if dtype == float32:
         _unit_float32(generator or default_generator, out.reshape(-1))
@@ -69,6 +81,20 @@ def uniform_(generator: Generator | None, out: np.ndarray, low: float = 0.0, hig
     if dtype not in _LARGEST:
         raise not_implemented("check_uniform_bounds", dtype)
     low, high = float(low), float(high)
+    if dtype is float32 and 0 < out.size <= FEW and out.flags.c_contiguous:
+        scale = _simple(low, high)
+        found = generator.near(out.size) if scale is not None else None
+        if found is not None:
+            block, p = found
+            drawn = block.units[p : p + out.size]
+            if out.ndim != 1:
+                drawn = drawn.reshape(out.shape)
+            if scale is _ONE:
+                out[...] = drawn
+            else:
+                np.subtract(drawn, _HALF, out)
+                np.multiply(out, scale, out)
+            return out
     if dtype == float32 and low == 0 and high == 1:
         return fill(out, lambda flat: _unit_float32(generator, flat))
     largest = _LARGEST[dtype]
@@ -102,6 +128,16 @@ def uniform_(generator: Generator | None, out: np.ndarray, low: float = 0.0, hig
     return fill(out, rounded)
 
 
+@lru_cache(64)
+def _simple(low: float, high: float) -> Any:
+    """What u - ½ is multiplied by for bounds -b and b, where that is one rounding; `_ONE` for 0 and 1; None for others."""
+    if low == 0 and high == 1:
+        return _ONE
+    a, b = float(np.float32(low)), float(np.float32(high))
+    span = float(np.float32(b - a))
+    return np.array(span, float32) if a == -0.5 * span and 2.0**-101 <= span <= 2.0**126 else None
+
+
 def _unit_float32(generator: Generator, flat: np.ndarray) -> None:
     _words24(generator, flat)
     flat *= _STEP24
@@ -111,7 +147,8 @@ def _words24(generator: Generator, flat: np.ndarray) -> None:
     """Fill a float32 vector with the low 24 bits of a word each, as they are."""
     n = flat.size
     if n < 4096:
-        words = generator._raw(n)
+        with generator.lock:
+            words = generator._raw(n)
         words &= _BITS24
         flat[...] = words
         return
@@ -202,8 +239,17 @@ def randint(
     generator: Generator | None, shape: tuple[int, ...], low: int, high: int, dtype: np.dtype = int64
 ) -> np.ndarray:
     """A new array of integers of [low, high)."""
-    out = np.empty(shape, dtype)
-    return random_(generator, out, low, high)
+    if dtype is int64 and 0 < high - low < 2**28 and -(2**62) < low < 2**62:
+        n = math.prod(shape)
+        found = (generator or default_generator).near(n) if 0 < n <= FEW else None
+        if found is not None:
+            block, p = found
+            words = block.words[p : p + n]
+            drawn = words % (high - low)
+            if low:
+                drawn += low
+            return drawn if len(shape) == 1 else drawn.reshape(shape)
+    return random_(generator, np.empty(shape, dtype), low, high)
 
 
 def random_(
@@ -274,7 +320,8 @@ def _below(generator: Generator, flat: np.ndarray, span: int, base: int) -> None
     """base + (a word mod span): a 64-bit word from spans of 2^28 on."""
     n = flat.size
     if n < 32 and span < 2**28:
-        words = generator._raw(n)
+        with generator.lock:
+            words = generator._raw(n)
         words %= np.uint64(span)
         flat[...] = words if base == 0 else words.astype(np.int64) + base
         return
@@ -335,6 +382,10 @@ def _random_all(generator: Generator, out: np.ndarray) -> np.ndarray:
 
 def _flips(generator: Generator, n: int, p: float) -> np.ndarray:
     """n booleans, true with probability p: whether 53 bits of two words lie below p·2^53."""
+    found = generator.near(2 * n) if 0 < n <= FEW // 2 else None
+    if found is not None:
+        block, start = found
+        return block.doubles[start : start + 2 * n : 2] < p
     below = math.ceil(p * 2.0**53)
     out = np.empty(n, np.bool_)
     with generator.lock:
