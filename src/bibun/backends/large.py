@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BIG", "LARGE", "native", "one_loop"]
+__all__ = ["BIG", "LARGE", "native", "one_loop", "ready"]
 
 #: Multiplications from which a product of matrices is worth more than NumPy's call.
 BIG = 1 << 18
 #: Elements from which a native kernel is worth its call.
 LARGE = 1 << 14
+
+
+#: Whether `native` was asked and said yes: small work that would gain asks this, and loads nothing.
+ready = [False]
 
 
 @cache
@@ -31,6 +35,7 @@ def native() -> bool:
     from ..native.memory import install
 
     install()
+    ready[0] = True
     return True
 
 

@@ -336,6 +336,13 @@ def legacy_tensor(dtype: Any, args: Any, kwargs: Any) -> Any:
 
 def size_from(size: Any, name: str) -> tuple[int, ...]:
     """A size given as numbers or as one sequence."""
+    given = size[0] if size and size[0].__class__ is tuple and len(size) == 1 else size
+    if given.__class__ is tuple:
+        for n in given:
+            if n.__class__ is not int or n < 0:
+                break
+        else:
+            return given
     if len(size) == 1 and not isinstance(size[0], (int, np.integer)):
         size = size[0]
         if isinstance(size, dispatch.Tensor):

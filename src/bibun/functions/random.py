@@ -27,6 +27,7 @@ from ..random import Generator, default_generator
 from .creation import checked, size_from
 from .register import FUNCTIONS, METHODS, function, method, write_out
 
+_INT64 = np.dtype(np.int64)
 _plain: Any = {"method": False, "out": False}
 FUNCTIONS["Generator"] = Generator
 FUNCTIONS["default_generator"] = default_generator
@@ -135,7 +136,10 @@ def _factory(name: str, draw: Any) -> Any:
                 )
             size = (more["size"],)
         d = _options(dtype, device, layout, out, name)
-        t = drawn(lambda shape: draw(generator, shape, d), size_from(size, name), name)
+        if dispatch.busy[0]:
+            t = drawn(lambda shape: draw(generator, shape, d), size_from(size, name), name)
+        else:
+            t = wrap(draw(generator, size_from(size, name), d))
         if requires_grad:
             t.requires_grad_()
         return t if out is None else write_out(out, t)
@@ -164,7 +168,9 @@ def _like(name: str, fill: Any) -> Any:
     ) -> Any:
         if not isinstance(input, dispatch.Tensor):
             raise argument_error(name, "input", 1, "Tensor", input)
-        d = checked(dtype, device, layout, name) or input._a.dtype
+        d = input._a.dtype
+        if dtype is not None or device is not None or layout is not None:
+            d = checked(dtype, device, layout, name) or d
         shape = input._a.shape
         if dispatch.busy[0]:
             t = drawn(lambda s: fill(generator, np.empty(s, d)), shape, name, (input,))
@@ -223,15 +229,22 @@ def randint(
     tensor([4, 9, 3])
     """
     size = more.pop("size", None)
-    (low, high), rest = _bounds(args, more, "randint", 1)
+    if len(args) == 2 and args[0].__class__ is int and args[1].__class__ is tuple and not more:
+        low, high, rest = 0, args[0], args[1:]
+    else:
+        (low, high), rest = _bounds(args, more, "randint", 1)
     if size is None:
         if not rest:
             raise TypeError(
                 "randint() received an invalid combination of arguments - it needs a size: randint([low,] high, size)"
             )
         size = rest[0]
-    d = checked(dtype, device, layout, "randint") or (np.dtype(np.int64) if out is None else out._a.dtype)
-    t = drawn(lambda shape: stream.randint(generator, shape, low, high, d), size_from((size,), "randint"))
+    d = checked(dtype, device, layout, "randint") or (_INT64 if out is None else out._a.dtype)
+    shape = size_from((size,), "randint")
+    if dispatch.busy[0]:
+        t = drawn(lambda shape: stream.randint(generator, shape, low, high, d), shape)
+    else:
+        t = wrap(stream.randint(generator, shape, low, high, d))
     if requires_grad:
         t.requires_grad_()
     return t if out is None else write_out(out, t)
@@ -406,12 +419,15 @@ def _filling(name: str, fill: Any, parameters: tuple[str, ...], defaults: tuple[
     def call(self: Any, *args: Any, generator: Any = None, **more: Any) -> Any:
         if len(args) > len(parameters):
             raise TypeError(f"{name}() takes at most {len(parameters)} arguments ({len(args)} given)")
-        for parameter in more:
-            if parameter not in parameters:
-                raise TypeError(f"{name}() got an unexpected keyword argument '{parameter}'")
-        given = tuple(
-            args[i] if i < len(args) else more.get(p, d) for i, (p, d) in enumerate(zip(parameters, defaults))
-        )
+        if more:
+            for parameter in more:
+                if parameter not in parameters:
+                    raise TypeError(f"{name}() got an unexpected keyword argument '{parameter}'")
+            given = tuple(
+                args[i] if i < len(args) else more.get(p, d) for i, (p, d) in enumerate(zip(parameters, defaults))
+            )
+        else:
+            given = args + defaults[len(args) :]
         check_writable(self)
         if dispatch.busy[0]:
             return self.copy_(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.large import native
 from . import box_muller
 from .filling import float32
 
@@ -53,6 +54,9 @@ class Block:
         elif name == "logs":
             made = np.log1p(-self.doubles)
         elif name == "radii" or name == "turns":
+            _transformed[0] += 1
+            if _transformed[0] == 256:  # what that took is what native code would have: from now on it is worth loading
+                native()
             self.radii, self.turns = box_muller.factors(self.words)
             return self.radii if name == "radii" else self.turns
         else:
@@ -61,5 +65,6 @@ class Block:
         return made
 
 
+_transformed = [0]
 #: No block at all.
 NONE = Block(-1, -1)

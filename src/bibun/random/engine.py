@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.large import LARGE, native, ready
 from ..placement import check_device
 from ..placement import device as _device
 from .block import NONE, Block
@@ -27,6 +28,7 @@ DEFAULT_SEED = 67280421310721
 # Below so many words the bit generator's own method is faster than `Generator.integers`, above it slower.
 _FEW = 4096
 _WORD_MASK = np.uint64(0xFFFFFFFF)
+_twister: Any = None  # the module of native draws, once it was wanted; False: not for this processor
 _BITS53 = np.uint64(2**53 - 1)
 _SHIFT32 = np.uint64(32)
 # Where in a 64-bit draw, seen as two words in memory, the word drawn first lies, and where the second.
@@ -311,12 +313,29 @@ class Generator:
             place[_N] = start + n
         return block, start
 
+    def kernels(self, n: int) -> Any:
+        """The native draws (`bibun.native.kernels.twister`), where n numbers are worth them or they are loaded; else None.
+        They take `_memory`, and the lock must be held."""
+        if n < LARGE and not ready[0] or self._place[_N] > _N or not native():
+            return None
+        global _twister
+        if _twister is None:
+            from ..native.kernels import normal, twister
+
+            _twister = twister if normal.suits() else False
+        return _twister or None
+
     def words(self, n: int) -> np.ndarray:
         """The next n 32-bit words, as uint32."""
         if n < _FEW:
             with self.lock:
                 return self._raw(n).astype(np.uint32)
         out = np.empty(n, np.uint32)
+        twister = self.kernels(n)
+        if twister is not None:
+            with self.lock:
+                twister.words(self._memory, out)
+            return out
         even = n & ~1
         with self.lock:
             for start in range(0, even, 65536):
@@ -341,6 +360,13 @@ class Generator:
 
     def doubles(self, n: int) -> np.ndarray:
         """The next n doubles of [0, 1), multiples of 2^-53."""
+        if n >= 256:
+            twister = self.kernels(n)
+            if twister is not None:
+                uniform = np.empty(n)
+                with self.lock:
+                    twister.doubles(self._memory, uniform)
+                return uniform
         words = self.long_words(n)
         words &= _BITS53
         uniform = words.astype(np.float64)

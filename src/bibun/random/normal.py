@@ -47,11 +47,24 @@ def normal_(generator: Generator | None, out: np.ndarray, mean: float = 0.0, std
     if dtype != float32 and dtype != float64 and dtype != float16 and dtype != bfloat16:
         raise not_implemented("normal_kernel_cpu", dtype)
     n = out.size
+    if dtype is float32 and n >= 16 and out.flags.c_contiguous:
+        twister = generator.kernels(n) if n < _BLOCK else None
+        if twister is not None:
+            with generator.lock:
+                twister.normals(generator._memory, out, float(np.float32(mean)), float(np.float32(std)))
+            return out
     if dtype is float32 and 16 <= n <= _FEW and out.flags.c_contiguous and _few(generator, out, n):
         if std != 1 or mean != 0:
             _moved(out, mean, std)
         return out
     with generator.lock:
+        if n < 16 and (dtype is float32 or dtype is float64) and out.flags.c_contiguous:
+            values = serial(generator, n, mean, std)
+            if n == 1:
+                out.fill(values[0])
+            else:
+                out[...] = values if out.ndim == 1 else np.reshape(values, out.shape)
+            return out
         if n < 16 or not out.flags.c_contiguous:
             return fill(out, lambda flat: store_doubles(flat, serial(generator, flat.size, mean, std)))
         flat = out.reshape(-1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..backends.large import ready
 from .engine import Generator, default_generator
 from .filling import bfloat16, float16, float32, float64, int64, not_implemented
 
@@ -25,7 +26,9 @@ def randperm(generator: Generator | None, n: int, dtype: np.dtype = int64) -> np
     generator = default_generator if generator is None else generator
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
-    if dtype.name in _SHORT_TYPE:
+    if dtype is int64:
+        pass
+    elif dtype.name in _SHORT_TYPE:
         if n > int(np.iinfo(dtype).max) + 1:
             raise RuntimeError(f"value cannot be converted to type {_SHORT_TYPE[dtype.name]} without overflow")
     elif dtype in _PERMUTED_MOST:
@@ -36,8 +39,22 @@ def randperm(generator: Generator | None, n: int, dtype: np.dtype = int64) -> np
         raise not_implemented("randperm", dtype)
     if n < 2:
         return np.zeros(n, dtype)
+    found = generator.near(n - 1) if n < 64 and not (n > 24 and ready[0]) else None
+    if found is not None:
+        block, start = found
+        order = list(range(n))
+        i = 0
+        for word in block.words[start : start + n - 1].tolist():
+            k = i + word % (n - i)
+            order[i], order[k] = order[k], order[i]
+            i += 1
+        return np.array(order, dtype)
     if n >= _MANY:
         return _permute_many(generator, n).astype(dtype, copy=False)
+    twister = generator.kernels(n)
+    if twister is not None:
+        with generator.lock:
+            return twister.permuted(generator._memory, n).astype(dtype, copy=False)
     targets = generator.words(n - 1)
     targets %= np.arange(n, 1, -1, dtype=np.uint32)
     targets += np.arange(n - 1, dtype=np.uint32)

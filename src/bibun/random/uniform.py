@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.large import ready
 from .engine import FIRST, SECOND, Generator, default_generator
 from .filling import (
     C_TYPE,
@@ -45,6 +46,7 @@ _ONE, _HALF = np.array(1, float32), np.array(0.5, float32)
 _BLOCK = 32768
 #: Up to so many numbers a draw is a slice of the block at hand, if they lie in it.
 FEW = 512
+_SOME = 128  # from so many on kernels that are there are quicker than NumPy's calls
 
 # ---------------------------------------------------------------------------------------------------------- floats
 
@@ -53,7 +55,7 @@ def rand(generator: Generator | None, shape: tuple[int, ...], dtype: np.dtype = 
     """A new array of uniform numbers of [0, 1); complex: in both parts."""
     if dtype is float32 or dtype is float64:
         n = math.prod(shape)
-        if 0 < n <= FEW:
+        if 0 < n <= FEW and not (n >= _SOME and ready[0]):
             found = (generator or default_generator).near(n if dtype is float32 else 2 * n)
             if found is not None:
                 block, p = found
@@ -139,6 +141,11 @@ def _simple(low: float, high: float) -> Any:
 
 
 def _unit_float32(generator: Generator, flat: np.ndarray) -> None:
+    twister = generator.kernels(flat.size) if flat.size >= _SOME else None
+    if twister is not None:
+        with generator.lock:
+            twister.uniform(generator._memory, flat, 0.0, 1.0, 2.0**-24)
+        return
     _words24(generator, flat)
     flat *= _STEP24
 
@@ -171,6 +178,11 @@ def _float32(generator: Generator, flat: np.ndarray, low: float, high: float) ->
     b = float(np.float32(high))
     span = float(np.float32(b - a))
     step = span * 2.0**-24
+    twister = generator.kernels(flat.size) if flat.size >= _SOME and _LEAST <= step < math.inf else None
+    if twister is not None:
+        with generator.lock:
+            twister.uniform(generator._memory, flat, a, b, step)
+        return
     _words24(generator, flat)
     if a == -0.5 * span and step >= _LEAST:
         # as for initial weights: (k - 2^23)·step, a single product, which float32 can round by itself
@@ -191,6 +203,11 @@ def _float32(generator: Generator, flat: np.ndarray, low: float, high: float) ->
 
 
 def _float64(generator: Generator, flat: np.ndarray, low: float, high: float) -> None:
+    twister = generator.kernels(flat.size) if flat.size >= _SOME and low < high else None
+    if twister is not None:
+        with generator.lock:
+            twister.doubles(generator._memory, flat, low, high)
+        return
     with generator.lock:
         for start in range(0, flat.size, _BLOCK):
             part = flat[start : start + _BLOCK]
@@ -319,6 +336,12 @@ def _representable(dtype: np.dtype, low: int, high: int) -> tuple[int, int]:
 def _below(generator: Generator, flat: np.ndarray, span: int, base: int) -> None:
     """base + (a word mod span): a 64-bit word from spans of 2^28 on."""
     n = flat.size
+    if n >= _SOME and span < 2**28 and flat.dtype == int64 and -(2**52) < base < 2**52:
+        twister = generator.kernels(n)
+        if twister is not None:
+            with generator.lock:
+                twister.below(generator._memory, flat, span, base)
+            return
     if n < 32 and span < 2**28:
         with generator.lock:
             words = generator._raw(n)
@@ -388,6 +411,11 @@ def _flips(generator: Generator, n: int, p: float) -> np.ndarray:
         return block.doubles[start : start + 2 * n : 2] < p
     below = math.ceil(p * 2.0**53)
     out = np.empty(n, np.bool_)
+    twister = generator.kernels(n) if n else None
+    if twister is not None:
+        with generator.lock:
+            twister.flips(generator._memory, out, p)
+        return out
     with generator.lock:
         for start in range(0, n, _BLOCK):
             part = out[start : start + _BLOCK]

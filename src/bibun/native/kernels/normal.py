@@ -12,9 +12,9 @@ import numpy as np
 
 from .. import build
 from ..kernel import kernel
-from ..lang import Ptr, T, bits, f32, fma, i32, i64, sqrt, void
+from ..lang import Ptr, T, bits, device, f32, fma, i32, i64, sqrt, void
 
-__all__ = ["box_muller", "suits"]
+__all__ = ["box_muller", "groups", "suits"]
 
 F32 = np.dtype(np.float32)
 _COSINE = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
@@ -26,6 +26,11 @@ _HALF_ROOT, _SCALED_ROOT = 0x3F3504F3, 0x3F3504F3 + (24 << 23)  # the bits of âˆ
 @kernel(fast="", distinct=True)
 def _transform(words: Ptr[T], out: Ptr[f32], mean: f32, std: f32, moved, begin: i64, end: i64) -> void:
     """Items are groups of 16."""
+    groups(words, out, mean, std, moved, begin, end)
+
+
+@device(fast="", inline=True)
+def groups(words: Ptr[T], out: Ptr[f32], mean: f32, std: f32, moved, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
     for group in range(begin, end):
         given = words + group * 16
         made = out + group * 16
