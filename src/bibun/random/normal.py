@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.large import LARGE, native
+from ..backends.large import ready
 from .box_muller import Scratch, box_muller
 from .engine import Generator, default_generator
 from .filling import bfloat16, fill, float16, float32, float64, not_implemented, number, parts, store_doubles
@@ -47,13 +47,7 @@ def normal_(generator: Generator | None, out: np.ndarray, mean: float = 0.0, std
     if dtype != float32 and dtype != float64 and dtype != float16 and dtype != bfloat16:
         raise not_implemented("normal_kernel_cpu", dtype)
     n = out.size
-    if dtype is float32 and n >= 16 and out.flags.c_contiguous:
-        twister = generator.kernels(n) if n < _BLOCK else None
-        if twister is not None:
-            with generator.lock:
-                twister.normals(generator._memory, out, float(np.float32(mean)), float(np.float32(std)))
-            return out
-    if dtype is float32 and 16 <= n <= _FEW and out.flags.c_contiguous and _few(generator, out, n):
+    if dtype is float32 and 16 <= n <= _FEW and not ready[0] and out.flags.c_contiguous and _few(generator, out, n):
         if std != 1 or mean != 0:
             _moved(out, mean, std)
         return out
@@ -174,6 +168,10 @@ def serial(generator: Generator, n: int, mean: float, std: float) -> Any:
 
 def _fill_float64(generator: Generator, flat: np.ndarray, mean: float, std: float) -> None:
     n = flat.size
+    twister = generator.kernels(n)
+    if twister is not None:
+        twister.normals(generator._memory, flat, mean, std)
+        return
     for start in range(0, n & ~15, _BLOCK):
         part = flat[start : min(start + _BLOCK, n & ~15)]
         _groups_float64(generator.doubles(part.size), part, mean, std)
@@ -198,6 +196,10 @@ def _groups_float64(uniform: np.ndarray, out: np.ndarray, mean: float, std: floa
 def _fill_float32(generator: Generator, flat: np.ndarray, mean: float, std: float, lost: int) -> None:
     """Fill a vector of at least 16. `lost`: words drawn for the elements left over and then not used."""
     n = flat.size
+    twister = generator.kernels(n) if lost == n & 15 else None
+    if twister is not None:
+        twister.normals(generator._memory, flat, float(np.float32(mean)), float(np.float32(std)))
+        return
     full = n & ~15
     if n == full:
         _groups_float32(generator, flat, mean, std)
@@ -222,12 +224,6 @@ def _groups_float32(generator: Generator, flat: np.ndarray, mean: float, std: fl
 
 
 def _transform(generator: Generator, words: np.ndarray, out: np.ndarray, mean: float, std: float) -> None:
-    if words.size >= LARGE and native():
-        from ..native.kernels import normal
-
-        if normal.suits() and out.flags.c_contiguous:
-            normal.box_muller(words, out, float(np.float32(mean)), float(np.float32(std)))
-            return
     scratch = generator.scratch
     if scratch is None or scratch.size != words.size >> 1:
         scratch = generator.scratch = Scratch(words.size >> 1)

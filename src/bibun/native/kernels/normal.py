@@ -6,31 +6,23 @@ In: raw 32-bit words in groups of 16, 8 for radii and 8 for angles. Out: normal 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from .. import build
-from ..kernel import kernel
 from ..lang import Ptr, T, bits, device, f32, fma, i32, i64, sqrt, void
 
-__all__ = ["box_muller", "groups", "suits"]
+__all__ = ["groups", "suits"]
 
-F32 = np.dtype(np.float32)
 _COSINE = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
 _SINE = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 _STEP = float(np.float32(2 * math.pi)) * 2.0**-24
 _HALF_ROOT, _SCALED_ROOT = 0x3F3504F3, 0x3F3504F3 + (24 << 23)  # the bits of √½, and of that times 2^24
 
 
-@kernel(fast="", distinct=True)
-def _transform(words: Ptr[T], out: Ptr[f32], mean: f32, std: f32, moved, begin: i64, end: i64) -> void:
-    """Items are groups of 16."""
-    groups(words, out, mean, std, moved, begin, end)
-
-
 @device(fast="", inline=True)
 def groups(words: Ptr[T], out: Ptr[f32], mean: f32, std: f32, moved, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    """std·√(-2 log(1 - u1))·(cos, sin)(2π u2) + mean for u = k·2^-24, k the low 24 bits of a word; items are groups of 16."""
     for group in range(begin, end):
         given = words + group * 16
         made = out + group * 16
@@ -75,8 +67,3 @@ def groups(words: Ptr[T], out: Ptr[f32], mean: f32, std: f32, moved, begin: i64,
 def suits() -> bool:
     """Whether the processor has fused multiply-adds."""
     return "fma" in build.features()[2] or build.features()[0].startswith(("apple", "generic", "neoverse", "cortex"))
-
-
-def box_muller(words: Any, out: Any, mean: float, std: float) -> None:
-    """std·√(-2 log(1 - u1))·(cos, sin)(2π u2) + mean for u = k·2^-24, k the low 24 bits of a word."""
-    _transform(T=i32, moved=std != 1 or mean != 0)(words, out, mean, std, words.size // 16, 1 << 8)

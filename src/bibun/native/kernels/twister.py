@@ -7,12 +7,31 @@ holds the generator's lock.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..kernel import kernel
-from ..lang import Ptr, T, allocate, device, f32, f64, floor, fma, i8, i32, i64, minimum, select, u32, void
+from ..lang import (
+    Ptr,
+    T,
+    allocate,
+    device,
+    external,
+    f32,
+    f64,
+    floor,
+    fma,
+    i8,
+    i32,
+    i64,
+    minimum,
+    select,
+    sqrt,
+    u32,
+    void,
+)
 from .normal import groups
 
 __all__ = ["below", "doubles", "flips", "noise", "normals", "permuted", "uniform", "words"]
@@ -114,6 +133,34 @@ def _normals(state: Ptr[u32], out: Ptr[f32], n: i64, mean: f32, std: f32, moved,
         groups(held, out + (n - 16), mean, std, moved, 0, 1)
 
 
+_log, _cos, _sin = external("log", f64, f64), external("cos", f64, f64), external("sin", f64, f64)
+
+
+@kernel(fast="", distinct=True)
+def _normals_double(state: Ptr[u32], out: Ptr[f64], n: i64, mean: f64, std: f64, begin: i64, end: i64) -> void:
+    """The same in float64, with the C library's functions, whose last bits show."""
+    held = allocate(u32, 32)
+    done = i64(0)
+    while done < n:
+        if done + 16 > n:
+            rest = (n - done) * 2
+            while rest > 0:
+                rest = rest - _some(state, held, minimum(rest, 32))
+            done = n - 16
+        have = i64(0)
+        while have < 32:
+            have = have + _some(state, held + have, 32 - have)
+        made = out + done
+        for i in range(8):
+            u = f64((i64(held[2 * i] & u32(0x1FFFFF)) << 32) | i64(held[2 * i + 1])) * (2.0**-53)
+            v = f64((i64(held[2 * i + 16] & u32(0x1FFFFF)) << 32) | i64(held[2 * i + 17])) * (2.0**-53)
+            radius = sqrt(_log(1.0 - u) * -2.0)
+            angle = v * (2.0 * math.pi)
+            made[i] = fma(radius * _cos(angle), std, mean)
+            made[i + 8] = fma(radius * _sin(angle), std, mean)
+        done = done + 16
+
+
 @kernel(fast="", distinct=True)
 def _permuted(state: Ptr[u32], order: Ptr[u32], out: Ptr[T], n: i64, begin: i64, end: i64) -> void:
     held = allocate(u32, _N)
@@ -165,7 +212,10 @@ def noise(state: Any, out: Any, p: float, scale: float) -> None:
 
 
 def normals(state: Any, out: Any, mean: float, std: float) -> None:
-    """Normal numbers, to a vector of at least 16 float32."""
+    """Normal numbers, to a vector of at least 16 float32 or float64."""
+    if out.dtype == np.float64:
+        _normals_double()(state, out, out.size, mean, std, 1, 1)
+        return
     _normals(moved=std != 1 or mean != 0)(state, out, out.size, mean, std, 1, 1)
 
 
