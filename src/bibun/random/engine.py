@@ -148,7 +148,7 @@ class Generator:
         bits._legacy_seeding(self._seed & 0xFFFFFFFF)
         self._bits = bits
         self._memory = memory = _memory_of(bits)
-        self._place = [0] * _N + [_N + 1] if memory is None else memoryview(memory)
+        self._place = [0] * _N + [_N + 1] if memory is None else memoryview(memory)  # type: ignore[arg-type]
         self._integers = Sampler(bits).integers
         self._raw = bits.random_raw
 
