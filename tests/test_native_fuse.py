@@ -76,4 +76,6 @@ def test_bfloat16_is_rounded_as_numpy_does():
         with np.errstate(all="ignore"):
             wanted = (b.astype(np.float32) * np.float32(factor)).astype(b.dtype)
         made = fuse.evaluate(("rounded", factor), lambda xp, x, k=factor: xp.multiply(x, k), (b,), b.shape, "", b.dtype)
-        np.testing.assert_array_equal(made.view(np.uint16), wanted.view(np.uint16))
+        none = np.isnan(wanted.astype(np.float32))  # of NaN there are many, and NumPy makes them one
+        np.testing.assert_array_equal(np.isnan(made.astype(np.float32)), none)
+        np.testing.assert_array_equal(made.view(np.uint16)[~none], wanted.view(np.uint16)[~none])
