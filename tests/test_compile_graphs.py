@@ -237,3 +237,48 @@ def test_no_grad_and_grad_take_turns():
             out = compiled(x)
             assert out.requires_grad is (k % 2 == 0)
             torch.testing.assert_close(out, model(x))
+
+
+def test_checkpoints_and_packed_values_go_another_way():
+    from bibun.utils.checkpoint import checkpoint
+
+    model, compiled, other, x = ready()
+    packed = []
+
+    def stepwise(m):
+        return lambda x: checkpoint(m, x, use_reentrant=False).sum()
+
+    call = torch.compile(stepwise(other))
+    for _ in range(4):
+        for p in (*model.parameters(), *other.parameters()):
+            p.grad = None
+        stepwise(model)(x).backward()
+        call(x).backward()
+        for p, q in zip(model.parameters(), other.parameters()):
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-5)
+    for _ in range(4):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(0) or t, lambda t: t):
+            out = compiled(x)
+        out.sum().backward()
+    assert len(packed) >= 4
+
+
+def test_two_threads_train_at_once():
+    import threading
+
+    model, compiled, other, x = ready()
+    wrong = []
+
+    def work():
+        for _ in range(30):
+            g = torch.autograd.grad(compiled(x).square().sum(), list(other.parameters()))
+            if not all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(g, wanted)):
+                wrong.append(g)
+
+    wanted = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong

@@ -62,8 +62,8 @@ def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
         if n._seq in seen:
             continue
         seen.add(n._seq)
-        if n._seq not in own or n.hooks is not None or isinstance(n, FunctionCtx) or n._seq in recorder.freed:
-            return
+        if n._seq not in own or n.hooks is not None or isinstance(n, FunctionCtx) or n._seq in recorder.freed or n.saved.__class__ is not tuple:
+            return  # more than rules would run, or ones of the user's
         for target in n.next:
             if target is None:
                 continue
