@@ -89,7 +89,8 @@ def addmm(x: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
     if beta:
         if beta.__class__ is not int or beta != 1:
             x = x * number(beta)
-        if out.ndim and out.shape == np.broadcast_shapes(out.shape, x.shape):
+        shape = out.shape
+        if shape and (x.shape == shape[len(shape) - x.ndim :] or shape == np.broadcast_shapes(shape, x.shape)):
             np.add(out, x, out=out)
         else:
             out = out + x

@@ -232,12 +232,18 @@ def _wide(x: Any) -> Any:
 
 def var(x: Any, axis: Any = None, correction: float = 1, keepdims: bool = False) -> Any:
     """Variance over ``axis``, divided by n - ``correction``; that of complex numbers is real."""
+    d = x.dtype
+    if axis is None and not keepdims and 0 < x.size <= SHORT and (d is F32 or d is F64):
+        n = x.size
+        r = x.reshape(-1)
+        r = r - sum(r) / d.type(n)
+        return r.dot(r) / d.type(n - correction if n > correction else 0)
     wide = _wide(x)
     n = count(x.shape, axis)
     if not n:
         return np.full_like(sum(wide.real, axis, keepdims), np.nan).astype(x.real.dtype if wide is x else x.dtype)
-    d = wide - mean(wide, axis, True)
-    square = d * d if d.dtype.kind != "c" else d.real * d.real + d.imag * d.imag
+    r = wide - mean(wide, axis, True)
+    square = r * r if r.dtype.kind != "c" else r.real * r.real + r.imag * r.imag
     total = np.asarray(sum(square, axis, keepdims))
     out = total / total.dtype.type(n - correction if n > correction else 0)
     return out if wide is x else out.astype(x.dtype)

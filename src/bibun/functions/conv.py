@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import lru_cache
 from typing import Any
 
 from ..autograd import dispatch
@@ -48,10 +49,11 @@ def _tuple(value: Any, n: int, name: str) -> tuple[int, ...]:
     return values
 
 
+@lru_cache(512)
 def _check(
-    x: Any,
-    weight: Any,
-    bias: Any,
+    shape: tuple[int, ...],
+    size: tuple[int, ...],
+    bias: tuple[int, ...] | None,
     stride: tuple[int, ...],
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
@@ -59,7 +61,7 @@ def _check(
     output_padding: tuple[int, ...],
     groups: int,
 ) -> None:
-    """PyTorch's refusals, in its order."""
+    """PyTorch's refusals, in its order, of an input of ``shape``, a weight of ``size`` and a ``bias`` of a shape."""
     for values, least, what in (
         (padding, 0, "negative padding is not supported"),
         (output_padding, 0, "negative output_padding is not supported"),
@@ -70,7 +72,7 @@ def _check(
         for v in values:
             if v < least:
                 raise RuntimeError(what)
-    shape, size, rank = x.shape, weight.shape, len(stride)
+    rank = len(stride)
     if size[0] < groups:
         raise RuntimeError(
             f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size "
@@ -88,10 +90,10 @@ def _check(
             f"Given {given}, weight of size {list(size)}, expected input{list(shape)} to have {channels} channels, "
             f"but got {shape[1]} channels instead"
         )
-    if bias is not None and bias.shape != (outputs,):
+    if bias is not None and bias != (outputs,):
         raise RuntimeError(
             f"Given {'transposed=1, ' if transposed else ''}weight of size {list(size)}, expected bias to be "
-            f"1-dimensional with {outputs} elements, but got bias of size {list(bias.shape)} instead"
+            f"1-dimensional with {outputs} elements, but got bias of size {list(bias)} instead"
         )
     if transposed:
         for o, s, d in zip(output_padding, stride, dilation):
@@ -171,7 +173,7 @@ def _convolve(
     else:
         padding = _tuple(padding, rank, "padding")
     output_padding = _tuple(output_padding, rank, "output_padding") if transposed else _ZEROS[rank]
-    _check(x, w, b, stride, padding, dilation, transposed, output_padding, groups)
+    _check(x.shape, w.shape, None if b is None else b.shape, stride, padding, dilation, transposed, output_padding, groups)
     d = x.dtype
     if w.dtype is not d or b is not None and b.dtype is not d or d.kind == "b":
         _check_dtypes(input, weight, bias)

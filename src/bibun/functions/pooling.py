@@ -7,6 +7,7 @@ position of each largest element in its image. This subject is loaded when one o
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ def _letters(rank: int) -> tuple[str, ...]:
 def _windows(
     name: str,
     rank: int,
-    x: Any,
+    shape: tuple[int, ...],
     kernel_size: Any,
     stride: Any,
     padding: Any,
@@ -103,7 +104,6 @@ def _windows(
     )
     pads = _tuple(padding, rank, name, "padding")
     dilations = _tuple(dilation, rank, name, "dilation")
-    shape = x.shape
     if name == "max_pool1d":
         for what, (value,) in (("kernel_size", kernel), ("stride", strides), ("dilation", dilations)):
             if value < 1:
@@ -163,6 +163,17 @@ def _windows(
     )
 
 
+_remembered = lru_cache(256)(_windows)
+
+
+def _rules(*given: Any) -> tuple[Any, ...]:
+    """`_windows`, remembered."""
+    try:
+        return _remembered(*given)
+    except TypeError:  # lists
+        return _windows(*given)
+
+
 def _tensor(input: Any, name: str, rank: int) -> Any:
     if not isinstance(input, dispatch.Tensor):
         raise argument_error(name, "input", 1, "Tensor", input)
@@ -217,7 +228,7 @@ def _max_pool(
 ) -> Any:
     x = _tensor(input, name, rank)
     told = f"{name}_with_indices" if indices else name
-    rules = _windows(told, rank, x, kernel_size, stride, padding, dilation, ceil_mode)
+    rules = _rules(told, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     if x.dtype.kind in "bc":
         _refuse(input, name, "bc")
     return _largest(_max, rank, input, rules, indices)
@@ -329,7 +340,7 @@ def _avg_pool(
     x = _tensor(input, name, rank)
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
-    rules = _windows(name, rank, x, kernel_size, stride, padding, 1, ceil_mode)
+    rules = _rules(name, rank, x.shape, kernel_size, stride, padding, 1, ceil_mode)
     if x.dtype.kind in "biuc" and x.dtype.char != "l":
         _refuse(input, "avg_pool2d" if rank < 3 else "avg_pool3d_out_frame", "biuc")
     return _average[rank](input, rules, count_include_pad, divisor_override, False)

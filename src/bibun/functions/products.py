@@ -323,7 +323,7 @@ def _scale(value: Any, x: Any, name: str, argument: str) -> Any:
 
 def _expands(x: Any, shape: tuple[int, ...]) -> None:
     own = x._a.shape
-    if own != shape:
+    if own != shape and own != shape[len(shape) - len(own) :]:
         try:
             if np.broadcast_shapes(own, shape) == shape:
                 return
