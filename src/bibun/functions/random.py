@@ -515,6 +515,8 @@ def bernoulli_mask(input: Any, shape: tuple[int, ...], p: float) -> Any:
 
 def dropout_mask(input: Any, shape: tuple[int, ...], p: float) -> Any:
     """What dropout multiplies by: 1 / (1 - p) with probability 1 - p, and 0 else."""
+    if p < 1 and not dispatch.busy[0] and shape == input._a.shape:
+        return wrap(stream.noise(None, input._a, 1 - p))
     mask = bernoulli_mask(input, shape, 1 - p)
     if p < 1:
         if dispatch.busy[0] and hasattr(mask, "level"):

@@ -26,10 +26,11 @@ Making an array:
 
     rand(g, shape, dtype)   randn(g, shape, dtype)   randint(g, shape, low, high, dtype)   randperm(g, n, dtype)
     keep_mask(g, shape, p, like=None)                 what dropout draws: bool, True (kept) with probability p
+    noise(g, x, p)                                    the same as what dropout multiplies by: 1/p or 0, like x
     bernoulli(g, p)   poisson(g, rate)   binomial(g, count, p)   standard_gamma(g, alpha)   dirichlet(g, alpha)
     multinomial(g, weights, draws, replacement=False)
 
-Dropout of probability p keeps by `keep_mask(g, x.shape, 1 - p, like=x)`; what is like x (`rand_like`, `randn_like`)
+Dropout of probability p multiplies x by `noise(g, x, 1 - p)`; what is like x (`rand_like`, `randn_like`)
 fills `np.empty_like(x)`. All raise PyTorch's exceptions in its words.
 """
 
@@ -42,11 +43,11 @@ from .engine import DEFAULT_SEED, Generator, default_generator, present_states_a
 from .normal import normal_, normal_of, randn
 from .permutation import randperm
 from .shaped import cauchy_, exponential_, geometric_, log_normal_
-from .uniform import bernoulli, bernoulli_, keep_mask, rand, randint, random_, uniform_
+from .uniform import bernoulli, bernoulli_, keep_mask, noise, rand, randint, random_, uniform_
 
 __all__ = [
     "DEFAULT_SEED", "Generator", "bernoulli", "bernoulli_", "binomial", "cauchy_", "default_generator", "dirichlet",
-    "exponential_", "geometric_", "keep_mask", "log_normal_", "multinomial", "normal_", "normal_of", "poisson",
+    "exponential_", "geometric_", "keep_mask", "log_normal_", "multinomial", "noise", "normal_", "normal_of", "poisson",
     "present_states_as", "rand", "randint", "randn", "random_", "randperm", "standard_gamma", "uniform_",
 ]  # fmt: skip
 

@@ -7,6 +7,9 @@ draw) the largest of weight / exponential number win.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
+
 import numpy as np
 
 from .engine import Generator, default_generator
@@ -62,16 +65,29 @@ def _with_replacement(generator: Generator, weights: np.ndarray, draws: int) -> 
     rows = weights.reshape(-1, weights.shape[-1])
     if rows.dtype.itemsize == 2:
         rows = rows.astype(float32)
-    if (rows < 0).any():
-        raise RuntimeError("invalid multinomial distribution (encountering probability entry < 0)")
-    if not np.isfinite(rows).all():
-        raise RuntimeError("invalid multinomial distribution (encountering probability entry = infinity or NaN)")
-    sums = np.cumsum(rows, axis=1)
-    if not (sums[:, -1] > 0).all():
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    sums /= sums[:, -1:].copy()
+    sums = rows.cumsum(1)
+    totals = sums[:, -1:].copy()
+    least = rows.min()
+    if not least >= 0 or not 0 < totals.min() or not totals.max() < math.inf:
+        if (rows < 0).any():
+            raise RuntimeError("invalid multinomial distribution (encountering probability entry < 0)")
+        if not np.isfinite(rows).all():
+            raise RuntimeError("invalid multinomial distribution (encountering probability entry = infinity or NaN)")
+        if not (totals > 0).all():
+            raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    if len(rows) == 1 and sums.size >= 64 * draws:
+        points = generator.doubles(draws).tolist()
+        sums, total = sums[0], totals[0, 0]
+        last = len(sums) - 1
+        # only the sums that are looked at are divided
+        return np.array([bisect_left(sums, u, 0, last, key=lambda s: float(s / total)) for u in points]).reshape(
+            *weights.shape[:-1], draws
+        )
+    sums /= totals
     sums[:, -1] = 1
     uniform = generator.doubles(len(rows) * draws).reshape(len(rows), draws)
+    if len(rows) == 1:
+        return sums[0].astype(float64, copy=False).searchsorted(uniform[0]).reshape(*weights.shape[:-1], draws)
     found = np.empty(uniform.shape, np.int64)
     for row, (running, points) in enumerate(zip(sums.astype(float64, copy=False), uniform)):
         found[row] = running.searchsorted(points)

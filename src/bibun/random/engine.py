@@ -82,6 +82,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
 
 
+#: What generators that are no more ran on, for new ones: making it takes longer than a pass over a small data set.
+_spare: list[tuple[Any, ...]] = []
+
+
 class Generator:
     """A stream of random numbers: PyTorch's, to the bit.
 
@@ -141,6 +145,13 @@ class Generator:
         return object.__getattribute__(self, name)
 
     def _start(self) -> None:
+        try:
+            self._bits, self._memory, self._place, self._integers, self._raw = _spare.pop()
+        except IndexError:
+            pass
+        else:
+            self._bits._legacy_seeding(self._seed & 0xFFFFFFFF)
+            return
         from numpy.random import MT19937
         from numpy.random import Generator as Sampler
 
@@ -151,6 +162,13 @@ class Generator:
         self._place = [0] * _N + [_N + 1] if memory is None else memoryview(memory)  # type: ignore[arg-type]
         self._integers = Sampler(bits).integers
         self._raw = bits.random_raw
+
+    def __del__(self, keep: Any = _spare, get: Any = object.__getattribute__) -> None:
+        if len(keep) < 4:
+            try:
+                keep.append(tuple([get(self, name) for name in ("_bits", "_memory", "_place", "_integers", "_raw")]))
+            except AttributeError:  # nothing was drawn
+                pass
 
     # ------------------------------------------------------------------------------------------------- seeds
 
@@ -360,7 +378,7 @@ class Generator:
 
     def doubles(self, n: int) -> np.ndarray:
         """The next n doubles of [0, 1), multiples of 2^-53."""
-        if n >= 256:
+        if n >= 48:
             twister = self.kernels(n)
             if twister is not None:
                 uniform = np.empty(n)

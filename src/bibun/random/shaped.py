@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.large import ready
 from .engine import Generator, default_generator
 from .filling import C_TYPE, SCALAR_TYPE, bfloat16, fill, float32, float64, not_implemented, number, store_doubles
 from .normal import serial
@@ -60,12 +61,15 @@ def exponential_(generator: Generator | None, out: np.ndarray, rate: float = 1.0
         )
     factor = -1.0 / rate
     n = out.size
-    if dtype is float32 and 0 < n <= FEW // 2 and out.flags.c_contiguous:
-        found = generator.near(2 * n)
-        if found is not None:
-            block, start = found
-            logs = block.logs[start : start + 2 * n : 2]
-            return np.multiply(logs if out.ndim == 1 else logs.reshape(out.shape), factor, out, casting="same_kind")
+    if dtype is float32 and 0 < n <= 4096 and out.flags.c_contiguous:
+        found = generator.near(2 * n) if n < 48 or n <= FEW // 2 and not ready[0] else None
+        if found is None:
+            drawn = generator.doubles(n)
+            logs = np.log1p(np.negative(drawn, drawn), drawn)
+            return np.multiply(logs.reshape(out.shape), factor, out, casting="same_kind")
+        block, start = found
+        logs = block.logs[start : start + 2 * n : 2]
+        return np.multiply(logs if out.ndim == 1 else logs.reshape(out.shape), factor, out, casting="same_kind")
     return _fill(generator, out, lambda u: factor * _precise(dtype, math.log1p, np.log1p, -u))
 
 

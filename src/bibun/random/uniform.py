@@ -405,7 +405,7 @@ def _random_all(generator: Generator, out: np.ndarray) -> np.ndarray:
 
 def _flips(generator: Generator, n: int, p: float) -> np.ndarray:
     """n booleans, true with probability p: whether 53 bits of two words lie below p·2^53."""
-    found = generator.near(2 * n) if 0 < n <= FEW // 2 else None
+    found = generator.near(2 * n) if 0 < n <= 48 or 0 < n <= FEW // 2 and not ready[0] else None
     if found is not None:
         block, start = found
         return block.doubles[start : start + 2 * n : 2] < p
@@ -436,6 +436,23 @@ def keep_mask(
     return bernoulli_(generator, np.empty_like(like, np.bool_), p)
 
 
+def noise(generator: Generator | None, like: np.ndarray, p: float) -> np.ndarray:
+    """What dropout multiplies by, drawn as `keep_mask` is: 1 / p with probability p, and 0 else, in the dtype of `like`."""
+    dtype = like.dtype
+    if dtype is float32 and like.flags.c_contiguous:
+        generator = default_generator if generator is None else generator
+        scale = np.float32(1) / np.float32(p)
+        twister = generator.kernels(like.size) if like.size > 48 else None
+        if twister is None:
+            return np.multiply(_flips(generator, like.size, p).reshape(like.shape), scale)
+        made = np.empty(like.shape, float32)
+        with generator.lock:
+            twister.noise(generator._memory, made, p, float(scale))
+        return made
+    made = keep_mask(generator, like.shape, p, like).astype(dtype)
+    return np.divide(made, dtype.type(p), out=made)
+
+
 def bernoulli_(generator: Generator | None, out: np.ndarray, p: Any = 0.5) -> np.ndarray:
     """Fill with 1 with probability p and with 0 else. p: a number, or a float array that broadcasts to `out`, which
     takes float32's draws but for float64.
@@ -460,6 +477,9 @@ def bernoulli_(generator: Generator | None, out: np.ndarray, p: Any = 0.5) -> np
         raise not_implemented("bernoulli_tensor_cpu_p_", p.dtype)
     if not ((p >= 0) & (p <= 1)).all():
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    if p.dtype is float32 and dtype is float32 and p.shape == out.shape and p.flags.c_contiguous and out.flags.c_contiguous:
+        out[...] = rand(generator, out.shape) < p
+        return out
     below = np.empty_like(out, float64 if p.dtype == float64 else float32)
     below[...] = p
     drawn = uniform_(generator, np.empty_like(below))
