@@ -48,6 +48,9 @@ def sample():
     line = torch.arange(35_000).float() * 0.7 - 9000
     made["left"] = [line.remainder(0.3), line.fmod(0.3), line // 0.3, line.remainder(1e-8)]
     made["casts"] = [line.int(), line.long().float(), line.int().to(torch.uint8).int(), line.double().bool().int()]
+    where = torch.arange(67 * 90).reshape(67, 90) * 29 % 521
+    made["along"] = [x.gather(1, where), x.scatter(1, where[:, :40] // 90 * 90, 2.0), x.scatter_add(1, where, y[:, :90]), x.tril(3)]
+    made["places"] = [torch.searchsorted(torch.arange(500.0), line), *line.reshape(350, 100).remainder(7).cummax(1)]
     made["sort"], made["topk"] = x.sort(1, descending=True).values, x.topk(9).values
     made["cat"] = learn(torch.cat([x, y, x], 1), x, y)
     made["running"] = torch.stack([x.cumsum(0), x.cumsum(1)])

@@ -114,12 +114,24 @@ def tile(x: Any, repetitions: tuple[int, ...]) -> Any:
 def tril(x: Any, k: int = 0) -> Any:
     """The lower triangle, up to the k-th diagonal."""
     n, m = x.shape[-2:]
+    if x.size >= LARGE and native():
+        from ..native.kernels.along import triangle
+
+        made = triangle(x, k, False)
+        if made is not NotImplemented:
+            return made
     return np.where(np.greater_equal.outer(np.arange(n), np.arange(-k, m - k)), x, np.zeros((), x.dtype))
 
 
 def triu(x: Any, k: int = 0) -> Any:
     """The upper triangle, from the k-th diagonal."""
     n, m = x.shape[-2:]
+    if x.size >= LARGE and native():
+        from ..native.kernels.along import triangle
+
+        made = triangle(x, k, True)
+        if made is not NotImplemented:
+            return made
     return np.where(np.less_equal.outer(np.arange(n), np.arange(-k, m - k)), x, np.zeros((), x.dtype))
 
 

@@ -112,7 +112,6 @@ from numpy import (  # noqa: F401  (re-exported: this module is the namespace)
     tanh,
     trunc,
     unique,
-    where,
     zeros,
     zeros_like,
 )
@@ -143,7 +142,7 @@ from .arrange import (  # noqa: F401
     unfold_backward,
 )
 from .ctc import ctc_gradient, ctc_loss  # noqa: F401
-from .elementwise import astype, complex, conj, floor_divide, inf, logit, pow_scalar, sgn, sigmoid  # noqa: F401
+from .elementwise import astype, complex, conj, floor_divide, inf, logit, pow_scalar, sgn, sigmoid, where  # noqa: F401
 from .embedding import embedding, embedding_gradient, embedding_rows  # noqa: F401
 from .indexing import (  # noqa: F401
     add_at,

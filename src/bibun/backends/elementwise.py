@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy import floor_divide, inf  # noqa: F401
 
-from .large import LARGE, native
+from .large import LARGE, native, one_loop
 
 
 def astype(x: Any, dtype: Any, copy: bool = True) -> Any:
@@ -23,6 +23,19 @@ def astype(x: Any, dtype: Any, copy: bool = True) -> Any:
         if made is not NotImplemented:
             return made
     return x.astype(dtype, copy=copy)
+
+
+def _choice(xp: Any, condition: Any, x: Any, y: Any) -> Any:
+    return xp.where(condition, x, y)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """``x`` where the condition holds, ``y`` elsewhere."""
+    if condition.__class__ is np.ndarray and condition.size >= LARGE and condition.dtype.kind == "b" and (x.__class__ is y.__class__ is np.ndarray):
+        made = one_loop("where", _choice, (condition, x, y)) if x.dtype is y.dtype and x.dtype.kind == "f" else NotImplemented
+        if made is not NotImplemented:
+            return made
+    return np.where(condition, x, y)
 
 
 def conj(x: Any) -> Any:

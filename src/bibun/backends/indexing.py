@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .large import LARGE, native
+from .large import LARGE, SOME, native
 from .reduce import F32, NARROW, along
 
 __all__ = [
@@ -231,7 +231,8 @@ def positions(shape: tuple[int, ...], indices: Any, axis: int) -> Any:
 def _checked(indices: Any, n: int, axis: int) -> Any:
     if indices.dtype != np.int64:
         indices = indices.astype(np.int64)
-    if indices.size:
+    # As unsigned numbers the negative ones are large: one pass finds any that is out of range.
+    if indices.size and np.maximum.reduce(indices.view(np.uint64), None) >= n:
         low, high = indices.min(), indices.max()
         if low < 0 or high >= n:
             raise IndexError(f"index {low if low < 0 else high} is out of bounds for dimension {axis} with size {n}")
@@ -247,15 +248,32 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
     if not indices.size:
         return np.zeros(indices.shape, x.dtype)
     indices = _checked(indices, x.shape[axis], axis)
+    if indices.size >= SOME and native():
+        from ..native.kernels.along import gather
+
+        made = gather(x, indices, axis)
+        if made is not NotImplemented:
+            return made
     x = _fitted(x, indices.shape, axis)
     if x.flags.c_contiguous:
         return x.reshape(-1).take(positions(x.shape, indices, axis))
     return along(x, indices, axis)
 
 
+def _put_large(out: Any, indices: Any, values: Any, axis: int, added: bool) -> bool:
+    """Put many values along ``axis`` by a native kernel, if there is one; numbers of places are in range."""
+    if indices.size < SOME or indices.dtype != np.int64 or not native():
+        return False
+    from ..native.kernels.along import put
+
+    return put(out, indices, values, axis, added)
+
+
 def put_at(g: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
     """Zeros with ``g`` at ``indices`` along ``axis``."""
     out = np.zeros(shape, g.dtype)
+    if _put_large(out, indices, g, axis, False):
+        return out
     np.put_along_axis(out, indices, g, axis)
     return out
 
@@ -286,6 +304,10 @@ def scatter(x: Any, indices: Any, values: Any, axis: int) -> Any:
     """A copy of ``x`` with ``values`` (an array, or a number for all) at ``indices`` along ``axis``."""
     if not indices.size:
         return np.array(x, order="C")
+    if indices.size >= SOME and np.ndim(x) and np.ndim(indices) and (np.ndim(values) == 0 or np.shape(values) == indices.shape):
+        out, indices = np.array(x, order="C"), _checked(indices, x.shape[axis], axis)
+        if _put_large(out, indices, values, axis, False):
+            return out
     out, at, values = _scatter_parts(x, indices, values, axis)
     out.reshape(-1)[at] = values
     return out
@@ -297,6 +319,10 @@ def scatter_add(x: Any, indices: Any, values: Any, axis: int) -> Any:
         return scatter_add(x.astype(F32), indices, values.astype(F32), axis).astype(x.dtype)
     if not indices.size:
         return np.array(x, order="C")
+    if indices.size >= SOME and np.ndim(x) and np.shape(values) == indices.shape:
+        out, indices = np.array(x, order="C"), _checked(indices, x.shape[axis], axis)
+        if _put_large(out, indices, values, axis, True):
+            return out
     out, at, values = _scatter_parts(x, indices, values, axis)
     add_flat(out.reshape(-1), at, values)
     return out

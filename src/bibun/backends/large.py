@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BIG", "LARGE", "native", "one_loop", "ready"]
+__all__ = ["BIG", "LARGE", "SOME", "native", "one_loop", "ready"]
 
 #: Multiplications from which a product of matrices is worth more than NumPy's call.
 BIG = 1 << 18
 #: Elements from which a native kernel is worth its call.
 LARGE = 1 << 14
+#: The same where NumPy needs much more for an element: numbers of places looked up, sorted or put.
+SOME = 1 << 11
 
 
 #: Whether `native` was asked and said yes: small work that would gain asks this, and loads nothing.

@@ -396,9 +396,13 @@ def cumulative_prod(x: Any, axis: int, dtype: Any = None) -> Any:
 def _running(x: Any, axis: int, top: Any) -> tuple[Any, Any]:
     if not x.ndim:
         return np.array(x), np.zeros((), np.int64)
-    values = _accumulated(x, axis, None, top.__name__)
-    if values is NotImplemented:
-        values = top.accumulate(x, axis)
+    if x.size >= LARGE and native():
+        from ..native.kernels import running
+
+        made = running.extremes(x, axis, top is np.maximum)
+        if made is not NotImplemented:
+            return made
+    values = top.accumulate(x, axis)
     n = x.shape[axis]
     shape = [1] * x.ndim
     shape[axis] = n

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .large import LARGE, native
+from .large import LARGE, SOME, native
 from .reduce import F32, NARROW, along
 from .strides import _LEADING
 
@@ -90,6 +90,12 @@ def searchsorted_rows(ordered: Any, values: Any, right: bool) -> Any:
     """Where ``values`` would stand in sorted sequences: one for all, or one for each row of ``values``."""
     side = "right" if right else "left"
     if ordered.ndim <= 1:
+        if values.size >= SOME and native():
+            from ..native.kernels.along import search
+
+            made = search(ordered, values, right)
+            if made is not NotImplemented:
+                return made
         return np.searchsorted(ordered.reshape(-1), values, side)
     rows = ordered.reshape(math.prod(ordered.shape[:-1]), ordered.shape[-1])
     asked = values.reshape(rows.shape[0], values.shape[-1])

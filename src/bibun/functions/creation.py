@@ -798,6 +798,14 @@ def _spaced(start: Any, end: Any, steps: int, d: Any) -> ndarray:
     t = work.type
     first, last = t(start), t(end)
     step = (last - first) / t(max(steps - 1, 1))
+    if work.kind == "f" and steps < 1 << 24:  # whole numbers up to there are floats
+        made, half = np.empty(steps, work), steps // 2
+        made[:half] = np.arange(half, dtype=work)
+        made[half:] = np.arange(steps - 1 - half, -1, -1, dtype=work)
+        made *= step
+        made[:half] += first
+        np.subtract(last, made[half:], out=made[half:])
+        return made.astype(d, copy=False)
     i = np.arange(steps).astype(work)
     return np.where(np.arange(steps) < steps // 2, first + step * i, last - step * (t(steps - 1) - i)).astype(d)
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..kernel import kernel
-from ..lang import Ptr, T, i64, maximum, minimum, void
+from ..lang import Ptr, T, i64, maximum, minimum, select, void
 
-__all__ = ["accumulate"]
+__all__ = ["accumulate", "extremes"]
 
 _KINDS = (np.dtype(np.float32), np.dtype(np.float64))
 #: Columns that are walked together.
@@ -57,6 +57,46 @@ def _columns(x: Ptr[T], out: Ptr[T], n: i64, after: i64, blocks: i64, how, begin
                     made[j] = maximum(made[j - after], given[j])
                 else:
                     made[j] = minimum(made[j - after], given[j])
+
+
+@kernel(fast="", distinct=True)
+def _places(x: Ptr[T], out: Ptr[T], at: Ptr[i64], n: i64, after: i64, blocks: i64, largest, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    for item in range(begin, end):
+        first = item // blocks * n * after + item % blocks * _COLUMNS
+        many = minimum(_COLUMNS, after - item % blocks * _COLUMNS)
+        if after == 1:
+            best, place = x[first], i64(0)
+            for k in range(n):
+                value = x[first + k]
+                better = ((value >= best) if largest else (value <= best)) or (value != value)
+                best = select(better, value, best)
+                place = select(better, k, place)
+                out[first + k] = best
+                at[first + k] = place
+            many = i64(0)
+        for j in range(first, first + many):
+            out[j] = x[j]
+            at[j] = 0
+        for k in range(1, n):
+            base = first + k * after
+            for j in range(base, base + many):
+                so_far, new = out[j - after], x[j]
+                taken = ((new >= so_far) if largest else (new <= so_far)) or (new != new)
+                out[j] = select(taken, new, so_far)
+                at[j] = select(taken, k, at[j - after])
+
+
+def extremes(x: Any, axis: int, largest: bool) -> Any:
+    """(running extremes, the last place of each; a NaN is the extreme from where it stands), or NotImplemented."""
+    d = x.dtype
+    if d not in _KINDS or not x.size:
+        return NotImplemented
+    x = np.ascontiguousarray(x)
+    out, at = np.empty(x.shape, d), np.empty(x.shape, np.int64)
+    before, n, after = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
+    blocks = -(-after // _COLUMNS)
+    _places(T=d, largest=largest)(x, out, at, n, after, blocks, before * blocks, max(1, 4096 // (n * min(after, _COLUMNS))))
+    return out, at
 
 
 def accumulate(x: Any, axis: int, how: str) -> Any:
