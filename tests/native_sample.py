@@ -39,6 +39,7 @@ def sample():
     for name in ("softmax", "log_softmax"):
         made[name] = learn(getattr(F, name)(x, -1), x)
     made["cross_entropy"] = learn(F.cross_entropy(x, torch.arange(67) * 7).reshape(1), x)
+    made["draws"] = [torch.rand(30_000), torch.randn(30_000), torch.empty(30_000, dtype=torch.float64).normal_(), torch.randperm(30_000), torch.randint(0, 9, (30_000,))]
     made["cross_entropy_smooth"] = learn(F.cross_entropy(x, torch.arange(67) * 7, label_smoothing=0.1).reshape(1), x)
     w, b = leaf(521), leaf(521)
     made["layer_norm"] = learn(F.layer_norm(x, (521,), w, b), x, w, b)

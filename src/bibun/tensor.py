@@ -23,8 +23,6 @@ from .dtypes import BY_NUMPY, Size, size_of
 
 ndarray = np.ndarray
 CPU = dtypes.device("cpu")
-#: Dtypes that Python's buffers know, and of which most tensors are.
-BUFFERS = frozenset(map(np.dtype, ("float32", "float64", "int64")))
 
 
 class Tensor:
@@ -406,11 +404,9 @@ class Tensor:
         """The same memory, out of the graph and out of sight of its version counter."""
         a = self._a
         d = a.dtype
-        hidden = np.asarray(memoryview(a)) if d in BUFFERS else None
-        if hidden is None or hidden.strides != a.strides:  # of dimensions of size 1, which buffers forget
-            hidden = np.asarray(_Exposed(a))
-            if hidden.dtype != d:
-                hidden = hidden.view(d)
+        hidden = np.asarray(_Exposed(a))  # whose owner storages find, as they would not a buffer's
+        if hidden.dtype != d:
+            hidden = hidden.view(d)
         t = wrap(hidden)
         t._story = dispatch.Cut(".data") if self._node is not None else self._story
         return t
