@@ -69,8 +69,8 @@ _held: list[Generator] = []
 
 def _hold() -> None:
     for generator in list(_alive):
-        generator.lock.acquire()
-        _held.append(generator)
+        if generator.lock.acquire(timeout=0.3):  # who draws without pause may not let others in
+            _held.append(generator)
 
 
 def _let_go() -> None:
@@ -78,8 +78,16 @@ def _let_go() -> None:
         _held.pop().lock.release()
 
 
+def _in_child() -> None:
+    held = set(map(id, _held))
+    _let_go()
+    for generator in list(_alive):
+        if id(generator) not in held:
+            generator.lock = threading.RLock()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_in_child)
 
 
 #: What generators that are no more ran on, for new ones: making it takes longer than a pass over a small data set.
