@@ -41,7 +41,7 @@ def together(n, work):
         raise failed[0]
 
 
-def in_process(code, timeout=60):
+def in_process(code, timeout=150):
     """Run a program in a process of its own; gives what it printed."""
     made = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout)
     assert made.returncode == 0, made.stderr
