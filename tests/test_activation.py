@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bibun
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 torch = pytest.importorskip("torch")
 

@@ -18,7 +18,6 @@ import functools
 import importlib
 import os
 import pkgutil
-import sys
 import zlib
 from pathlib import Path
 
@@ -37,8 +36,6 @@ for _package in map(importlib.import_module, ("bibun.ops", "bibun.functions")):
         _package.__path__
     ):  # all entries, and array functions that subjects bring along
         MODULES.append(importlib.import_module(f"{_package.__name__}.{_module.name}"))
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from coverage_samples import Draw, bound, recipes
 

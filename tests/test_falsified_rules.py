@@ -9,15 +9,11 @@ ways, and has sums lose their left term and products their right factor.
 import ast
 import functools
 import os
-import sys
 import types
 import zlib
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import test_coverage as coverage
 
 from bibun.autograd.node import Node

@@ -2,14 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bibun
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 torch = pytest.importorskip("torch")
 

@@ -1,5 +1,6 @@
 """Elementary functions of kernels in float64 against the true values, at 50 digits or in long double."""
 
+import functools
 import math
 
 import numpy as np
@@ -10,37 +11,13 @@ from bibun.backends.large import native
 if not native():
     pytest.skip("no native kernels here", allow_module_level=True)
 
+from native_functions import run as run_function
+
 from bibun.native import build, doubles
-from bibun.native.ir import vector
-from bibun.native.kernel import _sources, builtin, make_entry
 
 WIDE = np.finfo(np.longdouble).nmant > 60
 NAMES = "exp exp2 expm1 log log1p log1p_exp tanh sigmoid erf erfc normal_cdf normal_pdf gelu sin cos sin_near cos_near".split()
-_made = {}
-
-
-def run(name, x, lanes=0):
-    """A function of `doubles` on an array, number by number (as LLVM likes) or on vectors of so many ``lanes``."""
-    if (name, lanes) not in _made:
-
-        def write(module):
-            def body(f, values, begin, end):
-                source, out = values
-                source.of = out.of = "double"
-                t = vector(lanes, "double")
-                with f.loop(begin, end, lanes or 1) as i:
-                    given = f.load(f.offset(source, i), t)
-                    callee = getattr(doubles, name).make(module, [given], {})
-                    f.store(f.call(callee.name, t, given), f.offset(out, i), t)
-
-            make_entry(module, "try_" + name, [("ptr", "x"), ("ptr", "out")], body)
-
-        (at,) = build.load(f"test in float64 of {name} {lanes} {_sources()}", write, ["try_" + name])
-        _made[name, lanes] = builtin(name, at)
-    n, whole = x.size, -(-x.size // (lanes or 1)) * (lanes or 1)
-    x, out = np.resize(x, whole), np.empty(whole)
-    _made[name, lanes](x, out, whole, 1 << 14)
-    return out[:n]
+run = functools.partial(run_function, doubles)
 
 
 def samples(n=4000):

@@ -3,6 +3,7 @@
 BIBUN_EXPLORE=1 asks for every float32 there is (minutes for each function).
 """
 
+import functools
 import math
 import os
 
@@ -14,38 +15,14 @@ from bibun.backends.large import native
 if not native():
     pytest.skip("no native kernels here", allow_module_level=True)
 
+from native_functions import run as run_function
+
 from bibun.native import build, maths
-from bibun.native.kernel import _sources, builtin, make_entry
 
 #: Every so many bit patterns: a number without small factors, so that all mantissas occur.
 STEP = 1 if os.environ.get("BIBUN_EXPLORE") else 10_007
 NAMES = "exp exp2 expm1 log log1p log1p_exp tanh sigmoid erf erfc normal_cdf normal_pdf sin cos".split()
-_made = {}
-
-
-def run(name, x, lanes=0):
-    """A function of `maths` on an array: on numbers that LLVM may make vectors of, or on vectors of so many ``lanes``."""
-    if (name, lanes) not in _made:
-        from bibun.native.ir import vector
-
-        def write(module):
-            def body(f, values, begin, end):
-                source, out = values
-                source.of = out.of = "float"
-                t = vector(lanes, "float")
-                with f.loop(begin, end, lanes or 1) as i:
-                    given = f.load(f.offset(source, i), t)
-                    callee = getattr(maths, name).make(module, [given], {})
-                    f.store(f.call(callee.name, t, given), f.offset(out, i), t)
-
-            make_entry(module, "try_" + name, [("ptr", "x"), ("ptr", "out")], body)
-
-        (at,) = build.load(f"test of {name} {lanes} {_sources()}", write, ["try_" + name])
-        _made[name, lanes] = builtin(name, at)
-    n, whole = x.size, -(-x.size // (lanes or 1)) * (lanes or 1)
-    x, out = np.resize(x, whole), np.empty(whole, np.float32)
-    _made[name, lanes](x, out, whole, 1 << 14)
-    return out[:n]
+run = functools.partial(run_function, maths)
 
 
 def _scipy(name):

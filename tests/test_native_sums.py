@@ -23,8 +23,8 @@ def test_columns(shape, dtype):
     wide = x.astype(float)
     np.testing.assert_allclose(sums.column_sums(x, *shape), wide.sum(1), rtol=1e-5, atol=1e-4 if dtype == np.float32 else 1e-12)
     x[0, shape[1] // 2, 3] = np.nan
-    np.testing.assert_array_equal(sums.column_sums(x, *shape, "max"), x.max(1))
-    np.testing.assert_array_equal(sums.column_sums(x, *shape, "min"), x.min(1))
+    np.testing.assert_array_equal(sums.column_sums(x, *shape, "maximum"), x.max(1))
+    np.testing.assert_array_equal(sums.column_sums(x, *shape, "minimum"), x.min(1))
     before = pool.threads()
     many = sums.column_sums(x, *shape)
     pool.set_threads(1)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from side_by_side import compare, numbers
 
 import bibun
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from side_by_side import compare, numbers
 
 torch = pytest.importorskip("torch")
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from side_by_side import compare
 
 import bibun
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from side_by_side import compare
 
 torch = pytest.importorskip("torch")
 SIZES = {1: (7,), 2: (5, 6), 3: (3, 4, 5)}

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from side_by_side import compare
 
 import bibun
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from side_by_side import compare
 
 torch = pytest.importorskip("torch")
 rng = np.random.default_rng(11)
@@ -32,7 +26,6 @@ LOSSES = [
     "poisson_nll_loss(gx, p, True, True, 1e-8, {})",
     "triplet_margin_loss(gx, gy, gz, 1.0, 2, 1e-6, True, {})",
 ]
-
 
 
 @pytest.mark.parametrize("reduction", [0, 1, 2])

@@ -1,14 +1,9 @@
 """Windows and short-time transforms beside PyTorch's: values, gradients, errors."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import bibun
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 torch = pytest.importorskip("torch")
 

@@ -30,10 +30,6 @@ def _tuple(x: Any) -> tuple[Any, ...]:
     return tuple(x) if isinstance(x, (tuple, list)) else (x,)
 
 
-def _tensors(x: Any) -> list[Any]:
-    return [t for t in _tuple(x) if isinstance(t, dispatch.Tensor)]
-
-
 def _differentiable(outputs: Any) -> tuple[Any, ...]:
     return tuple(o for o in _tuple(outputs) if isinstance(o, dispatch.Tensor) and o.requires_grad)
 

@@ -15,6 +15,7 @@ import numpy as np
 from .. import dtypes
 from ..backends import cpu
 from ..backends.large import LARGE
+from ..errors import cast_error
 from ..ops.primitive import REGISTRY, Primitive
 from . import dispatch
 from .dispatch import user_frame, wrap
@@ -173,7 +174,7 @@ def check_writable(x: Any) -> None:
 def check_fits(x: Any, shape: tuple[int, ...], dtype: Any) -> None:
     """Raise where a result of this shape and dtype cannot be written into ``x``."""
     if dtype != x._a.dtype and not dtypes.can_cast(dtypes.BY_NUMPY[dtype], x.dtype):
-        raise RuntimeError(f"result type {dtypes.BY_NUMPY[dtype].scalar_name} can't be cast to the desired output type {x.dtype.scalar_name}")
+        raise cast_error(dtypes.BY_NUMPY[dtype], x.dtype)
     if shape != x._a.shape:
         raise RuntimeError(f"output with shape {list(x._a.shape)} doesn't match the broadcast shape {list(shape)}")
 

@@ -329,14 +329,14 @@ def along(x: Any, indices: Any, axis: int) -> Any:
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest over ``axis``; NaN where there is one."""
-    if x.size >= LARGE and axis is not None and native() and (made := _by_columns(x, _axes(x, axis), keepdims, "max")) is not NotImplemented:
+    if x.size >= LARGE and axis is not None and native() and (made := _by_columns(x, _axes(x, axis), keepdims, "maximum")) is not NotImplemented:
         return made
     return np.maximum.reduce(x, axis, None, None, keepdims)
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The smallest over ``axis``; NaN where there is one."""
-    if x.size >= LARGE and axis is not None and native() and (made := _by_columns(x, _axes(x, axis), keepdims, "min")) is not NotImplemented:
+    if x.size >= LARGE and axis is not None and native() and (made := _by_columns(x, _axes(x, axis), keepdims, "minimum")) is not NotImplemented:
         return made
     return np.minimum.reduce(x, axis, None, None, keepdims)
 

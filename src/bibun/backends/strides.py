@@ -17,7 +17,6 @@ __all__ = [
     "as_strided",
     "broadcast_to",
     "diagonal",
-    "element_strides",
     "expand_dims",
     "offset_in",
     "permute_dims",
@@ -61,12 +60,6 @@ def root(x: Any) -> Any:
 def offset_in(x: Any, owner: Any) -> int:
     """Bytes from the first element of ``owner`` to the first of ``x``."""
     return x.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
-
-
-def element_strides(x: Any) -> tuple[int, ...]:
-    """The strides of ``x``, counted in elements."""
-    size = x.itemsize
-    return tuple([s // size for s in x.strides])
 
 
 def strided(x: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, dtype: Any = None) -> Any:

@@ -74,7 +74,6 @@ class Program:
 
     def __init__(self, recorder: Recorder, result: Any):
         self.recorder_steps = recorder.steps
-        self.line_count = 0
         leaves, self.spec = tree_flatten(result)
         self.layouts = layouts(recorder.arrays)
         self.backward = recorder.backward if recorder.backward is not None and self._parts(recorder) else None

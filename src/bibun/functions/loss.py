@@ -17,6 +17,7 @@ from ..autograd.direct import make_many, make_one, make_two
 from ..autograd.dispatch import F32, apply, recorder
 from ..backends import cpu
 from ..backends.large import LARGE, native
+from ..errors import cast_error
 from ..ops import activation as activations
 from ..ops import elementwise
 from ..ops import loss as ops
@@ -443,9 +444,7 @@ def _bce_with_logits(input: Any, target: Any, weight: Any, pos_weight: Any, code
             [(x.dtype, 2 if x._a.ndim else 1) for x in (input, target, weight, pos_weight) if x is not None]
         )
         if target._a.dtype.kind in "biu" and common.np.kind == "f":
-            raise RuntimeError(
-                f"result type {common.scalar_name} can't be cast to the desired output type {target.dtype.scalar_name}"
-            )
+            raise cast_error(common, target.dtype)
         input, target, weight, pos_weight = (
             x if x is None else x.to(common) for x in (input, target, weight, pos_weight)
         )
@@ -469,7 +468,7 @@ def soft_margin_loss(
         reduction = chosen(reduction, size_average, reduce)
     code = reduction_code(reduction)
     if input._a.dtype.kind in "biu":
-        raise RuntimeError(f"result type Float can't be cast to the desired output type {input.dtype.scalar_name}")
+        raise cast_error(dtypes.float32, input.dtype)
     return apply(ops.soft_margin_loss, alike("soft_margin_loss_cpu", input, target), (code, None))
 
 

@@ -20,7 +20,7 @@ from ..autograd.inplace import assign, check_of_inference, check_writable, stand
 from ..autograd.modes import state
 from ..backends import cpu
 from ..backends.large import LARGE
-from ..errors import argument_error, combination_error
+from ..errors import argument_error, cast_error, combination_error
 from ..ops.primitive import Primitive
 
 __all__ = ["FUNCTIONS", "METHODS", "apply", "binary", "by_example", "function", "in_place", "inplace_of", "method", "prop", "unary", "write_out"]
@@ -124,9 +124,7 @@ def write_out(out: Any, result: Any) -> Any:
         from .. import dtypes
 
         if not dtypes.can_cast(dtypes.BY_NUMPY[source.dtype], out.dtype):
-            raise RuntimeError(
-                f"result type {result.dtype.scalar_name} can't be cast to the desired output type {out.dtype.scalar_name}"
-            )
+            raise cast_error(result.dtype, out.dtype)
     if source.shape != out._a.shape:
         if out._a.size:
             import warnings

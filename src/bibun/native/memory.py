@@ -266,9 +266,6 @@ class _Allocator:
         self.handler = marking.Handler(b"bibun", 1, self.address, give_at, zeros_at, change_at, take_at)
         self.capsule = marking.capsule_of(self.handler)
 
-    def _after(self) -> None:
-        self.let_go(self.address)
-
     @property
     def address(self) -> int:
         return ctypes.addressof(self.raw) + 8 * self.at

@@ -35,7 +35,7 @@ from .lang import (
     void,
 )
 
-__all__ = ["PARALLEL", "run_symbol", "set_threads", "start", "threads"]
+__all__ = ["PARALLEL", "set_threads", "start", "threads"]
 
 # Places in the shared memory, in i64; those that several threads write are a cache line apart.
 GENERATION, OPEN, JOB, ARGUMENTS, GRAIN, PARTIES = 0, 1, 2, 3, 4, 5
@@ -253,12 +253,6 @@ def follow() -> None:
 
 def threads() -> int:
     return max(1, _shared()[LIMIT])
-
-
-def run_symbol() -> str:
-    """The name by which native code finds `run`, after the pool has been made ready."""
-    start()
-    return PARALLEL
 
 
 __all__ += ["Value", "default_threads"]

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..kernel import kernel
-from ..lang import Ptr, T, i64, maximum, minimum, select, void
+from ..lang import Ptr, T, i64, minimum, select, void
+from .sums import joined
 
 __all__ = ["accumulate", "extremes"]
 
@@ -27,14 +28,7 @@ def _rows(x: Ptr[T], out: Ptr[T], n: i64, how, begin: i64, end: i64) -> void:  #
         so_far = x[row * n]
         out[row * n] = so_far
         for i in range(row * n + 1, row * n + n):
-            if how == "add":
-                so_far = so_far + x[i]
-            elif how == "multiply":
-                so_far = so_far * x[i]
-            elif how == "maximum":
-                so_far = maximum(so_far, x[i])
-            else:
-                so_far = minimum(so_far, x[i])
+            so_far = joined(so_far, x[i], how)
             out[i] = so_far
 
 
@@ -49,14 +43,7 @@ def _columns(x: Ptr[T], out: Ptr[T], n: i64, after: i64, blocks: i64, how, begin
             given = x + first + k * after
             made = out + first + k * after
             for j in range(many):
-                if how == "add":
-                    made[j] = made[j - after] + given[j]
-                elif how == "multiply":
-                    made[j] = made[j - after] * given[j]
-                elif how == "maximum":
-                    made[j] = maximum(made[j - after], given[j])
-                else:
-                    made[j] = minimum(made[j - after], given[j])
+                made[j] = joined(made[j - after], given[j], how)
 
 
 @kernel(fast="", distinct=True)

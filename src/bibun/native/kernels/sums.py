@@ -18,6 +18,7 @@ from ..lang import (
     T,
     Vec,
     bundle,
+    device,
     first_lanes,
     i64,
     load,
@@ -32,9 +33,23 @@ from ..lang import (
     void,
 )
 
-__all__ = ["channel_sums", "column_sums"]
+__all__ = ["channel_sums", "column_sums", "joined"]
 
 _KINDS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+@device
+def joined(x: T, y: T, how) -> T:  # type: ignore[no-untyped-def]
+    """x + y, x · y, or the larger or smaller of them: how is "add", "multiply", "maximum" or "minimum"."""
+    if how == "add":
+        made = x + y
+    elif how == "multiply":
+        made = x * y
+    elif how == "maximum":
+        made = maximum(x, y)
+    else:
+        made = minimum(x, y)
+    return made
 
 
 @kernel(explicit=True)
@@ -61,7 +76,7 @@ _BESIDE, _TALL = 4, 64
 
 @kernel(explicit=True)
 def _column_sums(x: Ptr[T], out: Ptr[T], n: i64, after: i64, blocks: i64, how, W, begin: i64, end: i64) -> void:
-    """Items are blocks of columns: how is "add", "max" or "min"."""
+    """Items are blocks of columns: how is "add", "maximum" or "minimum"."""
     for item in range(begin, end):
         first = item % blocks * (_BESIDE * W)
         rows = x + item // blocks * n * after + first
@@ -78,19 +93,9 @@ def _column_sums(x: Ptr[T], out: Ptr[T], n: i64, after: i64, blocks: i64, how, W
                 for i in range(k + 1, minimum(k + _TALL, n)):
                     for j in unrolled(_BESIDE):
                         v = load(rows + i * after + j * W, Vec[T, W])
-                        if how == "add":
-                            parts[j] = parts[j] + v
-                        elif how == "max":
-                            parts[j] = maximum(parts[j], v)
-                        else:
-                            parts[j] = minimum(parts[j], v)
+                        parts[j] = joined(parts[j], v, how)
                 for j in unrolled(_BESIDE):
-                    if how == "add":
-                        totals[j] = totals[j] + parts[j]
-                    elif how == "max":
-                        totals[j] = maximum(totals[j], parts[j])
-                    else:
-                        totals[j] = minimum(totals[j], parts[j])
+                    totals[j] = joined(totals[j], parts[j], how)
             for j in unrolled(_BESIDE):
                 store(made + j * W, totals[j])
         else:
@@ -103,23 +108,13 @@ def _column_sums(x: Ptr[T], out: Ptr[T], n: i64, after: i64, blocks: i64, how, W
                     part = load_where(rows + k * after + c, Vec[T, W], some)
                     for i in range(k + 1, minimum(k + _TALL, n)):
                         v = load_where(rows + i * after + c, Vec[T, W], some)
-                        if how == "add":
-                            part = part + v
-                        elif how == "max":
-                            part = maximum(part, v)
-                        else:
-                            part = minimum(part, v)
-                    if how == "add":
-                        whole = whole + part
-                    elif how == "max":
-                        whole = maximum(whole, part)
-                    else:
-                        whole = minimum(whole, part)
+                        part = joined(part, v, how)
+                    whole = joined(whole, part, how)
                 store_where(made + c, whole, some)
 
 
 def column_sums(x: Any, before: int, n: int, after: int, how: str = "add") -> Any:
-    """The sums (or "max", "min") over the dimension in the middle, (before, after); NotImplemented where there are too few columns."""
+    """The sums (or "maximum", "minimum") over the dimension in the middle, (before, after); NotImplemented where there are too few columns."""
     d = x.dtype
     if d not in _KINDS or not x.flags.c_contiguous or not n:
         return NotImplemented
