@@ -162,11 +162,13 @@ from bibun.native import memory
 going = True
 def work():
     memory.install()
-    while going: np.empty(1 << 16)
+    while going:
+        for _ in range(40): np.empty(1 << 16)
+        torch.memory.release()  # takes the lock for long, without the interpreter's
 busy = [threading.Thread(target=work) for _ in range(2)]
 for t in busy: t.start()
 held = np.arange(1 << 17)
-for _ in range(20):
+for _ in range(100):
     pid = os.fork()
     if not pid:
         signal.alarm(20)

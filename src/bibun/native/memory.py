@@ -217,17 +217,6 @@ def drop(s: Ptr[i64], least: i64) -> void:
     _unlock(s)
 
 
-@device
-def hold(s: Ptr[i64]) -> void:
-    """Keep everybody out, for the length of a fork."""
-    _lock(s)
-
-
-@device
-def let_go(s: Ptr[i64]) -> void:
-    _unlock(s)
-
-
 def _write(module: Module) -> None:
     from .ir import Function
 
@@ -241,7 +230,7 @@ def _write(module: Module) -> None:
         made = f.call_at(f.convert(at, "ptr"), returns, *rest)
         f.give(made if returns != "void" else None)
     for made, given in ((give, [Ptr[i64], i64]), (give_zeros, [Ptr[i64], i64, i64]), (change, [Ptr[i64], Ptr[u8], i64]), (take, [Ptr[i64], Ptr[u8], i64]),
-                        (drop, [Ptr[i64], i64]), (hold, [Ptr[i64]]), (let_go, [Ptr[i64]])):
+                        (drop, [Ptr[i64], i64])):
         made.make(module, given, {}, f"bibun_memory_{made.__name__}")
 
 
@@ -255,13 +244,13 @@ class _Allocator:
         for place, value in ((MAGIC, secrets.randbits(62) | 1), (LIMIT, default_limit()), (MALLOC, theirs.malloc), (CALLOC, theirs.calloc),
                              (REALLOC, theirs.realloc), (FREE, theirs.free), (CONTEXT, theirs.context), (PAGES, int(hasattr(os, "sched_getaffinity")))):
             self[place] = value or 0
-        names = [f"bibun_memory_{n}" for n in ("give", "give_zeros", "change", "take", "drop", "hold", "let_go")]
+        names = [f"bibun_memory_{n}" for n in ("give", "give_zeros", "change", "take", "drop")]
         import hashlib
         import inspect
         import sys
 
         said = hashlib.sha256(inspect.getsource(sys.modules[__name__]).encode()).hexdigest()
-        give_at, zeros_at, change_at, take_at, drop_at, hold_at, let_go_at = build.load(f"memory {said}", _write, names)
+        give_at, zeros_at, change_at, take_at, drop_at = build.load(f"memory {said}", _write, names)
         self.drop = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(drop_at)
         self.handler = marking.Handler(b"bibun", 1, self.address, give_at, zeros_at, change_at, take_at)
         self.capsule = marking.capsule_of(self.handler)
@@ -302,6 +291,8 @@ def _allocator() -> _Allocator | None:
         return None
     made = _Allocator()
     _held.append(made)
+    # A child may find the lock taken by a thread that it does not have. Lists are whole between any two stores: at worst a block is lost.
+    os.register_at_fork(after_in_child=lambda: made.__setitem__(LOCK, 0))
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_held))  # NumPy's arrays outlive this module when the interpreter ends
     return made
 
