@@ -50,6 +50,14 @@ def test_graph_can_be_looked_at():
     assert acc.name() == "torch::autograd::AccumulateGrad" and acc.variable is b
     assert acc is y.grad_fn.next_functions[1][0]
     assert mul._saved_other.item() == 2.0 and mul._saved_self.item() == 3.0
+    assert "_saved_self" in dir(mul) and not hasattr(mul, "_saved_dim")
+
+
+def test_hot_classes_have_no_getattr():
+    """A ``__getattr__`` makes every read of every attribute several times slower, whether it is called or not."""
+    x = torch.ones(2, requires_grad=True)
+    for each in (x, x * x, torch.nn.Parameter(x), (x * x).grad_fn, x.sum(0).grad_fn):
+        assert type(each).__getattribute__ is object.__getattribute__ and not hasattr(type(each), "__getattr__")
 
 
 def test_second_backward_is_refused_and_retain_graph_allows_it():

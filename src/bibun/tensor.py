@@ -55,11 +55,6 @@ class Tensor:
     def __init__(self, *args: Any, **kwargs: Any):
         pass
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_story":  # set only where it is known
-            return None
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
     def as_edge(self) -> tuple[Any, int]:
         """(node, output number) that stands for this leaf where a graph is looked at."""
         return api.accumulate_node(self), 0
@@ -659,7 +654,7 @@ class Tensor:
             made_a = like_view(a, root, fresh)
         made = object.__new__(type(self))
         made._a, made._node, made._view = made_a, self._node, None
-        made._grad = None
+        made._grad = made._story = None
         memo[id(self)] = made
         if self._grad is not None:
             made._grad = _copy.deepcopy(self._grad, memo)
@@ -749,7 +744,8 @@ def legacy_constructor(cls: Any, dtype: Any, args: Any, kwargs: Any) -> Any:
     if cls is Tensor:
         return t
     made = object.__new__(cls)
-    made._a, made._node, made._grad, made._view = t._a, None, None, None
+    made._a = t._a
+    made._node = made._grad = made._view = made._story = None
     return made
 
 

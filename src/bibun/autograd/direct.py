@@ -43,7 +43,7 @@ def make_view(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         a = input._a
         t = new(Tensor)
         t._a = array_function(a, *static)
-        t._grad = None
+        t._grad = t._story = None
         v = input._view
         if v is None:
             t._view = (input, input._node, ((prim, static, None),))
@@ -102,7 +102,7 @@ def chain(input: Any, steps: list[Any]) -> Any:
         dispatch.refresh(input)
     t = new(dispatch.Tensor)
     t._a = steps[-1][2]
-    t._grad = None
+    t._grad = t._story = None
     v = input._view
     seen = [(step[0][0], step[1], None) for step in steps]
     if v is None:
@@ -163,7 +163,7 @@ def make_one(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
             r = np.asarray(r)
         t = new(Tensor)
         t._a = r
-        t._grad = t._view = None
+        t._grad = t._view = t._story = None
         if input._view is not None:
             dispatch.refresh(input)
         n = input._node
@@ -243,7 +243,7 @@ def make_two(prim: Primitive, array_function: Callable[..., Any]) -> Callable[..
             r = np.asarray(r)
         t = new(Tensor)
         t._a = r
-        t._grad = t._view = None
+        t._grad = t._view = t._story = None
         if x._view is not None:
             dispatch.refresh(x)
         if y._view is not None:
@@ -315,7 +315,7 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
             for each in r:
                 made = new(Tensor)
                 made._a = each
-                made._node = made._grad = made._view = None
+                made._node = made._grad = made._view = made._story = None
                 outs.append(made)
             result: Any = tuple(outs)
         else:
@@ -323,7 +323,7 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
                 r = np.asarray(r)
             result = made = new(Tensor)
             made._a = r
-            made._node = made._grad = made._view = None
+            made._node = made._grad = made._view = made._story = None
             r = (r,)
         if not state.grad:
             return result
@@ -391,7 +391,7 @@ def _make_indexed(prim: Primitive, array_function: Callable[..., Any], cls: Any)
             r = np.asarray(r)
         t = new(Tensor)
         t._a = r
-        t._grad = t._view = None
+        t._grad = t._view = t._story = None
         if x._view is not None:
             dispatch.refresh(x)
         n = x._node
@@ -487,7 +487,7 @@ def make_elementwise(prim: Primitive) -> Callable[..., Any]:
             r = np.asarray(r)
         made = new(Tensor)
         made._a = r
-        made._node = made._grad = made._view = None
+        made._node = made._grad = made._view = made._story = None
         if not wanted or not state.grad:
             made._story = state.grad if wanted else story
             return made
@@ -546,7 +546,7 @@ def make_joint(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
             return apply(prim, tensors, static)
         t = new(Tensor)
         t._a = array_function(raw, *static)
-        t._grad = t._view = t._node = None
+        t._grad = t._view = t._node = t._story = None
         if not state.grad:
             return t
         targets: list[Any] = []
@@ -612,7 +612,7 @@ def make_views(prim: Primitive, array_function: Callable[..., Any]) -> Callable[
         for i, part in enumerate(array_function(a, *static)):
             t = new(Tensor)
             t._a = part
-            t._grad = t._node = None
+            t._grad = t._node = t._story = None
             t._view = guard((base, history, (*steps, (prim, static, i))))
             outs.append(t)
         n = input._node

@@ -569,7 +569,7 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
                 return apply(prim, (input,))
         t = new(Tensor)
         t._a = r
-        t._grad = t._view = None
+        t._grad = t._view = t._story = None
         if input._view is not None:
             refresh(input)
         n = input._node
@@ -711,7 +711,7 @@ def make_binary(
                 return apply(prim, (input, other))
         t = new(Tensor)
         t._a = r
-        t._grad = t._view = None
+        t._grad = t._view = t._story = None
         if input._view is not None:
             refresh(input)
         na = input._node

@@ -118,7 +118,7 @@ class FunctionCtx(Node):
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What ``save_for_backward`` was given."""
-        saved = self.saved
+        saved = getattr(self, "saved", ())  # not set before forward is done
         if saved.__class__ is Freed:
             from .complaints import second_backward
             raise second_backward(self)
@@ -134,15 +134,16 @@ class FunctionCtx(Node):
         warnings.warn("'saved_variables' is deprecated; use 'saved_tensors'", DeprecationWarning, stacklevel=2)
         return self.saved_tensors
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "saved":
-            return ()
-        if name == "_raw_saved_tensors":
-            from .saved import raw_saved_tensors
-            return raw_saved_tensors(self)
-        if name in ("saved_for_forward",):
-            return self._for_forward
-        return Node.__getattr__(self, name)
+    @property
+    def _raw_saved_tensors(self) -> tuple[Any, ...]:
+        from .saved import raw_saved_tensors
+
+        return raw_saved_tensors(self)
+
+    @property
+    def saved_for_forward(self) -> Any:
+        """What ``save_for_forward`` was given."""
+        return self._for_forward
 
     def apply(self, g: Any, xp: Any, create: bool, only: Any = None) -> Any:
         grads = list(g) if g.__class__ is list else [g]

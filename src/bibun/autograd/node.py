@@ -219,17 +219,6 @@ class Node:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} object at {id(self):#x}>"
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_saved_"):
-            from .saved import saved_attribute
-
-            return saved_attribute(self, name[7:])
-        if name.startswith("_raw_saved_"):
-            from .saved import raw_saved_attribute
-
-            return raw_saved_attribute(self, name[11:])
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
     def register_hook(self, hook: Any) -> Any:
         """Have ``hook(grad_inputs, grad_outputs)`` called after the node ran; what it returns replaces grad_inputs."""
         from .hooks import add
@@ -360,13 +349,56 @@ def plan_of(prim: Primitive, wanted: tuple[bool, ...]) -> Plan:
     return made
 
 
+#: PyTorch's names for saved values, and ours: operands, outputs, static arguments.
+ALIASES = {
+    "self": ("x", "input", "a"),
+    "other": ("y", "other", "b"),
+    "dim": ("axis", "axes", "dim"),
+    "keepdim": ("keepdims",),
+    "self_sym_sizes": ("x_sym_sizes", "input_sym_sizes"),
+    "self_sizes": ("x_sym_sizes", "input_sym_sizes"),
+    "self_scalar_type": ("x_scalar_type", "input_scalar_type"),
+    "grad_output": ("g", "grad"),
+    "input": ("x",),
+    "indices": ("index", "i0"),
+    "exponent": ("y", "exponent"),
+    "result": ("out",),
+    "mat1": ("x", "a"),
+    "mat2": ("y", "b"),
+}
+
+
+@cache
+def saved_property(name: str, raw: bool) -> property:
+    """``node._saved_<name>``, or ``node._raw_saved_<name>``.
+
+    Properties of each class rather than a ``__getattr__`` of all, which would make every read of an attribute slow.
+    """
+
+    def get(self: Any) -> Any:
+        from .saved import raw_saved_attribute, saved_attribute
+
+        return raw_saved_attribute(self, name) if raw else saved_attribute(self, name)
+
+    return property(get)
+
+
+def saved_properties(prim: Primitive) -> dict[str, property]:
+    """The properties under which nodes of ``prim`` show what they have saved."""
+    arrays = {*prim.arrays, *prim.outputs, "result"}
+    names = {*arrays, *prim.static, *[n + end for n in prim.arrays for end in ("_sym_sizes", "_scalar_type")]}
+    known = [alias for alias, own in ALIASES.items() if not names.isdisjoint(own)]
+    found = {"_saved_" + n: saved_property(n, False) for n in (*names, *known)}
+    found |= {"_raw_saved_" + n: saved_property(n, True) for n in (*arrays, *known) if n in arrays or not arrays.isdisjoint(ALIASES[n])}
+    return found
+
+
 def make_node_class(prim: Primitive) -> Any:
     """The subclass of `Node` that bears the primitive's name; made once."""
     made = prim.node_class
     if made is None:
-        made = prim.node_class = type(
-            prim.grad_name, (Node,), {"__slots__": (), "primitive": prim, "plans": {}, "__module__": "bibun"}
-        )
+        body = {"__slots__": (), "primitive": prim, "plans": {}, "__module__": "bibun"}
+        made = prim.node_class = type(prim.grad_name, (Node,), body | saved_properties(prim))
     return made
 
 

@@ -14,7 +14,7 @@ from ..backends import cpu
 from ..ops.primitive import REGISTRY
 from . import dispatch
 from .modes import state
-from .node import LEAF, Freed, NarrowFix, Output, widened
+from .node import ALIASES, LEAF, Freed, NarrowFix, Output, widened
 
 ndarray = np.ndarray
 new = object.__new__
@@ -148,25 +148,6 @@ def index_names(places: tuple[int, ...]) -> list[str | None]:
     return [f"i{places.index(d)}" if d in places else None for d in range(max(places) + 1)]
 
 
-#: PyTorch's names for the first and second operand.
-ALIASES = {
-    "self": ("x", "input", "a"),
-    "other": ("y", "other", "b"),
-    "dim": ("axis", "axes", "dim"),
-    "keepdim": ("keepdims",),
-    "self_sym_sizes": ("x_sym_sizes", "input_sym_sizes"),
-    "self_sizes": ("x_sym_sizes", "input_sym_sizes"),
-    "self_scalar_type": ("x_scalar_type", "input_scalar_type"),
-    "grad_output": ("g", "grad"),
-    "input": ("x",),
-    "indices": ("index",),
-    "exponent": ("y", "exponent"),
-    "result": ("out",),
-    "mat1": ("x", "a"),
-    "mat2": ("y", "b"),
-}
-
-
 def saved_attribute(node: Any, name: str) -> Any:
     """``node._saved_<name>``."""
     if getattr(node, "primitive", None) is None or not hasattr(type(node), "plans"):
@@ -203,7 +184,7 @@ def saved_tensor(node: Any, name: Any) -> SavedTensor:
 
 def raw_saved_tensors(node: Any) -> tuple[Any, ...]:
     """``node._raw_saved_tensors`` of a user's function: one `SavedTensor` for each argument of ``save_for_backward``."""
-    saved = node.saved
+    saved = getattr(node, "saved", ())
     if saved.__class__ is Freed:
         from .complaints import second_backward
 

@@ -216,7 +216,8 @@ def _rebuild_from_type_v2(func: Any, new_type: Any, args: Any, state: Any) -> An
         if not isinstance(made, Tensor):
             raise TypeError(f"{new_type.__name__} is made of a tensor, not of {type(made).__name__}")
         plain, made = made, object.__new__(new_type)
-        made._a, made._node, made._grad, made._view = plain._a, plain._node, None, None
+        made._a, made._node = plain._a, plain._node
+        made._grad = made._view = made._story = None
     own = new_type.__dict__.get("__setstate__")
     if own is not None and new_type is not Tensor:
         made.__setstate__(state)
