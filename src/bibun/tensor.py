@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy as _copy
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,6 +54,10 @@ class Tensor:
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass
+
+    if TYPE_CHECKING:  # only there: a class with ``__getattr__`` has every read of an attribute slowed
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def as_edge(self) -> tuple[Any, int]:
         """(node, output number) that stands for this leaf where a graph is looked at."""

@@ -118,7 +118,7 @@ class FunctionCtx(Node):
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What ``save_for_backward`` was given."""
-        saved = getattr(self, "saved", ())  # not set before forward is done
+        saved: Any = getattr(self, "saved", ())  # not set before forward is done
         if saved.__class__ is Freed:
             from .complaints import second_backward
             raise second_backward(self)

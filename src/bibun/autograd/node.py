@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import cache
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -121,6 +121,10 @@ class Node:
     saved: Any
 
     primitive: Any = None
+
+    if TYPE_CHECKING:  # only there: a class with ``__getattr__`` has every read of an attribute slowed
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def apply(self, g: Any, xp: Any, create: bool, only: Any = None) -> Any:
         """The gradients of the inputs, given that of the output (a list where there are several outputs).
