@@ -28,7 +28,7 @@ def run(library, name, x, lanes=0):
             make_entry(module, "try_" + name, [("ptr", "x"), ("ptr", "out")], body)
 
         (at,) = build.load(key, write, ["try_" + name])
-        _made[key] = builtin(name, at)
+        _made[key] = builtin(name, at, ("ptr", "ptr"))
     n, whole = x.size, -(-x.size // (lanes or 1)) * (lanes or 1)
     x, out = np.resize(x, whole), np.empty(whole, x.dtype)
     _made[key](x, out, whole, 1 << 14)

@@ -149,5 +149,8 @@ def test_what_is_no_array_is_refused():
     for wrong in (3, np.float32(3), "abc", [1.0], object()):
         with pytest.raises(TypeError):
             call(wrong, out, 1000, 16, 16)
+    for few in ((), (x, out, 1000, 16), (x, out, 1000, 16, 16, 16)):
+        with pytest.raises(TypeError):
+            call(*few)
     call(x.view(np.recarray), out, 1000, 16, 16)
     assert np.allclose(out, 1e-3)

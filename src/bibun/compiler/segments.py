@@ -20,7 +20,7 @@ import numpy as np
 from ..backends.large import LARGE, native
 from ..native import build, maths
 from ..native.ir import SIZES, Function, Later, Module, Value, vector
-from ..native.kernel import Arguments, builtin
+from ..native.kernel import builtin
 from ..native.lanes import Lanes, NotNative, _device
 from ..native.lang import Type, Vec, first_lanes, load, load_where, store_where
 from .layout import Layout
@@ -406,23 +406,17 @@ class Writer:
         blocks: dict[Any, None] = {}
         for c in self.cells.values():
             blocks.setdefault(self.moved.get(c.block, (c.block, 0))[0])
-        words = "nounwind " + build.attributes()
-        params = [*[("ptr", f"b{k}") for k in range(len(blocks) + 1)], *[("i64", name) for name in self.sizes]]
-        f = Function(module, name + ".run", "void", params, fast="", attributes=words, linkage="internal", distinct=False)
-        self.bases = dict(zip(blocks, f.args))
-        self.flag = f.args[len(blocks)]
-        f.sizes = dict(zip(self.sizes, f.args[len(blocks) + 1 :]))
+        self.words = [*["ptr"] * (len(blocks) + 1), *["i64"] * len(self.sizes)]
+        f = Function(module, name, "void", [("ptr", "arguments"), ("i64", "begin"), ("i64", "end")], attributes="nounwind " + build.attributes(), fast="")
+        args = [f.emit(word, f"load {word}, ptr {f.emit('ptr', f'getelementptr i64, ptr {f.args[0].name}, i64 {k}').name}") for k, word in enumerate(self.words)]
+        self.bases = dict(zip(blocks, args))
+        self.flag = args[len(blocks)]
+        f.sizes = dict(zip(self.sizes, args[len(blocks) + 1 :]))
         for act in _together(self.actions):
             act(f)
         f.give()
         _not_inline(module, f)
         self.order = list(blocks)
-        g = Function(module, name, "ptr", [("ptr", "self"), ("ptr", "objects"), ("i64", "count")])
-        arguments = Arguments(g)
-        given = [arguments.value(k, word) for k, (word, _) in enumerate(params)]
-        arguments.check()
-        g.call(name + ".run", "void", *given)
-        arguments.end()
         return module.text()
 
 
@@ -871,7 +865,7 @@ class Segment:
             module.unroll = False
             module.text = lambda: text.replace(name, f"{name}_{digest}")  # type: ignore[method-assign]
 
-        self.call = builtin("segment", build.load(f"segment {text}", write, [f"{name}_{digest}"])[0])
+        self.call = builtin("segment", build.load(f"segment {text}", write, [f"{name}_{digest}"])[0], writer.words, shared=False)
         self.order = writer.order
         self.flagged = writer.flagged
         self.shapes: dict[int, Any] = {n: writer.array(n).shape for s in self.steps for n in s.takes if n is not None} if writer.flagged else {}

@@ -275,7 +275,7 @@ def _build(full: Any, expression: Any, word: str) -> Any:
             bounds.finish(module, name)
 
     try:
-        return load_entry("fused", said, write, name)
+        return load_entry("fused", said, write, name, [word for word, _ in params])
     except (NotNative, TypeError, AttributeError):
         return NotImplemented
 

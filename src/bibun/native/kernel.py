@@ -13,20 +13,18 @@ import ctypes
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from . import bounds, build, pool
+from . import bounds, build, entry, pool
 from .ir import Function, Module, Value
 from .lang import Device, Ptr, Type, f32, f64, i64
 
-__all__ = ["Arguments", "Kernel", "builtin", "kernel", "make_entry", "usable"]
+__all__ = ["Kernel", "builtin", "kernel", "make_entry", "usable"]
 
-#: Where an ndarray object holds the address of its data, after the object's head.
-_DATA = 16
 _METH_FASTCALL = 0x80
 
 _kept: list[Any] = []
@@ -39,11 +37,6 @@ class _Method(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("call", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
 
 
-_PYTHON = ("PyLong_AsSsize_t", "PyFloat_AsDouble", "Py_IncRef", "PyEval_SaveThread", "PyEval_RestoreThread", "PyErr_BadArgument", "PyType_IsSubtype")
-#: Where an object holds its type, and a tuple its first two items.
-_TYPE, _FIRST, _SECOND = 8, 24, 32
-
-
 @cache
 def usable() -> bool:
     """Whether kernels can be made and called here."""
@@ -52,15 +45,13 @@ def usable() -> bool:
     with _lock:
         try:
             a = np.arange(3.0)
-            pair = None, np.ndarray
+            three = None, np.ndarray, a
             if (
-                ctypes.c_void_p.from_address(id(a) + _DATA).value != a.__array_interface__["data"][0]
-                or ctypes.c_void_p.from_address(id(a) + _TYPE).value != id(np.ndarray)
-                or [ctypes.c_void_p.from_address(id(pair) + at).value for at in (_FIRST, _SECOND)] != [id(None), id(np.ndarray)]
+                ctypes.c_void_p.from_address(id(a) + entry.DATA).value != a.__array_interface__["data"][0]
+                or ctypes.c_void_p.from_address(id(a) + entry.TYPE).value != id(np.ndarray)
+                or [ctypes.c_void_p.from_address(id(three) + at).value for at in entry.FIRST] != [id(x) for x in three]
             ):
                 return False  # another build of Python: objects begin differently
-            for name in _PYTHON:
-                build.symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0)
             pool.start()
             return True
         except Exception as error:
@@ -70,70 +61,23 @@ def usable() -> bool:
             return False
 
 
-def builtin(name: str, address: int) -> Any:
-    """The built-in function whose METH_FASTCALL code is at an address; its ``__self__`` is (None, ndarray), which the code looks at."""
+def builtin(name: str, address: int, words: Iterable[str], shared: bool = True) -> Any:
+    """The built-in function that calls code at an address, which takes a block of arguments of such types and a range of items: what
+    the pool walks where it is ``shared``, nothing otherwise."""
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    method = _Method(name.encode(), address, _METH_FASTCALL, None)
+    method = _Method(name.encode(), pool.entry_address(), _METH_FASTCALL, None)
     _kept.append(method)
-    return make(ctypes.addressof(method), (None, np.ndarray), None)
-
-
-def _field(f: Function, p: Value, at: int) -> Value:
-    return f.emit("ptr", f"load ptr, ptr {f.emit('ptr', f'getelementptr i8, ptr {p.name}, i64 {at}').name}")
-
-
-class Arguments:
-    """The Python arguments of a built-in function under construction, as native values. Where an array is wanted, nothing but an array
-    or None is taken: anything else raises TypeError."""
-
-    def __init__(self, f: Function):
-        self.f = f
-        itself, self.objects, _ = f.args
-        self.none, self.array = _field(f, itself, _FIRST), _field(f, itself, _SECOND)
-        self.wrong = f.slot(False, "i1")
-
-    def value(self, i: int, word: str) -> Value:
-        """The i-th as a value of a type."""
-        f = self.f
-        given = f.emit("ptr", f"load ptr, ptr {f.emit('ptr', f'getelementptr ptr, ptr {self.objects.name}, i64 {i}').name}")
-        if word == "ptr":
-            is_none = f.emit("i1", f"icmp eq ptr {given.name}, {self.none.name}")
-            kind = _field(f, given, _TYPE)
-            other = f.emit("i1", f"icmp ne ptr {kind.name}, {self.array.name}")
-            with f.when(f.binary("and", other, f.binary("xor", is_none, True))):
-                f.module.declare("PyType_IsSubtype", "declare i32 @PyType_IsSubtype(ptr, ptr)")
-                related = f.call("PyType_IsSubtype", "i32", kind, self.array)
-                self.wrong.set(f.binary("or", self.wrong.get(), f.compare("eq", related, 0)))
-            data = _field(f, given, _DATA)  # None's own is read, too, and not used
-            return f.emit("ptr", f"select i1 {is_none.name}, ptr null, ptr {data.name}")
-        if word in ("float", "double"):
-            return f.convert(f.call("PyFloat_AsDouble", "double", given), word)
-        return f.convert(f.call("PyLong_AsSsize_t", "i64", given), word)
-
-    def check(self) -> None:
-        """Go back with an error where an argument was wrong."""
-        f = self.f
-        bad, fine = f.label_name("bad"), f.label_name("fine")
-        f.branch(self.wrong.get(), bad, fine)
-        f.label(bad)
-        f.call("PyErr_BadArgument", "i32")
-        f.give(f.const(0, "ptr"))
-        f.label(fine)
-
-    def end(self) -> None:
-        """Return None."""
-        self.f.call("Py_IncRef", "void", self.none)
-        self.f.give(self.none)
+    return make(ctypes.addressof(method), (None, np.ndarray, entry.described(address, words, shared)), None)
 
 
 def make_entry(module: Module, name: str, params: list[tuple[str, str]], body: Callable[[Function, list[Value], Value, Value], None]) -> None:
-    """Write ``name`` (for Python) and ``name.chunk`` (for the pool) around a loop.
+    """Write ``name``, which takes its arguments in one block, around a loop.
 
     ``body(f, values, begin, end)`` writes what is done for the items from begin to end, given the parameters' values.
     """
     words = "nounwind " + build.attributes()
-    chunk = Function(module, name + ".chunk", "void", [("ptr", "arguments"), ("i64", "begin"), ("i64", "end")], attributes=words, linkage="internal")
+    chunk = Function(module, name, "void", [("ptr", "arguments"), ("i64", "begin"), ("i64", "end")], attributes=words)
     held, begin, end = chunk.args
     values = []
     for i, (word, _) in enumerate(params):
@@ -141,29 +85,14 @@ def make_entry(module: Module, name: str, params: list[tuple[str, str]], body: C
         values.append(chunk.emit(word, f"load {word}, ptr {at.name}"))
     body(chunk, values, begin, end)
     chunk.give()
-    f = Function(module, name, "ptr", [("ptr", "self"), ("ptr", "objects"), ("i64", "count")])
-    arguments = Arguments(f)
-    slots = f.fresh("args")
-    f.slots.append(f"{slots} = alloca [{max(len(params), 1)} x i64], align 16")
-    for i, (word, _) in enumerate(params):
-        x = arguments.value(i, word)
-        at = f.emit("ptr", f"getelementptr i64, ptr {slots}, i64 {i}")
-        f.line(f"store {word} {x.name}, ptr {at.name}")
-    items = arguments.value(len(params), "i64")
-    grain = arguments.value(len(params) + 1, "i64")
-    arguments.check()
-    thread = f.call("PyEval_SaveThread", "ptr")
-    f.call(pool.PARALLEL, "void", Value(f, f"@{name}.chunk", "ptr"), Value(f, slots, "ptr"), items, grain)
-    f.call("PyEval_RestoreThread", "void", thread)
-    arguments.end()
 
 
-def load_entry(shown: str, key: str, write: Callable[[Module], None], name: str) -> Any:
-    """What Python calls, of code with an entry of that name."""
+def load_entry(shown: str, key: str, write: Callable[[Module], None], name: str, words: Iterable[str]) -> Any:
+    """What Python calls, of code with an entry of that name, which takes arguments of such types."""
     if not bounds.on():
-        return builtin(shown, build.load(key, write, [name])[0])
+        return builtin(shown, build.load(key, write, [name])[0], words)
     at, tell, bad = build.load("bounds " + key, write, [name, name + ".bounds", name + ".bad"])
-    return bounds.watched(shown, builtin(shown, at), tell, bad)
+    return bounds.watched(shown, builtin(shown, at, words), tell, bad)
 
 
 _WORDS = {np.dtype(np.float32): f32, np.dtype(np.float64): f64, np.dtype(np.int64): i64}
@@ -222,7 +151,7 @@ class Kernel:
             if bounds.on():
                 bounds.finish(module, name)
 
-        return load_entry(self.__name__, said, write, name)
+        return load_entry(self.__name__, said, write, name, [word for word, _ in params])
 
 
 @cache

@@ -220,6 +220,7 @@ def drop(s: Ptr[i64], least: i64) -> void:
 def _write(module: Module) -> None:
     from .ir import Function
 
+    module.explicit = True
     for name, params, returns in (
         ("malloc", "i64 context, i64 size", "ptr"), ("calloc", "i64 context, i64 count, i64 size", "ptr"),
         ("realloc", "i64 context, ptr p, i64 size", "ptr"), ("free", "i64 context, ptr p, i64 size", "void"),

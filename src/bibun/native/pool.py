@@ -17,7 +17,7 @@ import os
 import threading
 from typing import Any
 
-from . import build, default_threads
+from . import build, default_threads, entry
 from .ir import Function, Module, Value
 from .lang import (
     Ptr,
@@ -35,7 +35,7 @@ from .lang import (
     void,
 )
 
-__all__ = ["PARALLEL", "set_threads", "start", "threads"]
+__all__ = ["PARALLEL", "entry_address", "set_threads", "start", "threads"]
 
 # Places in the shared memory, in i64; those that several threads write are a cache line apart.
 GENERATION, OPEN, JOB, ARGUMENTS, GRAIN, PARTIES = 0, 1, 2, 3, 4, 5
@@ -145,6 +145,7 @@ def run(s: Ptr[i64], job: i64, arguments: i64, items: i64, grain: i64) -> void:
 
 
 def _write(module: Module) -> None:
+    module.explicit = True
     caller = Function(module, "bibun_call_job", "void", [("i64", "job"), ("i64", "arguments"), ("i64", "begin"), ("i64", "end")], attributes="nounwind alwaysinline", linkage="internal")
     job, arguments, begin, end = caller.args
     pointer = caller.convert(job, "ptr")
@@ -161,6 +162,7 @@ def _write(module: Module) -> None:
     state = f.emit("ptr", "load ptr, ptr @bibun_pool_state")
     f.call("bibun_pool_run", "void", state, f.convert(f.args[0], "i64"), f.convert(f.args[1], "i64"), f.args[2], f.args[3])
     f.give()
+    entry.write(module, "bibun_pool_parallel")
 
 
 class _Shared:
@@ -171,8 +173,10 @@ class _Shared:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(raw))  # workers look at it after the interpreter has ended
         first = (-ctypes.addressof(raw) // 8) % 16  # a cache line's beginning, for two-line prefetchers
         self.raw, self.at = raw, first
-        names = ["bibun_pool_run", "bibun_pool_work", "bibun_pool_set", "bibun_pool_parallel"]
-        run_at, self.work_at, set_at, self.parallel_at = build.load("pool 2", _write, names)
+        names = ["bibun_pool_run", "bibun_pool_work", "bibun_pool_set", "bibun_pool_parallel", entry.NAME]
+        for name in entry.PYTHON:
+            build.symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0)
+        run_at, self.work_at, set_at, self.parallel_at, self.entry_at = build.load("pool 4", _write, names)
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(set_at)(self.address)
         build.symbol(PARALLEL, self.parallel_at)
         self.threads: list[Any] = []
@@ -253,6 +257,11 @@ def follow() -> None:
 
 def threads() -> int:
     return max(1, _shared()[LIMIT])
+
+
+def entry_address() -> int:
+    """Where the function is that Python calls; see `entry`."""
+    return _shared().entry_at
 
 
 __all__ += ["Value", "default_threads"]

@@ -142,13 +142,13 @@ def pack(source: Ptr[T], made: Ptr[T], count: i64, high: i64, W) -> void:  # typ
         store(made + j * high + W, v)
 
 
-@kernel(fast="contract")
+@kernel(fast="contract", explicit=True)
 def panels(w: Ptr[T], made: Ptr[T], inner: i64, columns: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
     for k in range(begin, end):
         pack(w + k * columns, made + k * (2 * W), columns, inner, W)
 
 
-@kernel(fast="contract")
+@kernel(fast="contract", explicit=True)
 def turned_panels(w: Ptr[T], made: Ptr[T], inner: i64, columns: i64, high: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
     for item in range(begin, end):
         panel = made + item * high * (2 * W)
@@ -297,7 +297,7 @@ def plain_slopes(g: Ptr[T], dh: Ptr[T], after: Ptr[T], d: Ptr[T], db: Ptr[T], n:
 # One step alone, between products that others make
 
 
-@kernel(fast="contract")
+@kernel(fast="contract", explicit=True)
 def gates_of_step(  # type: ignore[no-untyped-def]
     z: Ptr[T], y: Ptr[T], zeros: Ptr[T], h: Ptr[T], c: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], out: Ptr[T], n: i64,
     mode, keep, double, W, begin: i64, end: i64,
@@ -312,7 +312,7 @@ def gates_of_step(  # type: ignore[no-untyped-def]
             plain_step(z + at, y + at, h + at, before + at, squashed + at, out + at, n, mode == "RNN_RELU", keep, double, W)
 
 
-@kernel(fast="contract")
+@kernel(fast="contract", explicit=True)
 def slopes_of_step(  # type: ignore[no-untyped-def]
     g: Ptr[T], dh: Ptr[T], dc: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], d: Ptr[T], db: Ptr[T], n: i64, mode, W,
     begin: i64, end: i64,
@@ -331,7 +331,7 @@ def slopes_of_step(  # type: ignore[no-untyped-def]
 # sequences reach it. Row i of a group is sequence i0 + i·apart.
 
 
-@kernel(fast="contract")
+@kernel(fast="contract", explicit=True)
 def forward(  # type: ignore[no-untyped-def]
     x: Ptr[T], x_step: i64, x_row: i64, out: Ptr[T], out_step: i64, out_row: i64, panels_x: Ptr[T], panels_h: Ptr[T], b: Ptr[T], h: Ptr[T], c: Ptr[T],
     last: Ptr[T], cell: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], turn: Ptr[i64], alive: Ptr[i64], kept_step: i64,
@@ -377,7 +377,7 @@ def forward(  # type: ignore[no-untyped-def]
     give_back(slots, slot)
 
 
-@kernel(fast="contract")
+@kernel(fast="contract", explicit=True)
 def backward(  # type: ignore[no-untyped-def]
     g: Ptr[T], g_step: i64, g_row: i64, g_last: Ptr[T], g_cell: Ptr[T], x: Ptr[T], x_step: i64, x_row: i64, dx: Ptr[T], dx_step: i64, dx_row: i64,
     panels_x: Ptr[T], panels_h: Ptr[T], before: Ptr[T], cells: Ptr[T], gates: Ptr[T], squashed: Ptr[T], dh: Ptr[T], dc: Ptr[T], parts: Ptr[T],
@@ -456,7 +456,7 @@ def add_row(parts: Ptr[T], count: i64, part: i64, columns: i64, out: Ptr[T], W) 
         store_where(out + j, v, some)
 
 
-@kernel(fast="contract")
+@kernel(fast="contract", explicit=True)
 def added(  # type: ignore[no-untyped-def]
     parts: Ptr[T], count: i64, part: i64, rows: i64, wide_h: i64, n: i64, dw: Ptr[T], wide_x: i64, inner: i64, du: Ptr[T], slopes: i64, db: Ptr[T],
     W, begin: i64, end: i64,

@@ -13,7 +13,24 @@ import numpy as np
 
 from ..build import vector_bytes
 from ..kernel import kernel
-from ..lang import Ptr, T, Vec, f32, f64, i64, load, store, void
+from ..lang import (
+    Ptr,
+    T,
+    Vec,
+    external,
+    f32,
+    f64,
+    first_lanes,
+    i32,
+    i64,
+    load,
+    load_where,
+    store,
+    store_where,
+    type_size,
+    u8,
+    void,
+)
 
 __all__ = ["add_rows", "join_rows", "take_rows"]
 
@@ -21,8 +38,10 @@ _TYPES = {np.dtype(np.float32): f32, np.dtype(np.float64): f64}
 #: Elements of a table that a thread takes at a time, at least; and the most parts there are.
 PART, PARTS = 1 << 14, 16
 
+_fill = external("memset", Ptr[u8], Ptr[u8], i32, i64)
 
-@kernel(fast="")
+
+@kernel(fast="", explicit=True)
 def take(table: Ptr[T], index: Ptr[i64], out: Ptr[T], width: i64, lanes, begin: i64, end: i64) -> void:
     for i in range(begin, end):
         row = table + index[i] * width
@@ -30,11 +49,13 @@ def take(table: Ptr[T], index: Ptr[i64], out: Ptr[T], width: i64, lanes, begin: 
         whole = width // lanes
         for k in range(whole):
             store(place + k * lanes, load(row + k * lanes, Vec[T, lanes]))
-        for j in range(whole * lanes, width):
-            place[j] = row[j]
+        left = width - whole * lanes
+        if left > 0:
+            some = first_lanes(left, lanes)
+            store_where(place + whole * lanes, load_where(row + whole * lanes, Vec[T, lanes], some), some)
 
 
-@kernel(fast="")
+@kernel(fast="", explicit=True)
 def put(rows: Ptr[T], out: Ptr[T], width: i64, step: i64, start: i64, lanes, begin: i64, end: i64) -> void:
     whole = width - width % lanes
     for i in range(begin, end):
@@ -42,14 +63,14 @@ def put(rows: Ptr[T], out: Ptr[T], width: i64, step: i64, start: i64, lanes, beg
         place = out + i * step + start
         for k in range(0, whole, lanes):
             store(place + k, load(row + k, Vec[T, lanes]))
-        for j in range(whole, width):
-            place[j] = row[j]
+        if whole < width:
+            some = first_lanes(width - whole, lanes)
+            store_where(place + whole, load_where(row + whole, Vec[T, lanes], some), some)
 
 
-@kernel(fast="")
+@kernel(fast="", explicit=True)
 def add(out: Ptr[T], index: Ptr[i64], rows: Ptr[T], width: i64, count: i64, lanes, begin: i64, end: i64) -> void:
-    for j in range(begin * width, end * width):
-        out[j] = T(0.0)
+    _fill(Ptr[u8](out + begin * width), i32(0), (end - begin) * width * type_size(T))
     whole = width // lanes
     for i in range(count):
         to = index[i]
@@ -58,8 +79,11 @@ def add(out: Ptr[T], index: Ptr[i64], rows: Ptr[T], width: i64, count: i64, lane
             place = out + to * width
             for k in range(whole):
                 store(place + k * lanes, load(place + k * lanes, Vec[T, lanes]) + load(row + k * lanes, Vec[T, lanes]))
-            for j in range(whole * lanes, width):
-                place[j] += row[j]
+            left = width - whole * lanes
+            if left > 0:
+                some = first_lanes(left, lanes)
+                here = place + whole * lanes
+                store_where(here, load_where(here, Vec[T, lanes], some) + load_where(row + whole * lanes, Vec[T, lanes], some), some)
 
 
 def _usable(a: Any) -> bool:

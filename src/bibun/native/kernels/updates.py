@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from .. import build, ir
+from ..entry import DATA
 from ..ir import Function, Module, Value
-from ..kernel import _DATA, _sources, builtin, make_entry
+from ..kernel import _sources, builtin, make_entry
 
 __all__ = ["CHUNK", "kernel_of", "run_updates"]
 
@@ -210,7 +211,7 @@ def _write(module: Module, name: str, rule: Any, flags: Any, word: str, arrays: 
         addresses = []
         for k in range(arrays):
             held = f.convert(f.load(at + (1 + k)), "ptr")
-            addresses.append(f.load(f.offset(held, _DATA), "ptr"))
+            addresses.append(f.load(f.offset(held, DATA), "ptr"))
         scalars = [f.convert(f.load(at + (1 + arrays + k), "double"), word) for k in range(len(given))]
         f.call(name + ".loop", "void", *addresses, first, last, *scalars)
         f.jump(skip)
@@ -250,7 +251,7 @@ def kernel_of(rule: Any, flags: Any, dtype: Any, arrays: int, numbers: Any) -> t
     said = f"update|{inspect.getsource(rule)}|{flags}|{word}|{arrays}|{answers}|{_sources()}"
     name = f"{rule.__name__.strip('_')}_{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     at = build.load(said, lambda module: _write(module, name, rule, flags, word, arrays, numbers), [name])[0]  # type: ignore[arg-type,return-value]
-    made = builtin(rule.__name__.strip("_"), at)
+    made = builtin(rule.__name__.strip("_"), at, ("ptr", "i64"))
     asked = frozenset(index for index, *_ in answers)
     known.append((answers, made, asked))
     return made, asked
