@@ -90,3 +90,57 @@ def test_an_element_does_not_depend_on_its_place():
     whole = products.mm(a, b)
     np.testing.assert_array_equal(products.mm(a[100:], b[:, 40:]), whole[100:, 40:])
     np.testing.assert_array_equal(products.mm(np.asfortranarray(a), np.asfortranarray(b)), whole)
+
+
+@pytest.mark.parametrize("rows, m, n", [(300, 64, 130), (511, 97, 64), (768, 128, 512), (1, 5, 7), (30, 12, 33)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_gradients_of_a_layer_together(rows, m, n, bias, parts):
+    if build.vector_bytes() != 64:
+        pytest.skip("registers for half of the rows")
+    from bibun.native.kernels import gemm
+
+    rng = np.random.default_rng(4)
+    g, x, weight = (rng.standard_normal(s).astype(np.float32) for s in ((rows, m), (rows, n), (m, n)))
+    before = pool.threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            pool.set_threads(threads)
+            found.append(gemm.gradients(g, x, weight, parts, (True, True, bias)))
+    finally:
+        pool.set_threads(before)
+    wanted = [a.astype(np.float64) for a in (g, x, weight)]
+    for one, two, right, k in zip(*found, (wanted[0] @ wanted[2], wanted[0].T @ wanted[1], wanted[0].sum(0)), (m, rows, rows)):
+        if one is None:
+            assert two is None and not bias
+            continue
+        np.testing.assert_array_equal(one, two)
+        near(one, right, k)
+    dx, dw, db = gemm.gradients(g, x, weight, parts, (False, True, False))
+    assert dx is None and db is None
+    np.testing.assert_array_equal(dw, found[0][1])
+
+
+@pytest.mark.parametrize("lead", [(6, 100), (600,)])
+def test_layers_of_many_rows(lead):
+    import bibun as torch
+
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(130, 128), torch.randn(*lead, 130, requires_grad=True)
+    g = torch.randn(*lead, 128)
+
+    def gradients(wanted):
+        return [None if a is None else a.numpy() for a in torch.autograd.grad(layer(x), wanted, g)]
+
+    every = gradients((x, layer.weight, layer.bias))
+    rows, grown = x.detach().numpy().reshape(-1, 130), g.numpy().reshape(-1, 128)
+    near(every[0].reshape(-1, 130), grown.astype(np.float64) @ layer.weight.detach().numpy(), 128)
+    near(every[1], grown.astype(np.float64).T @ rows, 300)
+    near(every[2], grown.astype(np.float64).sum(0), 300)
+    for some in ((x,), (layer.weight,), (layer.bias,), (x, layer.bias), (layer.weight, layer.bias)):
+        for a, b in zip(gradients(some), [e for e, w in zip(every, (x, layer.weight, layer.bias)) if any(w is s for s in some)]):
+            near(a, b.astype(np.float64), 300)
+    (dx,) = torch.autograd.grad(layer(x), x, g, create_graph=True)
+    (again,) = torch.autograd.grad(dx.sum(), layer.weight)
+    near(again.numpy(), np.broadcast_to(grown.sum(0, dtype=np.float64)[:, None], (128, 130)), 300)

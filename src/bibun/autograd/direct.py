@@ -346,6 +346,8 @@ def make_many(prim: Primitive, array_function: Callable[..., Any]) -> Callable[.
         plan = plans.get(wanted)
         if plan is None:
             plan = plans[wanted] = plan_of(prim, tuple([wanted & bit > 0 for bit in able]))
+        if plan.grand is not None and r[0].size >= LARGE and prim.joint_suits(*raw):  # type: ignore[misc]
+            plan = plan.grand
         node = cls()
         node.plan = plan
         node.fix = node.hooks = None

@@ -298,7 +298,11 @@ def record_values(
             plan = plans[wanted] = plan_of(prim, tuple([wanted & bit > 0 for bit in able]))
         node = cls()
         big = prim.family == "elementwise" and made[0].__class__ is ndarray and made[0].size >= LARGE and not prim.several
-        node.plan = plan_for_large(prim, plan.wanted) if big else plan
+        if big:
+            plan = plan_for_large(prim, plan.wanted)
+        elif plan.grand is not None and prim.joint_suits(*raw):  # type: ignore[misc]
+            plan = plan.grand
+        node.plan = plan
         node.saved = collect(plan, raw, static, made, False)
     node.fix, node.hooks = fix, None
     node.next = tuple(targets)

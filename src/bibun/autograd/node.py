@@ -255,17 +255,17 @@ class Plan:
     the same where one gradient goes in and one comes out of each, else None, as (input number, ``rule(g, *values)``, how many
     values it takes, ``places``) on arrays, and ``lifted`` on tensors, where ``places`` tells for each value whether it is an
     input (its number), the output (-1) or neither (-2), and is () where all are neither; ``single``: the one of ``direct`` where
-    there is but one; ``joint``: see `Primitive.jointly`;
+    there is but one; ``joint``: see `Primitive.jointly`; ``grand``: the plan with the joint rule for calls that it suits, where it does not suit all;
     ``takes``: for each of them, (category, index) of every value it takes besides gradients. Categories: ``i`` an input,
     ``o`` an output, ``h`` an input's shape, ``d`` its dtype, ``s`` a static argument. ``needed``: the outputs whose gradients the
     rules take, None for all.
     """
 
-    __slots__ = ("_lifted", "_plain", "direct", "joint", "keeps", "needed", "rules", "save", "single", "takes", "wanted")
+    __slots__ = ("_lifted", "_plain", "direct", "grand", "joint", "keeps", "needed", "rules", "save", "single", "takes", "wanted")
     #: Whether the rules run as native loops; see `bibun.autograd.large`.
     large = False
 
-    def __init__(self, prim: Primitive, wanted: tuple[bool, ...]):
+    def __init__(self, prim: Primitive, wanted: tuple[bool, ...], grand: bool = False):
         self.wanted = wanted
         rules: list[Any] = []
         takes: list[Any] = []
@@ -283,7 +283,9 @@ class Plan:
             direct.append((i, rule, len(row), () if all(p == -2 for p in places) else places))
             takes.append(row)
         self.rules, self.takes = tuple(rules), tuple(takes)
-        self.joint = self._joint(prim) if prim.joint_rule is not None and len(rules) > 1 else None
+        several = prim.joint_rule is not None and len(rules) > 1
+        self.joint = self._joint(prim) if several and (grand or prim.joint_suits is None) else None
+        self.grand = Plan(prim, wanted, True) if several and not grand and prim.joint_suits is not None else None
         self._plain = None if prim.variadic or prim.several or self.joint is not None else tuple(direct)
         self.direct = self._bound(cpu)
         self.single = self.direct[0] if self.direct is not None and len(self.direct) == 1 else None

@@ -188,7 +188,7 @@ from .linalg import (  # noqa: F401
     svd,
     svdvals,
 )
-from .linear import linear, linear_transpose, outer_sum  # noqa: F401
+from .linear import linear, linear_gradients, linear_transpose, outer_sum  # noqa: F401
 from .loss import mse_loss, mse_loss_gradient, nll_loss, nll_loss_gradient  # noqa: F401
 from .norm import affine_gradient, normalize, normalize_backward, normalize_gradient  # noqa: F401
 from .products import addmm, cdist, cross, dot, matmul, mm, mv, outer, vdot  # noqa: F401

@@ -20,7 +20,7 @@ from . import build
 from .kernel import kernel, usable
 from .lang import Ptr, T, external, f32, f64, i32, i64, minimum, void
 
-__all__ = ["addmm", "available", "matmul", "processor"]
+__all__ = ["addmm", "available", "layer_gradients", "matmul", "processor"]
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 #: Multiplications that a tile should hold at least, and from how many on a product is cut in one tile for each core: each tile packs its
@@ -265,6 +265,19 @@ def matmul(a: Any, b: Any) -> Any:
         made = _multiply(a.reshape(-1, a.shape[-1]), b, d)
         return made if made is NotImplemented else made.reshape(*a.shape[:-1], b.shape[-1])
     return _multiply(a, b, d)
+
+
+def layer_gradients(g: Any, x: Any, weight: Any, wanted: Any, shape: Any) -> Any:
+    """Of a linear layer's rows ``g`` and ``x``, the gradients of x (in ``shape``), the weight and the bias that are wanted, made in as many parts
+    of the rows as there are cores; NotImplemented where that is not how they are made best."""
+    (m, n), rows = weight.shape, len(g)
+    share = rows // _CORES
+    if share < 128 or not _own(share, n, m, False) or not _own(m, n, share, False) or m * n > min(rows * (m + n), 1 << 20):
+        return NotImplemented
+    from .kernels import gemm
+
+    dx, dw, db = gemm.gradients(g, x, weight, _CORES, wanted)
+    return [None if dx is None else dx.reshape(shape), dw, db]
 
 
 def addmm(bias: Any, a: Any, b: Any, alpha: float = 1.0) -> Any:

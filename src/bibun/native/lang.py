@@ -26,7 +26,7 @@ from .ir import Function, Module, Slot, Value
 
 __all__ = [
     "Device", "Ptr", "T", "Type", "U", "Vec", "allocate", "any_of", "atomic_add", "atomic_get", "atomic_set", "atomic_swap", "bits", "boolean", "bundle", "ceil", "copysign", "cosine", "device", "external", "f32", "f64", "fabs", "first_lanes", "floor", "fma", "gather", "highest_bit", "hint_loop", "i8", "i16", "i32",
-    "i64", "is_vector", "lane", "load", "load_where", "lookup", "maximum", "minimum", "null", "pause", "rint", "scaled", "scatter", "select", "shuffle", "sine", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
+    "i64", "is_vector", "lane", "load", "load_where", "lookup", "maximum", "minimum", "null", "pause", "prefetch", "rint", "scaled", "scatter", "select", "shuffle", "sine", "spread", "sqrt", "store", "store_where", "stream", "table", "total", "trunc", "type_size", "u8", "u16", "u32", "u64", "unrolled", "bf16", "f16", "void",
 ]
 
 
@@ -361,6 +361,13 @@ def atomic_set(f: Function, p: Value, x: Any) -> None:
 def pause(f: Function) -> None:
     """Tell the processor that this is a waiting loop."""
     f.line(f'call void asm sideeffect "{_PAUSES.get(_machine(), "")}", "~{{memory}}"()')
+
+
+@intrinsic
+def prefetch(f: Function, p: Value) -> None:
+    """Have the cache line at an address fetched, which need not be one that can be read."""
+    f.module.declare("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32 immarg, i32 immarg, i32 immarg)")
+    f.line(f"call void @llvm.prefetch.p0(ptr {p.name}, i32 0, i32 3, i32 1)")
 
 
 _PAUSES = {"x86_64": "pause", "AMD64": "pause", "aarch64": "yield", "arm64": "yield"}

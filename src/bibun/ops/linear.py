@@ -51,6 +51,15 @@ linear.derivative(
 )
 
 
+def _large(x, weight, bias):
+    return x.ndim > 1 and x.size * weight.shape[0] >= 1 << 22
+
+
+@linear.jointly(suits=_large)
+def _in_all(xp, wanted, g, x, weight):
+    return xp.linear_gradients(g, x, weight, wanted)
+
+
 @linear.tangent
 def _linear_tangent(xp, t_x, t_weight, t_bias, x, weight, out):
     total = None

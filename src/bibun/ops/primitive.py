@@ -134,6 +134,7 @@ class Primitive:
         self.defaults = dict(zip(names[len(names) - len(values) :], values))
         self.derivatives: dict[str, Rule] = {}
         self.joint_rule: Rule | None = None
+        self.joint_suits: Callable[..., bool] | None = None
         self.tangent_kind = tangent
         self.tangent_rule: Rule | None = None
         self.batch_rule: Callable[..., Any] | None = None
@@ -159,16 +160,19 @@ class Primitive:
             self.derivatives[name] = made
         return self
 
-    def jointly(self, rule: Callable[..., Any]) -> Primitive:
+    def jointly(self, rule: Any = None, *, suits: Callable[..., bool] | None = None) -> Any:
         """Give a rule for all inputs' gradients in one go, ``rule(xp, wanted, g, ...)``, that gives a list of them.
 
         It is used beside the rules of the inputs, in ordinary backwards that want several gradients, and takes nothing that
         these do not take. ``wanted`` says for each input whether its gradient is wanted; NotImplemented sends to the rules. Of several
-        outputs' gradients some may be None, for zeros.
+        outputs' gradients some may be None, for zeros. ``suits``, given the call's arrays, says whether it is worth looking at: where it is
+        not, the inputs' own rules are called with less ado.
         """
+        if rule is None:
+            return lambda r: self.jointly(r, suits=suits)
         made = Rule(rule)
         made.needs = tuple([n for n in made.needs if n != "wanted"])
-        self.joint_rule = made
+        self.joint_rule, self.joint_suits = made, suits
         return self
 
     def tangent(self, rule: Callable[..., Any]) -> Primitive:
