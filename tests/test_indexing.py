@@ -161,6 +161,9 @@ def test_setting_is_pytorchs(case, what):
         (slice(None), [True, False]),
         np.bool_(True),
         slice(0.0, 1),
+        (slice(1), slice(1), Ellipsis, slice(1), slice(1)),
+        (0, 0, Ellipsis, slice(1), slice(1)),
+        (Ellipsis, 0, 0, 0, 0),
     ],
 )
 def test_errors_say_what_pytorchs_say(key):

@@ -281,12 +281,14 @@ def _looked_at(x: Any, key: tuple[Any, ...]) -> Any:
             steps.append((_EXPAND, (dim,), a))
             dim += 1
         elif k is Ellipsis:
-            dim = a.ndim
+            before, dim = dim, a.ndim
             for later in key[position + 1 :]:
                 if later is Ellipsis:
                     return None
                 if later is not None:
                     dim -= 1
+            if dim < before:
+                return None  # too many indices
         else:
             return None
     return chain(x, steps) if steps else None

@@ -155,7 +155,8 @@ class FunctionCtx(Node):
                 grads = [None if i in self._undefined else x for i, x in enumerate(grads)]
         before, depth = state.grad, nesting.depth
         if create:
-            state.grad = True
+            if dispatch.recording() is None:  # a recording's backward works on tensors in the mode that the program asked for
+                state.grad = True
         elif xp is cpu:     # on tensors, recording is as the levels below have it
             state.grad = BACKWARD
         try:

@@ -87,7 +87,7 @@ def _loosely(x: Any) -> Any:
     """What of an argument a program for all sizes depends on; None for one that there is no such program for."""
     if isinstance(x, Tensor):
         a = x._a
-        return (type(x), a.ndim, a.dtype, x._node is not None, x._has_hooks) if a.flags.c_contiguous else None
+        return (type(x), a.ndim, a.dtype, x._node is not None, x._has_hooks, x._grad is None) if a.flags.c_contiguous else None
     return type(x), x
 
 
@@ -119,7 +119,7 @@ class Compiled:
         family = quick = None
         if args and not kwargs:  # mostly tensors alone, whose program is found without a look at what holds them
             try:
-                quick = tuple([(x.__class__, (a := x._a).shape, a.dtype, a.strides, x._node is not None, x._has_hooks) for x in args])
+                quick = tuple([(x.__class__, (a := x._a).shape, a.dtype, a.strides, x._node is not None, x._has_hooks, x._grad is None) for x in args])
             except AttributeError:
                 pass
             else:
@@ -263,10 +263,10 @@ class Compiled:
                 if id(x._a) in recorder.known or x._grad is not None and id(x._grad._a) in recorder.known:
                     known.failures, known.why = PATIENCE, "two arguments are one tensor"
                     return self.function(*args, **kwargs)
-                recorder.add(x._a, ("argument", k))
+                recorder.argument(x, k)
         for cell in getattr(self.function, "__closure__", None) or ():
             try:
-                recorder.name(cell.cell_contents)
+                recorder.reads(cell.cell_contents)
             except ValueError:
                 pass
         ran, result, failure = False, None, None
@@ -275,6 +275,7 @@ class Compiled:
                 with watching(recorder) as watch:
                     result = self.function(*args, **kwargs)
                     ran = True
+                recorder.check()
                 record_backward(recorder, result, leaves)
         except Refused as why:
             failure = why

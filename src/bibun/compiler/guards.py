@@ -24,7 +24,7 @@ def describe(x: Any) -> Any:
     """What of an argument a program depends on."""
     if isinstance(x, Tensor):
         a = x._a
-        return type(x), a.shape, a.dtype, a.strides, x._node is not None, x._has_hooks
+        return type(x), a.shape, a.dtype, a.strides, x._node is not None, x._has_hooks, x._grad is None
     if type(x) in SIMPLE:
         return type(x), x
     raise Refused(f"an argument is a {type(x).__name__}")
@@ -54,9 +54,10 @@ class Guards:
         self.function = function
         self.tensors = [
             (t, t._a, (t._a.shape, t._a.dtype, t._a.strides), t._node, t._has_hooks)
-            for t in {id(s[1]): s[1] for s in sources.values() if s[0] in ("tensor", "grad")}.values()
+            for t in {id(s[1]): s[1] for s in sources.values() if s[0] in ("tensor", "grad") and isinstance(s[1], Tensor)}.values()
         ]
-        self.grads = [(s[1], s[1]._grad._a) for s in sources.values() if s[0] == "grad"]
+        self.grads = [s[1] for s in sources.values() if s[0] == "grad" and isinstance(s[1], Tensor)]
+        self.absent = recorder.absent
         self.modes = self._modes()
         self.quick = self._write()
 
@@ -69,9 +70,12 @@ class Guards:
         for i, (t, a, _, node, hooks) in enumerate(self.tensors):
             names.update({f"t{i}": t, f"a{i}": a, f"n{i}": node})
             tests.append(f"t{i}._a is not a{i} or t{i}._node is not n{i} or t{i}._has_hooks is not {hooks!r}")
-        for i, (leaf, _) in enumerate(self.grads):
+        for i, leaf in enumerate(self.grads):
             names.update({f"l{i}": leaf, f"s{i}": leaf._a.shape})
             tests.append(f"l{i}._grad is None or l{i}._grad._a.shape != s{i}")
+        for i, leaf in enumerate(self.absent):
+            names[f"b{i}"] = leaf
+            tests.append(f"b{i}._grad is not None")
         for i, (d, values) in enumerate([(d, v) for _, d, v, _ in self.modules] + [(d, v) for d, v, _ in self.contents]):
             names.update({f"d{i}": d, f"v{i}": values})
             tests.append(f"len(d{i}) != {len(values)} or not all(map(is_, d{i}.values(), v{i}))" if values else f"d{i}")
@@ -106,9 +110,12 @@ class Guards:
                 return "requires_grad of a tensor"
             if t._has_hooks is not hooks:
                 return "hooks of a tensor"
-        for leaf, _ in self.grads:
+        for leaf in self.grads:
             if leaf._grad is None or leaf._grad._a.shape != leaf._a.shape:
                 return "a gradient that was there"
+        for leaf in self.absent:
+            if leaf._grad is not None:
+                return "a gradient that was not there"
         for m, d, values, settings in self.modules:
             if (len(d) != len(values) or not all(map(is_, d.values(), values))) and _settings(m) != settings:
                 return f"a setting of {type(m).__name__}"

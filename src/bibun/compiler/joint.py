@@ -44,13 +44,13 @@ def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
     """Have the backward of what a function has just returned recorded, where that can be done unnoticed."""
     if not state.grad or recorder.refused is not None or state.strict or state.inference:
         return
-    made = [x for x in tree_flatten(result)[0] if isinstance(x, Tensor) and x._node is not None and x._node is not LEAF]
+    made = list({id(x): x for x in tree_flatten(result)[0] if isinstance(x, Tensor) and x._node is not None and x._node is not LEAF and id(x) not in recorder.found}.values())
     known = [x for x in made if recorder.known.get(id(x._a)) is not None]
     if not made or len(known) != len(made) or len({id(x._a) for x in made}) != len(made):
         return
     nodes = [getattr(x._node, "node", x._node) for x in made]
     own = {step.node for step in recorder.steps if step.node}
-    arguments = {id(x._node): k for k, x in enumerate(leaves) if isinstance(x, Tensor) and x._node is not None and x._node is not LEAF}
+    arguments = {id(x if x._node is LEAF else x._node): k for k, x in enumerate(leaves) if isinstance(x, Tensor) and x._node is not None}
     targets: list[tuple[str, Any]] = []
     inputs: list[Any] = []
     seen: set[int] = set()
@@ -67,17 +67,17 @@ def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
         for target in n.next:
             if target is None:
                 continue
-            if not target._seq:
+            if id(target) in arguments:
+                k = arguments[id(target)]
+                if not any(t is leaves[k] for t in inputs):
+                    inputs.append(leaves[k])
+                    targets.append(("argument", k))
+            elif not target._seq:
                 if target._has_hooks:
                     return
                 if not any(t is target for t in inputs):
                     inputs.append(target)
                     targets.append(("leaf", target))
-            elif id(target) in arguments:
-                k = arguments[id(target)]
-                if not any(t is leaves[k] for t in inputs):
-                    inputs.append(leaves[k])
-                    targets.append(("argument", k))
             else:
                 stack.append(getattr(target, "node", target))
     if not inputs or any(x.dtype.is_complex for x in made):
@@ -88,7 +88,11 @@ def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
         g = np.ones(x._a.shape, x._a.dtype)
         recorder.add(g, ("gradient", k))
         given.append(wrap(g))
-    found = gradients_of(made, inputs, given, retain_graph=True, allow_unused=True)
+    try:
+        found = gradients_of(made, inputs, given, retain_graph=True, allow_unused=True)
+    except Exception:  # it is for the caller to meet, who may never ask for gradients
+        del recorder.steps[first:]
+        return
     values = [None if g is None else recorder.value(g._a, g) for g in found]
     recorder.backward = Backward(first, [recorder.known[id(x._a)] for x in made], targets, values)
 
@@ -132,7 +136,8 @@ class CompiledFunctionBackward(Node):
         state.grad = True
         try:
             result = function(*args, **kwargs)
-            made = [x for x in tree_flatten(result)[0] if isinstance(x, Tensor) and x._node is not None]
+            flat = tree_flatten(result)[0]
+            made = [flat[i] for i in self.joint.places]
             inputs = [x if kind == "leaf" else leaves[x] for kind, x in self.joint.targets]
             kept = [(x, g) for x, g in zip(made, given) if g is not None]
             return list(gradients_of([x for x, _ in kept], inputs, [g if isinstance(g, Tensor) else wrap(g) for _, g in kept], create_graph=create, allow_unused=True))
@@ -151,11 +156,11 @@ class Joint:
     def __init__(self, program: Any, backward: Backward):
         self.targets, self.outputs = backward.targets, backward.outputs
         self.dtypes = [program.layouts[n].dtype for n in self.outputs]
-        from .program import needed, reads
+        from .program import MADE, needed, reads
 
         steps = program.recorder_steps
         back = needed(steps[backward.first :], {n for n in backward.gradients if n is not None})
-        front_wanted = {i for kind, i, _ in program.outputs if kind != "constant"}
+        front_wanted = {i for kind, i, _ in program.outputs if kind in MADE}
         made = {n for s in back for n in s.gives}
         given = {n: s for n, s in program.given.items() if s[0] == "gradient"}
         wanted = {n for s in back for n in reads(s)} | {n for n in backward.gradients if n is not None}
@@ -163,14 +168,16 @@ class Joint:
         constants = {n: s for n, s in program.sources.items() if s[0] == "constant"}
         kept = [n for n in self.saved if n not in constants]
         front = needed(steps[: backward.first], front_wanted | set(kept))
-        self.repeatable = not any(s.kind in ("call", "write", "grad") for s in front)
-        self.forward = self.part(program, front, [i for kind, i, _ in program.outputs if kind != "constant"] + kept, {})
+        outside = {program.layouts[n].root for n in program.sources}
+        self.repeatable = not any(s.kind in ("call", "grad") or s.kind == "write" and program.layouts[s.takes[0]].root in outside for s in front)
+        self.forward = self.part(program, front, [i for kind, i, _ in program.outputs if kind in MADE] + kept, {})
         sources: dict[int, Any] = {n: ("passed", 0, k) for k, n in enumerate(kept)}
         sources |= {n: ("passed", 1, s[1]) for n, s in given.items()}
         sources |= {n: constants[n] for n in self.saved if n in constants}
         self.backward = self.part(program, back, backward.gradients, sources)
         self.backward.passed_sizes = True
-        self.count = sum(kind != "constant" for kind, _, _ in program.outputs)
+        self.places = [i for i, (kind, _, _) in enumerate(program.outputs) if kind == "joint"]
+        self.count = sum(kind in MADE for kind, _, _ in program.outputs)
 
     def part(self, program: Any, steps: list[Any], returns: list[Any], sources: dict[int, Any]) -> Any:
         """A program of some of the steps."""
@@ -199,7 +206,7 @@ class Joint:
             made = forward(leaves)
             node = CompiledFunctionBackward.__new__(CompiledFunctionBackward)
             node.hooks = None
-            node.next = tuple([x if kind == "leaf" else leaves[x]._node for kind, x in targets])
+            node.next = tuple([x if kind == "leaf" else n if (n := leaves[x]._node) is not LEAF else leaves[x] for kind, x in targets])
             node._seq = tick()
             frame = user_frame(2)
             node.code, node.lasti = frame.f_code, frame.f_lasti
@@ -207,11 +214,11 @@ class Joint:
             node.again = function, spec, leaves
             node.saved = made[count:], [leaves[k]._a.shape[d] for k, d in sizes]
             values = iter(made)
-            results = []
+            results: list[Any] = []
             outs: list[Any] = [None] * len(joined)
             for kind, x, spent in outputs:
-                if kind == "constant":
-                    results.append(x)
+                if kind not in ("value", "joint"):
+                    results.append(x if kind == "constant" else leaves[x] if kind == "argument" else results[x])
                     continue
                 t = wrap(next(values))
                 if kind == "joint":

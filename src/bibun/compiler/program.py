@@ -27,7 +27,7 @@ from ..optim.prepared import PreparedStep, preparable
 from ..tensor import Tensor
 from .groups import find_groups
 from .layout import Layout, Recorded, layouts
-from .recorder import Recorder, Refused, Slot, Step, alike, settled
+from .recorder import Argument, Recorder, Refused, Slot, Step, alike, settled
 from .segments import find_segments
 from .sizes import NotRelated, Relations, same_constant, sized, text_of_constant
 
@@ -38,6 +38,11 @@ ndarray = np.ndarray
 
 def _as_array(x: Any) -> Any:
     return x if x.__class__ is ndarray else np.asarray(x)
+
+
+#: Kinds of results that a program makes: of values, of values whose part of the graph the caller gets, and of those of a `joint` program. Others
+#: are constants, arguments, and what has been returned already.
+MADE = frozenset(("value", "tensor", "joint"))
 
 
 def _like(a: Any, b: Any) -> bool:
@@ -81,8 +86,9 @@ class Program:
         self.returns: Any = None
         self.passed_sizes = False
         self.recorded: set[int] = set()  # places of the steps whose part of the graph the caller gets
-        self.outputs = [self._output(recorder, x) for x in leaves]
-        wanted = {i for kind, i, _ in self.outputs if kind != "constant"}
+        places: dict[int, int] = {}
+        self.outputs = [("again", places[id(x)], None) if isinstance(x, Tensor) and places.setdefault(id(x), i) != i else self._output(recorder, x) for i, x in enumerate(leaves)]
+        wanted = {i for kind, i, _ in self.outputs if kind in MADE}
         on_tensors = {id(recorder.steps[k]) for k in self.recorded}
         self.steps = needed(recorder.steps, wanted | {n for n in self.backward.gradients if n is not None} if self.backward is not None else wanted)
         self.on_tensors = {k for k, step in enumerate(self.steps) if id(step) in on_tensors}
@@ -147,8 +153,8 @@ class Program:
             elif source[0] == "constant" and (theirs[0] != "constant" or not same_constant(source[1], theirs[1])):
                 raise Refused("two calls used different numbers")
         for (kind, x, _), (_, y, _) in zip(self.outputs, other.outputs):
-            if kind == "constant" and isinstance(x, Tensor) and x is not y:
-                raise Refused("it returns a tensor that was made in a way that is not recorded")
+            if kind == "constant" and x is not y and (isinstance(x, Tensor) or type(x) is not type(y) or x != y and (x == x or y == y)):
+                raise Refused(f"it returns a {type(x).__name__} that was made in a way that is not recorded")
 
     def general(self, others: list[Program]) -> Program:
         """The program for all sizes, from this one and those for two other sizes; it is yet to be built.
@@ -201,6 +207,8 @@ class Program:
     def _output(self, recorder: Recorder, x: Any) -> tuple[str, Any, Any]:
         if not isinstance(x, Tensor):
             return "constant", x, None
+        if id(x) in recorder.arguments:
+            return "argument", recorder.arguments[id(x)], None
         n = recorder.known.get(id(x._a))
         if n is None or recorder.arrays[n] is not x._a:
             t = recorder.named.get(id(x._a))
@@ -252,14 +260,14 @@ class Program:
             lines += [f"{name} = arguments[2][{i}]" for i, name in enumerate(self.sizes)]
         else:
             lines += [f"{name} = arguments[{k}]._a.shape[{d}]" for name, (k, d) in self.sizes.items()]
-        given = {i for kind, i, _ in self.outputs if kind != "constant"} if self.returns is None else {n for n in self.returns if n is not None}
+        given = {i for kind, i, _ in self.outputs if kind in MADE} if self.returns is None else {n for n in self.returns if n is not None}
         escaping = given | {s.takes[0] for s in self.steps if s.kind in ("grad", "write") and s.takes[0] is not None}
         last = _last_uses(self.steps, self.groups)
         for n, source in self.sources.items():
             if source[0] == "tensor":
                 lines.append(f"v{n} = {text.object(source[1], 't_')}._a")
             elif source[0] == "grad":
-                lines.append(f"v{n} = {text.object(source[1], 't_')}._grad._a")
+                lines.append(f"v{n} = {self._leaf(source[1], text)}._grad._a")
             elif source[0] == "argument":
                 lines.append(f"v{n} = arguments[{source[1]}]._a")
             elif source[0] == "passed":
@@ -317,14 +325,19 @@ class Program:
             return [f"return ({''.join(f'v{n}, ' if n is not None else 'None, ' for n in self.returns)})"]
         lines: list[str] = []
         leaves: list[str] = []
-        for kind, x, node in self.outputs:
-            if kind == "value" and node is not None:
-                text.names["state"] = state
-                name = f"r{len(leaves)}"
-                lines += [f"{name} = wrap(v{x})", f"if state.grad: {name}._node = {text.object(node, 'g')}"]
+        twice = {x for kind, x, _ in self.outputs if kind == "again"}
+        for i, (kind, x, node) in enumerate(self.outputs):
+            if kind == "value" and (node is not None or i in twice):
+                name = f"r{i}"
+                lines.append(f"{name} = wrap(v{x})")
+                if node is not None:
+                    text.names["state"] = state
+                    lines.append(f"if state.grad: {name}._node = {text.object(node, 'g')}")
                 leaves.append(name)
+            elif kind == "again":
+                leaves.append(leaves[x])
             else:
-                leaves.append(text.object(x, "k") if kind == "constant" else f"wrap(v{x})" if kind == "value" else f"t{x}")
+                leaves.append(text.object(x, "k") if kind == "constant" else f"arguments[{x}]" if kind == "argument" else f"wrap(v{x})" if kind == "value" else f"t{x}")
         if self.spec.kind is None:
             return [*lines, f"return {leaves[0]}"]
         return [*lines, f"return {text.object(self.spec.build, 'b')}(iter(({', '.join(leaves)},)))" if leaves else f"return {text.object(self.spec.build, 'b')}(iter(()))"]
@@ -353,9 +366,13 @@ class Program:
             return f"arguments[{source[1]}]"
         return f"wrap(v{n})"
 
+    @staticmethod
+    def _leaf(x: Any, text: _Text) -> str:
+        return f"arguments[{x.place}]" if isinstance(x, Argument) else text.object(x, "t_")
+
     def _static(self, x: Any, text: _Text) -> str:
         if isinstance(x, Slot):
-            return f"wrap(v{x.index})" if x.tensor else f"v{x.index}"
+            return self._tensor(x, text) if x.tensor else f"v{x.index}"
         if x.__class__ is slice and sized(x):
             return f"slice({x.start!r}, {x.stop!r}, {x.step!r})"
         if _has_slot(x) or sized(x) and not isinstance(x, (int, float)):
@@ -404,7 +421,7 @@ class Program:
             return [f"copyto(v{target}, v{value}, 'unsafe')", f"written(v{target})"]
         if kind == "grad":
             (n,) = step.takes
-            leaf = text.object(step.what, "t_")
+            leaf = self._leaf(step.what, text)
             return [f"{leaf}._grad = {'None' if n is None else f'wrap(v{n})'}"]
         args, kwargs = step.static
         owner = getattr(step.what, "__self__", None)

@@ -22,13 +22,31 @@ from ..autograd.node import LEAF
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
 
-__all__ = ["Recorder", "Refused", "Slot", "Step", "alike", "recording", "settled"]
+__all__ = ["Argument", "Recorder", "Refused", "Slot", "Step", "alike", "recording", "settled"]
 
 ndarray = np.ndarray
 
 
 class Refused(Exception):
     """Why a function is not compiled; the words name the user's line where there is one."""
+
+
+class Argument:
+    """An argument, where a step or a value's source is about a leaf."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: int):
+        self.place = place
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Argument) and other.place == self.place
+
+    def __hash__(self) -> int:
+        return hash(self.place)
+
+    def __repr__(self) -> str:
+        return f"argument {self.place}"
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -104,6 +122,7 @@ class Recorder:
         sources: number -> where a value that no step makes comes from: ("argument", k), ("tensor", t), ("grad", leaf), ("constant", array), or
             ("outside", array, tensor, line) of what was there, or was made in a way that is not recorded: `settled` finds out which.
         leaves: tensors whose ``.grad`` the function has touched.
+        absent: those among them that had none, as far as the function could see.
     """
 
     def __init__(self) -> None:
@@ -113,6 +132,10 @@ class Recorder:
         self.sources: dict[int, tuple[Any, ...]] = {}
         self.steps: list[Step] = []
         self.leaves: dict[Any, Any] = {}
+        self.absent: list[Any] = []
+        self.cleared: dict[int, Any] = {}  # leaves whose gradients the function has taken away by `zero_grad`
+        self.arguments: dict[int, int] = {}  # tensors that are arguments, by id
+        self.found: dict[int, Any] = {}  # tensors from outside, as they were found
         self.named: dict[int, Any] = {}  # arrays of tensors that are known by where they are kept
         self.fresh: dict[int, Any] = {}  # arrays made of nothing while recording: constants
         self.paused = False
@@ -132,10 +155,44 @@ class Recorder:
             self.sources[n] = source
         return n
 
+    def argument(self, t: Any, place: int) -> None:
+        """Note an argument."""
+        self.add(t._a, ("argument", place))
+        self.arguments[id(t)] = place
+        self.find(t)
+
+    def find(self, t: Any) -> None:
+        """Note how a tensor from outside is before the function does anything to it."""
+        self.found.setdefault(id(t), (t, t._a, t._node, t._has_hooks))
+
     def name(self, t: Any) -> None:
         """Say that a tensor lives outside the function: a parameter, a buffer, an argument."""
         if isinstance(t, Tensor):
             self.named.setdefault(id(t._a), t)
+            self.find(t)
+
+    def reads(self, x: Any) -> None:
+        """Say that the function may read something from outside: tensors in it are `name`d. One that is an argument, too, could be meant as either."""
+        if x.__class__ is list or x.__class__ is tuple or x.__class__ is dict:
+            for y in x.values() if x.__class__ is dict else x:
+                if isinstance(y, Tensor):
+                    self.reads(y)
+        elif isinstance(x, Tensor):
+            n = self.known.get(id(x._a))
+            if n is not None and self.sources.get(n, ("",))[0] == "argument" and self.refused is None:
+                self.refused = Refused("an argument is a tensor that the function also reads from outside")
+            self.name(x)
+
+    def who(self, leaf: Any) -> Any:
+        """A leaf, or which argument it is."""
+        place = self.arguments.get(id(leaf))
+        return leaf if place is None else Argument(place)
+
+    def check(self) -> None:
+        """Raise where a tensor from outside has become another one: only its values may have changed."""
+        for t, a, node, hooks in self.found.values():
+            if t._a is not a or t._node is not node or t._has_hooks is not hooks:
+                raise Refused("it changes the memory, the history or the hooks of a tensor from outside")
 
     def value(self, array: Any, tensor: Any = None) -> int:
         """The number of the value that an array is."""
@@ -147,6 +204,8 @@ class Recorder:
             return self.add(array, ("tensor", t))
         if id(array) in self.fresh:
             return self.add(array, ("constant", array.copy()))
+        if tensor is not None:
+            self.find(tensor)
         return self.add(array, ("outside", array, tensor, self.line()))
 
     def line(self) -> str:
@@ -224,9 +283,12 @@ class Recorder:
         """A leaf's gradient is about to be read."""
         self.name(leaf)
         g = leaf._grad
-        self.leaves.setdefault(leaf, None)
+        if leaf not in self.leaves:
+            self.leaves[leaf] = None
+            if g is None and id(leaf) not in self.cleared and id(leaf) not in self.arguments:
+                self.absent.append(leaf)
         if g is not None and id(g._a) not in self.known:
-            self.add(g._a, ("grad", leaf))
+            self.add(g._a, ("grad", self.who(leaf)))
 
     @noting
     def sets_grad(self, leaf: Any) -> None:
@@ -235,7 +297,7 @@ class Recorder:
         g = leaf._grad
         self.leaves[leaf] = None
         if g is None:
-            self.steps.append(Step("grad", leaf, (None,)))
+            self.steps.append(Step("grad", self.who(leaf), (None,)))
             return
         a = g._a
         n = self.value(a, g)
@@ -245,7 +307,7 @@ class Recorder:
             m = self.add(owned)
             self.steps.append(Step("own", None, (n,), (), (m,)))
             n = m
-        self.steps.append(Step("grad", leaf, (n,)))
+        self.steps.append(Step("grad", self.who(leaf), (n,)))
 
     @noting
     def note_call(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
@@ -258,10 +320,13 @@ class Recorder:
             raise Refused(f"it uses what {getattr(function, '__qualname__', function)}() returns")
         f = dispatch.user_frame(1)
         self.steps.append(Step("call", function, (), static, gives, (f.f_code, f.f_lasti)))
+        if function.__name__ == "zero_grad" and (args == (True,) or not args and kwargs.get("set_to_none", True) is True):
+            owner = function.__self__
+            parameters = owner.parameters() if hasattr(owner, "parameters") else [p for group in owner.param_groups for p in group["params"]]
+            self.cleared.update({id(p): p for p in parameters})
         for leaf in self.leaves:  # it may have set gradients anew
             g = leaf._grad
             if g is not None and id(g._a) not in self.known:
-                self.add(g._a, ("grad", leaf))
                 raise Refused("a library call replaced a gradient")
 
     @noting

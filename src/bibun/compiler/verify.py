@@ -19,9 +19,9 @@ def compare(compiled: Any, known: Any, leaves: list[Any], args: Any, kwargs: Any
     Raises:
         RuntimeError: something differs by more than rounding; the message says what.
     """
-    tensors = {id(s[1]): s[1] for s in known.program.sources.values() if s[0] in ("tensor", "grad")}
+    tensors = {id(s[1]): s[1] for s in known.program.sources.values() if s[0] in ("tensor", "grad") and isinstance(s[1], Tensor)}
     for step in known.program.steps:
-        if step.kind == "grad":
+        if step.kind == "grad" and isinstance(step.what, Tensor):
             tensors[id(step.what)] = step.what
         owner = getattr(step.what, "__self__", None) if step.kind == "call" else None
         for group in getattr(owner, "param_groups", ()):

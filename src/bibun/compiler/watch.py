@@ -187,7 +187,7 @@ class Watch:
                 self.recorder.freeze(self.call[1:])  # as they are before it fills them
             for group in getattr(frame.f_locals.get("self"), "param_groups", ()):
                 for p in group["params"]:
-                    self.recorder.name(p)
+                    self.recorder.reads(p)
             self.recorder.paused = True
             dispatch.busy[0] -= 1
         elif kind == "setter":
@@ -216,7 +216,7 @@ class Watch:
         if isinstance(module, Module) and id(module) not in self.modules:
             self.modules[id(module)] = module
             for t in (*module._parameters.values(), *module._buffers.values()):
-                self.recorder.name(t)
+                self.recorder.reads(t)
 
     def _later_grad(self, t: Any, value: Any) -> None:
         """``t.grad = value``, which is about to happen."""
@@ -226,7 +226,7 @@ class Watch:
 
         self.recorder.name(t)
         self.recorder.leaves[t] = None
-        self.recorder.steps.append(Step("grad", t, (None,)))
+        self.recorder.steps.append(Step("grad", self.recorder.who(t), (None,)))
 
     def _leave(self, result: Any) -> None:
         self.opaque = None
@@ -281,7 +281,7 @@ class Watch:
                 if type(value) in SIMPLE:
                     self.names[id(frame.f_globals), name] = (frame.f_globals, name, value)
                 elif isinstance(value, Tensor):
-                    self.recorder.name(value)
+                    self.recorder.reads(value)
                     self.names[id(frame.f_globals), name] = (frame.f_globals, name, value)
         for name in code.co_freevars:
             if isinstance(frame.f_locals.get(name), Tensor):
@@ -290,7 +290,7 @@ class Watch:
         if owner is not None and not isinstance(owner, Tensor) and hasattr(owner, "__dict__"):
             self.owners[id(owner)] = owner
             for value in vars(owner).values():
-                self.recorder.name(value)
+                self.recorder.reads(value)
 
     def size_use(self) -> str:
         """What the user's code may do with sizes: "none" but compute with them, "order" (compare them: it goes one way for all sizes between
