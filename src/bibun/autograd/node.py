@@ -343,7 +343,7 @@ def _expression(takes: tuple[tuple[tuple[str, int], ...], ...]) -> Any:
     """``takes`` as a function ``(arrays, outputs, static)``: ``((arrays[0], arrays[1].shape), (static[0],))`` and the like."""
     words = {"i": "a[{}]", "o": "r[{}]", "s": "s[{}]", "h": "getattr(a[{}], 'shape', ())", "d": "held(a[{}])"}
     rows = ["(" + "".join(words[category].format(k) + ", " for category, k in row) + "), " for row in takes]
-    return eval(f"lambda a, r, s: ({''.join(rows)})", {"held": held})
+    return eval(compile(f"lambda a, r, s: ({''.join(rows)})", __file__, "eval"), {"held": held})
 
 
 def plan_of(prim: Primitive, wanted: tuple[bool, ...]) -> Plan:

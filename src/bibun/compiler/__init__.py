@@ -36,46 +36,54 @@ MOST = 8
 _BEYOND = 16
 #: How many recordings may fail before a function is left alone.
 PATIENCE = 3
+#: How many calls a program must have served before what changes is worth another: after `MOST` shorter lives there is none.
+_WORTH = 20
 
 _all: list[Any] = []
 _stance = ["default"]
 
 
-class _Signature:
-    """What is known of a function for arguments of one kind."""
-
-    __slots__ = ("building", "calls", "checked", "failures", "first", "guards", "program", "why")
+class _Known:
+    """What is known of a function for some arguments: a program with its guards, once there is one."""
 
     def __init__(self) -> None:
         self.program: Any = None
-        self.building = False
         self.guards: Any = None
+        self.building = False
+        self.calls = 0
+        self.failures = 0
+        self.short, self.since = 0, 0
+        self.why = ""
+
+    def outdated(self, differs: str) -> None:
+        """Something that the program assumes has changed."""
+        self.program = None
+        self.short = self.short + 1 if self.calls - self.since < _WORTH else 0
+        self.since = self.calls
+        if self.short > MOST:
+            self.failures, self.why = PATIENCE, f"{differs} changes again and again"
+
+
+class _Signature(_Known):
+    """What is known for arguments of one kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.first: Any = None
         self.checked = 0
-        self.failures = 0
-        self.calls = 0
-        self.why = ""
 
 
-class _Family:
-    """What is known of a function for arguments that differ in nothing but sizes.
+class _Family(_Known):
+    """What is known for arguments that differ in nothing but sizes.
 
     Attributes:
-        recorded: the latest recording for each size; program: one for all sizes, with its guards, once there is one; fits: tells of
-            arguments whether it takes them.
+        recorded: the latest recording for each size; fits: tells of arguments whether the program takes them.
     """
 
-    __slots__ = ("building", "calls", "failures", "fits", "guards", "program", "recorded", "why")
-
     def __init__(self) -> None:
+        super().__init__()
         self.recorded: dict[Any, Program] = {}
-        self.program: Any = None
-        self.guards: Any = None
         self.fits: Any = None
-        self.failures = 0
-        self.building = False
-        self.calls = 0
-        self.why = ""
 
     def others(self, key: Any) -> list[Program]:
         """Two recordings for other sizes, as far apart as there are."""
@@ -135,13 +143,14 @@ class Compiled:
                 if (known is None or known.program is None) and self.dynamic is not False:
                     family = self._family(spec, leaves)
                     if family is not None and family.program is not None and family.fits(leaves):
-                        if family.guards.quick() or not family.guards.holds():
+                        if family.guards.quick() or not (differs := family.guards.holds()):
                             family.calls += 1
                             if family.calls <= self.verify:
                                 return self._verified(family, leaves, args, kwargs)
                             return family.program.run(leaves)
-                        family.program, family.failures = None, 0
                         family.recorded.clear()
+                        family.failures = 0
+                        family.outdated(differs)
             except (Refused, TypeError) as why:
                 self.say(f"not compiled: {why}")
                 return self.function(*args, **kwargs)
@@ -164,9 +173,10 @@ class Compiled:
                     known.checked += 1
                     return self._verified(known, leaves, args, kwargs)
                 return program.run(leaves)
-            known.program = known.first = None
+            known.first = None
+            known.outdated(differs)
             self.say(f"recorded anew: {differs} has changed")
-        elif known.failures >= PATIENCE or known.building:
+        if known.failures >= PATIENCE or known.building:
             return self.function(*args, **kwargs)
         return self._record(known, family, key, leaves, args, kwargs)
 
@@ -225,17 +235,17 @@ class Compiled:
                 raise NotRelated("the function computes or compares with sizes in ways that may differ for others")
             made = program.general(others)
             fits = _fitting(made, use == "order")
+            guards = Guards(recorder, watch, self.function, made.sources)
         except TooSmall as why:
             family.building = False
             for i in why.places:
                 seen = [*others, program][i]
                 family.recorded = {k: p for k, p in family.recorded.items() if p is not seen}
             return
-        except NotRelated as why:
+        except (NotRelated, Refused) as why:
             family.failures, family.why, family.building = family.failures + 1, str(why), False
             self.say(f"no program for all sizes: {why}")
             return
-        guards = Guards(recorder, watch, _inner(self.function), made.sources)
 
         def build() -> None:
             try:
@@ -298,10 +308,10 @@ class Compiled:
             try:
                 if not differs:
                     program.settle(known.first)
+                    guards = Guards(recorder, watch, self.function, program.sources)
             except Refused as why:
                 return self._failed(known, why, result)
             if not differs:
-                guards = Guards(recorder, watch, _inner(self.function), program.sources)
                 spec = key[0] if key is not None else None
                 known.building = True
                 if self.background:
@@ -335,10 +345,6 @@ class Compiled:
     def say(self, text: str) -> None:
         if self.explaining():
             print(f"bibun.compile: {getattr(self.function, '__qualname__', self.function)}: {text}", file=sys.stderr)
-
-
-def _inner(function: Any) -> Any:
-    return getattr(function, "__func__", function)
 
 
 class OptimizedModule(Module):

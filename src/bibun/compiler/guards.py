@@ -1,8 +1,8 @@
 """What a program assumes, and whether it still holds.
 
 A recording holds for the layout of its arguments and of the tensors it captured, for who requires grad, for the modules' own settings
-(training, eps, …), their parameters and hooks, for the grad mode and the defaults, and for the plain numbers and flags that the user's
-code reads from its globals, closures and objects. Everything is looked at before each call; the first thing that differs is named.
+(training, eps, …), their parameters and hooks, for the grad mode and the defaults, and for all that the user's code can have read from
+outside (`reads`). Everything is looked at before each call; the first thing that differs is named.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from .. import dtypes
 from ..autograd import anomaly, dispatch
 from ..autograd.modes import state
 from ..tensor import Tensor
+from .reads import SIMPLE, reads
 from .recorder import Recorder, Refused
-from .watch import SIMPLE, Watch
+from .watch import Watch
 
 __all__ = ["Guards", "describe"]
 
@@ -47,11 +48,7 @@ class Guards:
         ]  # fmt: skip
         hooked = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
         self.contents += [(m.__dict__[k], (), f"a hook of {type(m).__name__}") for m in watch.modules.values() for k in hooked if k in m.__dict__]
-        self.names = list(watch.names.values())
-        self.cells = [(c, c.cell_contents) for c in getattr(function, "__closure__", None) or () if _held(c)]
-        self.owners = [(vars(o), k, v) for o in watch.owners.values() if id(o) not in watch.modules for k, v in vars(o).items() if type(v) in SIMPLE]
-        self.defaults = (getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None))
-        self.function = function
+        self.checks = reads(watch, function)
         self.tensors = [
             (t, t._a, (t._a.shape, t._a.dtype, t._a.strides), t._node, t._has_hooks)
             for t in {id(s[1]): s[1] for s in sources.values() if s[0] in ("tensor", "grad") and isinstance(s[1], Tensor)}.values()
@@ -59,11 +56,16 @@ class Guards:
         self.grads = [s[1] for s in sources.values() if s[0] == "grad" and isinstance(s[1], Tensor)]
         self.absent = recorder.absent
         self.modes = self._modes()
-        self.quick = self._write()
+        self.space: dict[str, Any] = {}
+        lines = ["def quick():", " try:", *[f"  if {test}: return False" for test in self._tests()], " except (AttributeError, KeyError, ValueError):", "  return False", " return True"]
+        exec(compile("\n".join(lines), "<bibun guards>", "exec"), self.space)
+        #: `holds` where nothing at all has changed: whether every object is the very one that was seen.
+        self.quick = self.space["quick"]
 
-    def _write(self) -> Any:
-        """`holds` where nothing at all has changed, as straight code: whether every object is the very one that was recorded."""
-        names: dict[str, Any] = {"busy": dispatch.busy, "state": state, "dtypes": dtypes, "anomaly": anomaly.mode, "saved": dispatch.saved_hooks, "is_": is_, "all": all, "map": map}
+    def _tests(self) -> list[str]:
+        """What `quick` looks at, and in its globals what should be found."""
+        names = self.space
+        names |= {"busy": dispatch.busy, "state": state, "dtypes": dtypes, "anomaly": anomaly.mode, "saved": dispatch.saved_hooks, "is_": is_, "all": all, "map": map}
         tests = ["busy[0]", "dtypes.default_np is not default", "anomaly[0] != watched", "saved[0] != packing", "bool(state.grad) is not grad"]
         names["grad"], names["inference"], names["strict"], names["default"], names["watched"], names["packing"] = self.modes
         tests += ["state.inference != inference", "state.strict != strict"]
@@ -78,26 +80,15 @@ class Guards:
             tests.append(f"b{i}._grad is not None")
         for i, (d, values) in enumerate([(d, v) for _, d, v, _ in self.modules] + [(d, v) for d, v, _ in self.contents]):
             names.update({f"d{i}": d, f"v{i}": values})
-            tests.append(f"len(d{i}) != {len(values)} or not all(map(is_, d{i}.values(), v{i}))" if values else f"d{i}")
-        for i, (space, name, value) in enumerate([*self.names, *self.owners]):
-            names.update({f"g{i}": space, f"w{i}": value})
-            tests.append(f"g{i}.get({name!r}) is not w{i}")
-        for i, (cell, value) in enumerate(self.cells):
-            names.update({f"c{i}": cell, f"e{i}": value})
-            tests.append(f"c{i}.cell_contents is not e{i}")
-        names.update({"f": self.function, "defaults": self.defaults[0], "more": self.defaults[1]})
-        if hasattr(self.function, "__defaults__"):
-            tests.append("f.__defaults__ is not defaults or f.__kwdefaults__ is not more")
-        lines = ["def quick():", " try:", *[f"  if {test}: return False" for test in tests], " except (AttributeError, ValueError):", "  return False", " return True"]
-        exec(compile("\n".join(lines), "<bibun guards>", "exec"), names)
-        return names["quick"]
+            tests.append(f"len(d{i}) != len(v{i}) or not all(map(is_, d{i}.values(), v{i}))" if values else f"d{i}")
+        return tests + [check.test(i, names) for i, check in enumerate(self.checks)]
 
     @staticmethod
     def _modes() -> tuple[Any, ...]:
         return bool(state.grad), state.inference, state.strict, dtypes.default_np, anomaly.mode[0], dispatch.saved_hooks[0]
 
     def holds(self) -> str:
-        """The first assumption that does not hold; "" where all do."""
+        """The first assumption that does not hold; "" where all do, and `quick` knows the objects of now."""
         if dispatch.busy[0]:
             return "transforms are active"
         if self._modes() != self.modes:
@@ -122,24 +113,10 @@ class Guards:
         for d, values, what in self.contents:
             if len(d) != len(values) or not all(map(is_, d.values(), values)):
                 return what
-        for space, name, value in self.names:
-            if space.get(name) is not value and (type(value) not in SIMPLE or space.get(name) != value or type(space.get(name)) is not type(value)):
-                return f"the global {name}"
-        for cell, value in self.cells:
-            now = cell.cell_contents if _held(cell) else None
-            if now is not value and (type(value) not in SIMPLE or now != value or type(now) is not type(value)):
-                return "a variable of the enclosing function"
-        for space, name, value in self.owners:
-            if space.get(name) is not value and space.get(name) != value:
-                return f"the attribute {name}"
-        if (getattr(self.function, "__defaults__", None), getattr(self.function, "__kwdefaults__", None)) != self.defaults:
-            return "the defaults"
+        for check in self.checks:
+            if not check.holds():
+                return check.what
+        self.tensors = [(t, t._a, layout, t._node, hooks) for t, _, layout, _, hooks in self.tensors]
+        self.modules = [(m, d, tuple(d.values()), settings) for m, d, _, settings in self.modules]
+        self._tests()
         return ""
-
-
-def _held(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True

@@ -28,10 +28,7 @@ from ..nn import Module
 from ..tensor import Tensor
 from .recorder import Recorder, Refused
 
-__all__ = ["SIMPLE", "Watch", "watching"]
-
-#: Types of Python values that a guard compares by value.
-SIMPLE = (bool, int, float, complex, str, bytes, type(None))
+__all__ = ["Watch", "watching"]
 
 _ROOT = dispatch._Internal.root
 _STDLIB = tuple({sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib")})
@@ -69,7 +66,9 @@ class Watch:
         self.recorder = recorder
         self.kinds: dict[Any, str] = {}
         self.modules: dict[int, Any] = {}
-        self.names: dict[tuple[int, str], tuple[Any, str, Any]] = {}  # what user code reads from its globals
+        self.names: dict[tuple[int, str], tuple[str, Any]] = {}  # the globals that code reads, and where they are
+        self.imported: set[str] = set()  # modules that it imports
+        self.outer: dict[Any, list[str]] = {}  # code -> the globals that it names
         self.owners: dict[int, Any] = {}  # objects whose simple attributes methods may read
         self.stores: dict[Any, dict[int, str]] = {}  # code -> {instruction: what it writes}, until it is seen to be harmless
         self.foreign: set[Any] = set()  # code of other packages
@@ -121,15 +120,22 @@ class Watch:
         if "site-packages" in file:
             if not file.startswith(_KNOWN):
                 self.foreign.add(code)
+                self._read(code)
+                self.stores.pop(code, None)
             return "internal"
         self._read(code)
         return "user"
 
     def _read(self, code: Any) -> None:
-        """Look at what a code object of the user's writes."""
+        """Look at what a code object writes, and at the names that it reads."""
         stores = {}
+        outer = self.outer[code] = []
         for step in dis.get_instructions(code):
             name = step.opname
+            if name in ("LOAD_GLOBAL", "LOAD_NAME"):
+                outer.append(step.argval)
+            elif name == "IMPORT_NAME":
+                self.imported.add(step.argval)
             if name in ("STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_GLOBAL", "DELETE_GLOBAL") or (
                 name in ("STORE_DEREF", "DELETE_DEREF") and step.argval in code.co_freevars
             ):
@@ -155,6 +161,8 @@ class Watch:
                 self._created(frame, arg)
         except Refused as why:
             self.refused = why
+        except Exception as why:  # which would end the watch unnoticed
+            self.refused = Refused(f"watching it failed: {type(why).__name__}: {why}")
 
     def _refuse(self, frame: Any, why: str) -> None:
         f = frame
@@ -176,6 +184,8 @@ class Watch:
         if kind == "internal" or kind == "creation" or kind == "own":
             if back is not None:
                 self.called.add((back.f_code, back.f_lasti))
+            if code in self.outer:
+                self._assume(frame)
             return
         if kind == "user" or kind == "module":
             self._visit(frame)
@@ -273,21 +283,18 @@ class Watch:
     # assumptions
 
     def _assume(self, frame: Any) -> None:
-        """Note the simple values that the user's code may read from outside."""
+        """Note from where code may read what is not given to it."""
         code = frame.f_code
-        for name in code.co_names:
-            if name in frame.f_globals:
-                value = frame.f_globals[name]
-                if type(value) in SIMPLE:
-                    self.names[id(frame.f_globals), name] = (frame.f_globals, name, value)
-                elif isinstance(value, Tensor):
-                    self.recorder.reads(value)
-                    self.names[id(frame.f_globals), name] = (frame.f_globals, name, value)
+        space = frame.f_globals
+        for name in self.outer[code]:
+            if name in space and (id(space), name) not in self.names:
+                self.names[id(space), name] = name, space
+                self.recorder.reads(space[name])
         for name in code.co_freevars:
             if isinstance(frame.f_locals.get(name), Tensor):
                 self.recorder.name(frame.f_locals[name])
         owner = frame.f_locals.get("self")
-        if owner is not None and not isinstance(owner, Tensor) and hasattr(owner, "__dict__"):
+        if not isinstance(owner, Tensor) and isinstance(getattr(owner, "__dict__", None), dict):
             self.owners[id(owner)] = owner
             for value in vars(owner).values():
                 self.recorder.reads(value)
