@@ -192,7 +192,7 @@ def test_arrays():
     follows(lambda x: x * torch.tensor(array), setter(array, 0, 6.0))
     large = np.ones(1 << 16, np.float32)
     compiled = torch.compile(lambda x: x * float(large[0]))
-    for value in (1.0, 1.0, 1.0, 1.0, 5.0, 6.0):
+    for value in (1.0,) * 8 + (5.0, 6.0):
         large[0] = value
         assert compiled(torch.ones(1)).item() == value
     assert "too large" in torch.compiler.report(compiled)
