@@ -72,7 +72,7 @@ def test_threads_do_not_change_bits():
             sums = kernels.class_sums(x, True)
             share = np.linspace(0, 1, 257).astype(np.float32)
             gradient = kernels.class_gradient(x, target, sums, share, 0.1)
-            found.append([a.tobytes() for a in (kernels.softmax(x), kernels.log_softmax(x), sums, gradient)])
+            found.append([a.tobytes() for a in (kernels.softmax(x), kernels.log_softmax(x), sums, gradient, *kernels.class_losses(x, target, share))])
     finally:
         pool.set_threads(before)
     assert found[0] == found[1]
@@ -102,6 +102,64 @@ def test_cross_entropy_is_pytorchs(shape, reduction):
         for a, b in zip(*found):
             scale = np.nanmax(np.abs(b)) if not np.isnan(b).all() else 1.0
             np.testing.assert_allclose(a, b, rtol=3e-5, atol=2e-6 * max(1, scale))
+
+
+@pytest.mark.parametrize("shape", [(70, 9), (1, 4000), (33, 1024), (18, 1025), (5, 3001), (40, 1), (0, 9)])
+@pytest.mark.parametrize("far", [False, True])
+def test_losses_and_gradient_in_one_pass(shape, far, monkeypatch):
+    monkeypatch.setattr(kernels, "_far", lambda out: far)
+    n, c = shape
+    x, share = rows(shape, 4, 20.0), np.linspace(0, 1, n).astype(np.float32)
+    x.sort()  # the largest so far grows from block to block
+    target = np.random.default_rng(5).integers(0, c, n)
+    if n > 4:
+        x[2], x[3, 0], x[4, -1] = -np.inf, np.nan, -np.inf
+    sums, each, gradient = kernels.class_losses(x, target, share)
+    np.testing.assert_array_equal(sums, kernels.class_sums(x, False))
+    plain_sums, plain_each = kernels.class_losses(x, target)
+    np.testing.assert_array_equal(plain_sums, sums)
+    np.testing.assert_array_equal(plain_each, each)
+    wide = x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        wanted = -plain.log_softmax(wide, 1)[np.arange(n), target]
+    np.testing.assert_allclose(each, wanted, rtol=1e-6, atol=3e-6)
+    np.testing.assert_allclose(gradient, kernels.class_gradient(x, target, sums, share, 0.0), rtol=2e-5, atol=1e-38)
+
+
+def test_a_compiled_step_makes_loss_and_gradient_in_one_pass():
+    x, y = bibun.randn(64, 700, requires_grad=True), bibun.randint(0, 700, (64,))
+    y[::7] = -100
+    weight = bibun.rand(700)
+
+    def step(reduction, smoothing, scale):
+        x.grad = None
+        loss = bibun.nn.functional.cross_entropy(x * 3, y, weight, reduction=reduction, label_smoothing=smoothing)
+        (loss * scale).sum().backward()
+        return loss
+
+    for reduction in ("mean", "sum", "none"):
+        for smoothing in (0.0, 0.1):
+            wanted = step(reduction, smoothing, 2.0), x.grad
+            fast = bibun.compile(step)
+            for _ in range(4):
+                loss = fast(reduction, smoothing, 2.0)
+            assert bibun.allclose(loss, wanted[0], rtol=1e-5, atol=1e-6) and bibun.allclose(x.grad, wanted[1], rtol=1e-5, atol=1e-7)
+
+
+def test_a_loss_that_decides_its_own_gradient_is_compiled_in_two_steps():
+    x, y = bibun.randn(64, 700, requires_grad=True), bibun.randint(0, 700, (64,))
+
+    def step():
+        x.grad = None
+        (bibun.nn.functional.cross_entropy(x, y) ** 2).backward()
+        return x.grad.sum()
+
+    step()
+    wanted = x.grad
+    fast = bibun.compile(step)
+    for _ in range(4):
+        fast()
+    assert bibun.allclose(x.grad, wanted, rtol=1e-5, atol=1e-8)
 
 
 def test_cross_entropy_complains_as_ever():

@@ -220,6 +220,7 @@ from .reduce import (  # noqa: F401
 from .softmax import (  # noqa: F401
     cross_entropy,
     cross_entropy_gradient,
+    cross_entropy_with_gradient,
     log_softmax,
     log_softmax_gradient,
     softmax,

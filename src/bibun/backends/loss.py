@@ -58,27 +58,33 @@ def _starts(rows: int, classes: int) -> Any:
     return made
 
 
-def places(shape: tuple[int, ...], target: Any, ignore_index: int) -> tuple[Any, Any]:
-    """(flat positions of the target classes in an array of ``shape``, mask of those that count or None for all).
-
-    The class axis is 1, or 0 of a one-dimensional array. An ignored target gets the position of class 0.
-    """
-    classes = shape[1] if len(shape) > 1 else shape[0]
-    keep = None
+def counting(classes: int, target: Any, ignore_index: int) -> Any:
+    """The mask of class numbers that count, or None for all; IndexError for one that is none."""
     # As unsigned numbers the negative ones are large: one pass finds any that is out of range.
     if target.size and (_largest(target) >= classes or 0 <= ignore_index < classes):
         error = out_of_bounds(target, classes, ignore_index)
         if error is not None:
             raise error
-        keep = target != ignore_index
-        target = np.where(keep, target, 0)
+        return target != ignore_index
+    return None
+
+
+def flat_places(shape: tuple[int, ...], target: Any) -> Any:
+    """Flat positions of the target classes in an array of ``shape``, whose class axis is 1, or 0 of a one-dimensional array."""
     if len(shape) == 1:
-        return target.reshape(()), None if keep is None else keep.reshape(())
+        return target.reshape(())
+    classes = shape[1]
     if len(shape) == 2:
-        return target + _starts(shape[0], classes), keep
+        return target + _starts(shape[0], classes)
     inner = int(np.prod(shape[2:]))
     base = np.arange(0, shape[0] * classes * inner, classes * inner)[:, None] + np.arange(inner)
-    return target * inner + base.reshape(target.shape), keep
+    return target * inner + base.reshape(target.shape)
+
+
+def places(shape: tuple[int, ...], target: Any, ignore_index: int) -> tuple[Any, Any]:
+    """(`flat_places`, where an ignored target gets the position of class 0; `counting`)."""
+    keep = counting(shape[1] if len(shape) > 1 else shape[0], target, ignore_index)
+    return flat_places(shape, target if keep is None else np.where(keep, target, 0)), None if keep is None else keep.reshape(()) if len(shape) == 1 else keep
 
 
 def weights(target: Any, keep: Any, weight: Any, dtype: Any) -> Any:

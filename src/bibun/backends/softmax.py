@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .large import LARGE, native
-from .loss import places, weights
+from .large import LARGE, SOME, native, ready
+from .loss import counting, flat_places, weights
 from .reduce import sum as total_of
 
 _maximum, _add = np.maximum.reduce, np.add.reduce
@@ -108,46 +108,83 @@ def _sums(x: Any, spread: bool) -> Any:
     return sums
 
 
+def _losses(x: Any, target: Any, keep: Any, spread: bool, share: Any = None) -> Any:
+    """(`_sums`, the loss of each row) of rows without smoothing, and with a share of each the gradient, by the native kernel; else NotImplemented."""
+    if spread or not (native() if x.size >= LARGE else x.size >= SOME and ready[0]):
+        return NotImplemented
+    from ..native.kernels import softmax as kernels
+
+    return kernels.class_losses(x, target if keep is None else np.where(keep, target, 0), share)
+
+
 def cross_entropy(
     x: Any, target: Any, weight: Any, ignore_index: int, reduction: int, smoothing: float
 ) -> tuple[Any, Any]:
     """(the loss of each row of ``x``, their weighted mean or their sum; `_sums` for the backward)."""
-    at, keep = places(x.shape, target, ignore_index)
-    sums = _sums(x, smoothing > 0)
-    count, classes = x.shape
-    log = np.log(sums[1])
-    each = log - (x.ravel().take(at) - sums[0])
-    if smoothing:
-        each *= 1 - smoothing
-        each += (log * classes - sums[2]) * (smoothing / classes)
-    w = weights(target, keep, weight, x.dtype)
+    keep = counting(x.shape[1], target, ignore_index)
+    made = _losses(x, target, keep, smoothing > 0)
+    if made is NotImplemented:
+        sums = _sums(x, smoothing > 0)
+        log = np.log(sums[1])
+        at = flat_places(x.shape, target if keep is None else np.where(keep, target, 0))
+        each = log - (x.ravel().take(at) - sums[0])
+        if smoothing:
+            each *= 1 - smoothing
+            each += (log * x.shape[1] - sums[2]) * (smoothing / x.shape[1])
+    else:
+        sums, each = made
+    return _reduced(each, weights(target, keep, weight, x.dtype), keep, reduction), sums
+
+
+def _reduced(each: Any, w: Any, keep: Any, reduction: int) -> Any:
+    """The losses of rows, weighted, as an array, their mean or their sum."""
+    count = len(each)
     if w is not None:  # multiplying would let an infinity at an ignored place through
-        each = each * w if keep is None else np.where(keep, each * w, x.dtype.type(0))
+        each = each * w if keep is None else np.where(keep, each * w, each.dtype.type(0))
     if reduction:
         each = _add(each, None)
     if reduction == 1:
-        each = each / x.dtype.type(count if w is None else w.sum())
-    return np.asarray(each), sums
+        each = each / each.dtype.type(count if w is None else w.sum())
+    return np.asarray(each)
 
 
-def cross_entropy_gradient(
-    grad: Any, x: Any, target: Any, weight: Any, sums: Any, ignore_index: int, reduction: int, smoothing: float
-) -> Any:
-    """The gradient of `cross_entropy` in ``x``: softmax minus the wanted distribution, times weights and ``grad``."""
-    at, keep = places(x.shape, target, ignore_index)
-    count, classes = x.shape
-    d = x.dtype
-    w = weights(target, keep, weight, d)
+def _share(grad: Any, count: int, w: Any, keep: Any, reduction: int, d: Any) -> Any:
+    """What multiplies the gradient of each row."""
     if reduction == 1:
         grad = grad / d.type(count if w is None else w.sum())
     share = np.empty(count, d)
     share[...] = grad if w is None else grad * w
     if keep is not None:  # where all are ignored, the mean's divisor is 0
         share[~keep] = 0
-    if x.size >= LARGE and native():
+    return share
+
+
+def cross_entropy_with_gradient(
+    x: Any, target: Any, weight: Any, grad: Any, ignore_index: int, reduction: int, smoothing: float
+) -> tuple[Any, Any, Any]:
+    """What `cross_entropy` and `cross_entropy_gradient` give, where the loss's gradient is known before: the matrix is read once."""
+    keep = counting(x.shape[1], target, ignore_index)
+    w = weights(target, keep, weight, x.dtype)
+    made = _losses(x, target, keep, smoothing > 0, _share(grad, len(x), w, keep, reduction, x.dtype))
+    if made is NotImplemented:
+        loss, sums = cross_entropy(x, target, weight, ignore_index, reduction, smoothing)
+        return loss, sums, cross_entropy_gradient(grad, x, target, weight, sums, ignore_index, reduction, smoothing)
+    sums, each, gradient = made
+    return _reduced(each, w, keep, reduction), sums, gradient
+
+
+def cross_entropy_gradient(
+    grad: Any, x: Any, target: Any, weight: Any, sums: Any, ignore_index: int, reduction: int, smoothing: float
+) -> Any:
+    """The gradient of `cross_entropy` in ``x``: softmax minus the wanted distribution, times weights and ``grad``."""
+    count, classes = x.shape
+    d = x.dtype
+    keep = counting(classes, target, ignore_index)
+    chosen = target if keep is None else np.where(keep, target, 0)
+    share = _share(grad, count, weights(target, keep, weight, d), keep, reduction, d)
+    if native() if x.size >= LARGE else x.size >= SOME and ready[0]:
         from ..native.kernels import softmax as kernels
 
-        chosen = target if keep is None else np.where(keep, target, 0)
         made = kernels.class_gradient(x, chosen, sums, share, smoothing)
         if made is not NotImplemented:
             return made
@@ -156,7 +193,7 @@ def cross_entropy_gradient(
     made *= (share / sums[1])[:, None]
     if smoothing:
         made -= (share * (smoothing / classes))[:, None]
-    made.ravel()[at] -= share * (1 - smoothing)
+    made.ravel()[flat_places(x.shape, chosen)] -= share * (1 - smoothing)
     if keep is not None:
         made[~keep] = 0
     return made

@@ -134,7 +134,7 @@ class Program:
             self.run = self.joint.runner(self, function, spec)
             return
         if not self.on_tensors:
-            self.steps = shared(self.steps, self.wanted)
+            self.steps = ahead(self.layouts, shared(self.steps, self.wanted))
             self.groups = find_groups(Recorded(arrays, self.layouts), self.steps, self.wanted)
             sure = {n for n, s in self.sources.items() if s[0] == "tensor" or s[0] == "argument"}
             self.segments = find_segments(self.layouts, self.steps, self.groups, self.wanted, sure, tuple(self.sizes), self.elsewhere)
@@ -539,6 +539,40 @@ def shared(steps: list[Step], wanted: set[int]) -> list[Step]:
                 continue
         kept.append(step)
     return kept
+
+
+def ahead(layouts: list[Layout], steps: list[Step]) -> list[Step]:
+    """The steps, with those on large arrays joined with their backward where there is something that does both and the gradient is known before."""
+    makers: dict[int, int] = {}
+    barrier = 0
+    kept: list[Step | None] = []
+    for k, step in enumerate(steps):
+        if step.kind in ("write", "call"):
+            barrier = k
+        kept.append(step)
+        first = _forward_of(step, steps, makers)
+        if first is not None and first >= barrier and makers.get(step.takes[0], -1) < first and layouts[step.gives[0]].size >= LARGE:
+            forward = steps[first]
+            kept[first] = both = Step("run", forward.what.ahead[1], (*forward.takes, step.takes[0]), step.static, (*forward.gives, *step.gives))
+            kept[k] = None
+            makers.update(dict.fromkeys(both.gives, first))
+        else:
+            makers.update(dict.fromkeys(step.gives, k))
+    return [step for step in kept if step is not None]
+
+
+def _forward_of(step: Step, steps: list[Step], makers: dict[int, int]) -> int | None:
+    """The place of the step whose backward this is, if it can be done with it."""
+    if step.kind != "run":
+        return None
+    for n in step.takes[1:]:
+        k = makers.get(n, -1) if n is not None else -1
+        forward = steps[k]
+        if k >= 0 and forward.kind == "run" and forward.what.ahead is not None and forward.what.ahead[0] is step.what:
+            known = dict(zip((*forward.what.arrays, *forward.what.outputs), (*forward.takes, *forward.gives)))
+            same = all(known.get(name, -1) == m for name, m in zip(step.what.arrays[1:], step.takes[1:]))
+            return k if same and step.static[1] is None and repr(step.static) == repr(forward.static) else None
+    return None
 
 
 def _last_uses(steps: list[Step], groups: dict[int, Any]) -> dict[int, int]:

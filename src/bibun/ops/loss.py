@@ -226,6 +226,12 @@ def cross_entropy_gradient(xp, grad, x, target, weight, sums, /, ignore_index, r
     return xp.cross_entropy_gradient(grad, x, target, weight, sums, ignore_index, reduction, smoothing)
 
 
+@cross_entropy.with_gradient(cross_entropy_gradient)
+def cross_entropy_with_gradient(xp, x, target, weight, grad, /, ignore_index, reduction, smoothing):
+    """Both, reading x once."""
+    return xp.cross_entropy_with_gradient(x, target, weight, grad, ignore_index, reduction, smoothing)
+
+
 cross_entropy.derivative(
     x=lambda xp, g_out, x, target, weight, sums, ignore_index, reduction, smoothing: xp.cross_entropy_gradient(
         g_out, x, target, weight, sums, ignore_index, reduction, smoothing

@@ -88,6 +88,7 @@ class Primitive:
         refuses: kinds of dtypes (NumPy's letters: ``b`` bool, ``i`` and ``u`` integers, ``f``, ``c`` complex) that an
             elementwise primitive has no meaning for.
         derivatives: input name -> `Rule`; joint_rule: see `jointly`.
+        ahead: (the entry of its backward, what does both), see `with_gradient`.
         nondiff: names of the outputs that have no derivative, and of the inputs that would have one but do not, because
             they are not differentiated in PyTorch or because another rule accounts for them. What is of a dtype without
             derivatives (indices, masks) need not be named.
@@ -135,6 +136,7 @@ class Primitive:
         self.derivatives: dict[str, Rule] = {}
         self.joint_rule: Rule | None = None
         self.joint_suits: Callable[..., bool] | None = None
+        self.ahead: tuple[Primitive, Primitive] | None = None
         self.tangent_kind = tangent
         self.tangent_rule: Rule | None = None
         self.batch_rule: Callable[..., Any] | None = None
@@ -174,6 +176,19 @@ class Primitive:
         made.needs = tuple([n for n in made.needs if n != "wanted"])
         self.joint_rule, self.joint_suits = made, suits
         return self
+
+    def with_gradient(self, gradient: Primitive) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Give what does this and ``gradient``, the entry of its backward, in one go: for programs that know the gradient of the result before.
+
+        It takes the inputs and then ``grad``, and gives the outputs and then the gradient; ``gradient`` takes ``grad`` and then inputs and
+        outputs by the names that they have here, and the same static arguments.
+        """
+
+        def give(run: Callable[..., Any]) -> Callable[..., Any]:
+            self.ahead = gradient, Primitive(run, outputs=(*self.outputs, "gradient"))
+            return run
+
+        return give
 
     def tangent(self, rule: Callable[..., Any]) -> Primitive:
         """Give the forward-mode rule: from inputs, tangents ``t_<input>`` (None: zero) and outputs to the output's tangent."""

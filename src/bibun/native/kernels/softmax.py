@@ -28,17 +28,20 @@ from ..lang import (
     load,
     load_where,
     minimum,
+    prefetch,
     select,
     spread,
     store,
     store_where,
+    stream,
     total,
     unrolled,
     void,
 )
+from .tiles import Room, give_back, take
 
 __all__ = [
-    "class_gradient", "class_sums", "columns", "columns_gradient", "log_softmax", "log_softmax_gradient", "softmax", "softmax_gradient",
+    "class_gradient", "class_losses", "class_sums", "columns", "columns_gradient", "log_softmax", "log_softmax_gradient", "softmax", "softmax_gradient",
 ]  # fmt: skip
 
 #: Elements that a thread takes at a time, about.
@@ -49,6 +52,12 @@ LEAST = 4
 COLUMNS = 128
 #: Elements that are summed in float32 before the sum goes on in float64.
 _BLOCK = 1024
+#: How far ahead what is to be read is asked for.
+_AHEAD = 2 * _BLOCK
+#: Bytes of a result from which it is written past the caches, which it would only sweep.
+_FAR = 1 << 25
+#: Rows of which one is written while the next is read.
+_TOGETHER = 16
 
 
 @device
@@ -65,8 +74,14 @@ def largest(x: Ptr[f32], n: i64, W) -> f32:  # type: ignore[no-untyped-def]
         for u in unrolled(1, 4):
             parts[0] = select(parts[u] > parts[0], parts[u], parts[0])
         made = total(parts[0], "max")
-    for j in range(whole, n):
-        made = select(x[j] > made, x[j], made)
+    if whole < n:
+        rest = spread(f32(-math.inf), Vec[f32, W])
+        for j in range(whole, n, W):
+            some = first_lanes(n - j, W)
+            v = select(some, load_where(x + j, Vec[f32, W], some), spread(f32(-math.inf), Vec[f32, W]))
+            rest = select(v > rest, v, rest)
+        last = total(rest, "max")
+        made = select(last > made, last, made)
     return made
 
 
@@ -90,21 +105,84 @@ def exponentials(x: Ptr[f32], m: f32, n: i64, W) -> f64:  # type: ignore[no-unty
 
 
 @device
-def write_exponentials(x: Ptr[f32], m: f32, factor: f32, less: f32, out: Ptr[f32], n: i64, W) -> void:  # type: ignore[no-untyped-def]
-    """exp(x - m)·factor - less."""
+def write_exponentials(x: Ptr[f32], m: f32, factor: f32, less: f32, out: Ptr[f32], n: i64, far, W) -> void:  # type: ignore[no-untyped-def]
+    """exp(x - m)·factor - less. ``far``: written past the caches."""
     shift = spread(m, Vec[f32, W])
     scale = spread(factor, Vec[f32, W])
     rest = spread(less, Vec[f32, W])
+    first = i64(0)
+    if far:
+        first = before_line(out, n, W)
+        some = first_lanes(first, W)
+        store_where(out, maths.exp(load_where(x, Vec[f32, W], some) - shift) * scale - rest, some)
+    whole = n - (n - first) % (4 * W)
+    for j in range(first, whole, 4 * W):
+        made = bundle(4, shift)
+        for u in unrolled(4):
+            made[u] = maths.exp(load(x + (j + u * W), Vec[f32, W]) - shift)
+        for u in unrolled(4):
+            if far:
+                stream(out + (j + u * W), made[u] * scale - rest)
+            else:
+                store(out + (j + u * W), made[u] * scale - rest)
+    for j in range(whole, n, W):
+        some = first_lanes(n - j, W)
+        store_where(out + j, maths.exp(load_where(x + j, Vec[f32, W], some) - shift) * scale - rest, some)
+
+
+@device
+def kept_exponentials(x: Ptr[f32], m: f32, out: Ptr[f32], n: i64, W) -> f64:  # type: ignore[no-untyped-def]
+    """The sum of exp(x - m), as `exponentials` adds it up for one block, which are written besides. What is read later is asked for: writing
+    must not wait behind reading from memory."""
+    shift = spread(m, Vec[f32, W])
     whole = n - n % (4 * W)
+    parts = bundle(4, spread(f32(0.0), Vec[f32, W]))
     for j in range(0, whole, 4 * W):
         made = bundle(4, shift)
         for u in unrolled(4):
             made[u] = maths.exp(load(x + (j + u * W), Vec[f32, W]) - shift)
         for u in unrolled(4):
-            store(out + (j + u * W), made[u] * scale - rest)
+            prefetch(x + (j + u * W + _AHEAD))
+            store(out + (j + u * W), made[u])
+            parts[u] = parts[u] + made[u]
     for j in range(whole, n, W):
         some = first_lanes(n - j, W)
-        store_where(out + j, maths.exp(load_where(x + j, Vec[f32, W], some) - shift) * scale - rest, some)
+        e = maths.exp(load_where(x + j, Vec[f32, W], some) - shift)
+        store_where(out + j, e, some)
+        parts[0] = parts[0] + select(some, e, spread(f32(0.0), Vec[f32, W]))
+    return f64(total((parts[0] + parts[1]) + (parts[2] + parts[3])))
+
+
+@device
+def before_line(p: Ptr[f32], n: i64, W) -> i64:  # type: ignore[no-untyped-def]
+    """How many of n elements lie before the first vector that begins at a multiple of its size."""
+    return minimum(n, (W - i64(p) // 4 % W) % W)
+
+
+@device
+def write_scaled(x: Ptr[f32], factor: f32, out: Ptr[f32], n: i64, far, W) -> void:  # type: ignore[no-untyped-def]
+    """x·factor. ``far``: written past the caches."""
+    scale = spread(factor, Vec[f32, W])
+    first = i64(0)
+    if far:
+        first = before_line(out, n, W)
+        some = first_lanes(first, W)
+        store_where(out, load_where(x, Vec[f32, W], some) * scale, some)
+    whole = n - (n - first) % (4 * W)
+    for j in range(first, whole, 4 * W):
+        made = bundle(4, scale)
+        for u in unrolled(4):
+            if far:
+                prefetch(x + (j + u * W + _BLOCK))
+            made[u] = load(x + (j + u * W), Vec[f32, W]) * scale
+        for u in unrolled(4):
+            if far:
+                stream(out + (j + u * W), made[u])
+            else:
+                store(out + (j + u * W), made[u])
+    for j in range(whole, n, W):
+        some = first_lanes(n - j, W)
+        store_where(out + j, load_where(x + j, Vec[f32, W], some) * scale, some)
 
 
 @device(fast="contract reassoc")
@@ -130,6 +208,14 @@ def plain_sum(x: Ptr[f32], n: i64) -> f64:
     return total
 
 
+@device
+def subtract_from_logs(x: Ptr[f32], y: Ptr[f32], n: i64, W) -> void:  # type: ignore[no-untyped-def]
+    """y becomes log(x) - y."""
+    for i in range(0, n, W):
+        some = first_lanes(n - i, W)
+        store_where(y + i, maths.log(load_where(x + i, Vec[f32, W], some)) - load_where(y + i, Vec[f32, W], some), some)
+
+
 @kernel
 def _softmax(x: Ptr[f32], out: Ptr[f32], n: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
     for i in range(begin, end):
@@ -139,7 +225,7 @@ def _softmax(x: Ptr[f32], out: Ptr[f32], n: i64, W, begin: i64, end: i64) -> voi
         total = f64(0.0)
         for k in range(0, n, _BLOCK):
             stop = minimum(k + _BLOCK, n)
-            write_exponentials(row + k, m, 1.0, 0.0, made + k, stop - k, W)
+            write_exponentials(row + k, m, 1.0, 0.0, made + k, stop - k, False, W)
             total += plain_sum(made + k, stop - k)
         scale = f32(1.0 / total)
         for j in range(n):
@@ -192,7 +278,9 @@ def _class_sums(  # type: ignore[no-untyped-def]
         for k in range(0, n, _BLOCK):
             many = minimum(_BLOCK, n - k)
             top = largest(row + k, many, W)
-            if top > m:
+            if k == 0:
+                m = top
+            elif top > m:
                 made *= f64(maths.exp(m - top))
                 m = top
             made += exponentials(row + k, select(m == f32(-math.inf), f32(0.0), m), many, W)
@@ -200,6 +288,80 @@ def _class_sums(  # type: ignore[no-untyped-def]
             made = f64(math.nan)
         sums[i] = m
         sums[count + i] = f32(made)
+
+
+@kernel(explicit=True)
+def _class_losses(x: Ptr[f32], target: Ptr[i64], sums: Ptr[f32], each: Ptr[f32], count: i64, n: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
+    """`_class_sums`, and each row's loss."""
+    for i in range(begin, end):
+        row = x + i * n
+        m = f32(-math.inf)
+        made = f64(0.0)
+        for k in range(0, n, _BLOCK):
+            many = minimum(_BLOCK, n - k)
+            top = largest(row + k, many, W)
+            if k == 0:
+                m = top
+            elif top > m:
+                made *= f64(maths.exp(m - top))
+                m = top
+            made += exponentials(row + k, select(m == f32(-math.inf), f32(0.0), m), many, W)
+        if m == f32(-math.inf):
+            made = f64(math.nan)
+        sums[i] = m
+        sums[count + i] = f32(made)
+        each[i] = row[target[i]] - m
+    subtract_from_logs(sums + (count + begin), each + begin, end - begin, W)
+
+
+@kernel(explicit=True)
+def _class_losses_and_gradient(  # type: ignore[no-untyped-def]
+    x: Ptr[f32], target: Ptr[i64], sums: Ptr[f32], each: Ptr[f32], share: Ptr[f32], out: Ptr[f32], memory: Ptr[f32], slots: Ptr[i64], slot_count: i64,
+    size: i64, count: i64, n: i64, far, W, begin: i64, end: i64,
+) -> void:  # fmt: skip
+    """What `_class_losses` and `_class_gradient` give. The exponentials of a row are kept close by until their sum is known, and written while
+    those of the next are made, as memory takes its time. ``far``: past the caches."""
+    slot = take(slots, slot_count)
+    half = size // 2
+    factor = f32(0.0)
+    m = f32(0.0)
+    for i in range(begin, end + 1):  # one more turn, to write the last row
+        row = x + i * n
+        kept = memory + (slot * size + (i & 1) * half)
+        tops = kept + n
+        before = memory + (slot * size + half - (i & 1) * half)
+        tops_before = before + n
+        to = out + (i - 1) * n
+        top_before = m
+        made = f64(0.0)
+        for k in range(0, n, _BLOCK):
+            many = minimum(_BLOCK, n - k)
+            if i < end:
+                top = largest(row + k, many, W)
+                if k == 0:
+                    m = top
+                elif top > m:
+                    made *= f64(maths.exp(m - top))
+                    m = top
+                shift = select(m == f32(-math.inf), f32(0.0), m)
+                tops[k // _BLOCK] = shift
+                made += kept_exponentials(row + k, shift, kept + k, many, W)
+            if i > begin:
+                scale = factor * maths.exp(tops_before[k // _BLOCK] - top_before)
+                write_scaled(before + k, select(share[i - 1] == 0.0, f32(0.0), scale), to + k, many, far, W)
+        if i > begin:
+            t = target[i - 1]
+            chosen = before[t] * (factor * maths.exp(tops_before[t // _BLOCK] - top_before))
+            to[t] = select(share[i - 1] == 0.0, f32(0.0), chosen - share[i - 1])
+        if i < end:
+            if m == f32(-math.inf):
+                made = f64(math.nan)
+            sums[i] = m
+            sums[count + i] = f32(made)
+            each[i] = row[target[i]] - m
+            factor = share[i] / f32(made)
+    subtract_from_logs(sums + (count + begin), each + begin, end - begin, W)
+    give_back(slots, slot)
 
 
 @kernel(fast="contract reassoc")
@@ -229,7 +391,7 @@ def _class_spreads(  # type: ignore[no-untyped-def]
 @kernel(explicit=True)
 def _class_gradient(  # type: ignore[no-untyped-def]
     x: Ptr[f32], target: Ptr[i64], sums: Ptr[f32], share: Ptr[f32], out: Ptr[f32], count: i64, n: i64, smoothing: f32,
-    W, begin: i64, end: i64,
+    far, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     """``share``: what multiplies each row."""
     for i in range(begin, end):
@@ -242,8 +404,9 @@ def _class_gradient(  # type: ignore[no-untyped-def]
         else:
             factor = share[i] / sums[count + i]
             less = share[i] * smoothing / f32(n)
-            write_exponentials(row, m, factor, less, made, n, W)
-            made[target[i]] = made[target[i]] - share[i] * (1.0 - smoothing)
+            write_exponentials(row, m, factor, less, made, n, far, W)
+            chosen = maths.exp(row[target[i]] - m) * factor - less
+            made[target[i]] = chosen - share[i] * (1.0 - smoothing)
 
 
 # Along a dimension that others follow: columns side by side, as many as stay in the first-level cache with what is known of them
@@ -352,6 +515,12 @@ def _grain(n: int) -> int:
     return max(1, CHUNK // n)
 
 
+def _far(out: Any) -> bool:
+    """Whether a matrix is better written past the caches: it is large, and few rows begin within a line."""
+    n = out.shape[-1]
+    return bool(out.nbytes >= _FAR) and (n % _width() == 0 or n >= 1 << 13)
+
+
 def softmax(x: Any) -> Any:
     """exp(x) over its sum along the last axis."""
     n = x.shape[-1]
@@ -402,6 +571,25 @@ def class_sums(x: Any, spread: bool) -> Any:
     return sums
 
 
+def class_losses(x: Any, target: Any, share: Any = None) -> Any:
+    """(`class_sums`, the loss of each row), and, with what multiplies each row's gradient, that of `class_gradient`. Targets are within bounds."""
+    count, n = x.shape
+    if x.dtype != _F32 or share is not None and share.dtype != _F32:
+        return NotImplemented
+    x, target = np.ascontiguousarray(x), np.ascontiguousarray(target)
+    sums, each = np.empty((2, count), _F32), np.empty(count, _F32)
+    if share is None:
+        _class_losses(W=_width())(x, target, sums, each, count, n, count, _grain(n))
+        return sums, each
+    out = np.empty(x.shape, _F32)
+    room = Room(2 * (n + n // _BLOCK + 16))
+    _class_losses_and_gradient(W=_width(), far=_far(out))(
+        x, target, sums, each, np.ascontiguousarray(share), out, room.memory, room.slots, room.count, room.size, count, n, count, max(_TOGETHER, _grain(n))
+    )  # fmt: skip
+    room.release()
+    return sums, each, out
+
+
 def class_gradient(x: Any, target: Any, sums: Any, share: Any, smoothing: float) -> Any:
     """(softmax - (1 - smoothing) at each row's target - smoothing / classes)·share; rows whose share is 0 give 0.
 
@@ -411,7 +599,7 @@ def class_gradient(x: Any, target: Any, sums: Any, share: Any, smoothing: float)
     if x.dtype != _F32 or share.dtype != _F32:
         return NotImplemented
     out = np.empty(x.shape, _F32)
-    _class_gradient(W=_width())(
+    _class_gradient(W=_width(), far=_far(out))(
         np.ascontiguousarray(x), np.ascontiguousarray(target), np.ascontiguousarray(sums), np.ascontiguousarray(share), out,
         count, n, smoothing, count, _grain(n),
     )  # fmt: skip
