@@ -186,13 +186,6 @@ def stream(f: Function, p: Value, x: Value) -> None:
 
 
 @intrinsic
-def prefetch(f: Function, p: Value, level: int = 3, write: bool = False) -> None:
-    """Have the line at an address, which need not be there, brought near: into the first cache (3), the second (2) or the third (1)."""
-    f.module.declare("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    f.line(f"call void @llvm.prefetch.p0(ptr {p.name}, i32 {int(write)}, i32 {level}, i32 1)")
-
-
-@intrinsic
 def shuffle(f: Function, a: Value, b: Value, places: tuple[int, ...]) -> Any:
     """A vector of lanes picked from two: their lanes are numbered on from the first's to the second's."""
     picked = ", ".join(f"i32 {p}" for p in places)
