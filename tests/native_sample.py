@@ -76,6 +76,8 @@ def sample():
     made["matmul"] = learn(a @ c, a, c)
     bias = leaf(190)
     made["linear"] = learn(F.linear(a, c.mT, bias), a, c, bias)
+    wide, w, bias = leaf(521, 67), leaf(131, 67), leaf(131)
+    made["layer"] = learn(F.linear(wide, w, bias).square(), wide, w, bias)
     stack, other = leaf(6, 70, 65), leaf(6, 65, 77)
     made["bmm"] = learn(stack @ other, stack, other)
     q, k, v = (leaf(2, 3, 129, 32) for _ in range(3))

@@ -6,6 +6,8 @@ and `outer_sum` are each other's derivatives, so that no order of differentiatio
 
 from __future__ import annotations
 
+import math
+
 from .primitive import primitive
 
 
@@ -52,7 +54,7 @@ linear.derivative(
 
 
 def _large(x, weight, bias):
-    return x.ndim > 1 and x.size * weight.shape[0] >= 1 << 22
+    return x.ndim > 1 and math.prod(x.shape) * weight.shape[0] >= 1 << 22
 
 
 @linear.jointly(suits=_large)
