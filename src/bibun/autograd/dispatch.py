@@ -527,7 +527,10 @@ def countable(prim: Primitive) -> frozenset[Any]:
 
 
 def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[Any], Any]:
-    """The call of an elementwise primitive of one operand; ``noisy`` operations may raise floating-point warnings."""
+    """The call of an elementwise primitive of one operand; ``noisy`` operations may raise floating-point warnings.
+
+    Of one element NumPy makes a number, unless it is given ``out=...``, which costs an eighth of such a call.
+    """
     cls = make_node_class(prim)
     plan: Any = plan_of(prim, (True,)) if prim.derivatives else None
     takes: Any = plan.takes[0] if plan else ()
@@ -557,18 +560,19 @@ def make_unary(prim: Primitive, array_function: Any, noisy: bool) -> Callable[[A
                 t._story = input._story
                 return t
             return apply(prim, (input,))
-        big = x.size >= LARGE
+        size = x.size
+        big = size >= LARGE
         if big and (r := large_forward(prim, (x,))) is not NotImplemented:
             pass
         elif noisy:
             token = quiet(IGNORE)
             try:
-                r = array_function(x, out=...)
+                r = array_function(x) if size > 1 else array_function(x, out=...)
             finally:
                 restore(token)
         else:
             try:
-                r = array_function(x, out=...)
+                r = array_function(x) if size > 1 else array_function(x, out=...)
             except (TypeError, RuntimeWarning, FloatingPointError):
                 return apply(prim, (input,))
         t = new(Tensor)
@@ -690,25 +694,28 @@ def make_binary(
             if other._view is not None:
                 refresh(other)
             nb = other._node
+            size = x.size
+            big = size >= LARGE or y.size >= LARGE
         elif (kind is float or kind is int) and numbers:
             y = (SINGLES if d is F32 else DOUBLES)[other] if other else np.array(other, d)
             nb = None
+            size = x.size
+            big = size >= LARGE
         else:
             return general(input, other)
-        big = x.size >= LARGE or y.size >= LARGE
         if big and (r := large_forward(prim, (x, y))) is not NotImplemented:
             pass
         elif noisy:
             token = quiet(IGNORE)
             try:
-                r = array_function(x, y, out=...)
+                r = array_function(x, y) if size > 1 else array_function(x, y, out=...)
             except (ValueError, TypeError):
                 return shapes_apart(prim, input, other)
             finally:
                 restore(token)
         else:
             try:
-                r = array_function(x, y, out=...)
+                r = array_function(x, y) if size > 1 else array_function(x, y, out=...)
             except (ValueError, TypeError):
                 return shapes_apart(prim, input, other)
             except (RuntimeWarning, FloatingPointError):  # the user made NumPy's warnings errors: not ours

@@ -18,13 +18,16 @@ from ..backends.large import LARGE
 from ..errors import cast_error
 from ..ops.primitive import REGISTRY, Primitive
 from . import dispatch
-from .dispatch import user_frame, wrap
+from .dispatch import busy, frame_at, internal, recent, user_frame, wrap
 from .hooks import follow
 from .large import copied, over
 from .modes import inference_users, of_inference, state
 from .node import LEAF, Output, make_node_class
 from .versions import written
 from .views import OfInference, is_stale, refusal
+
+
+NOTHING: dict[str, Any] = {}
 
 
 def look(xp: Any, base: Any, steps: Any) -> Any:
@@ -223,6 +226,33 @@ def assign(x: Any, result: Any, checked: bool = True) -> Any:
     return x
 
 
+def unwatched(x: Any, args: Any = (), kwargs: Any = NOTHING) -> bool:
+    """Whether nobody needs to know of a write to ``x`` but the counts of its memory: no graph, transform, recorder or inference mode."""
+    if busy[0] or inference_users[0]:
+        return False
+    if x._node is not None or x._view is not None:
+        return not state.grad
+    for t in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(t, dispatch.Tensor) and (t._node is not None or t._view is not None):
+            return not state.grad
+    return True
+
+
+def written_by(a: Any, depth: int) -> None:
+    """Note a write to ``a`` by the line of the user's ``depth`` callers up."""
+    f = frame_at(depth + 1)
+    c = f.f_code
+    if c is not recent[0]:
+        while internal[c.co_filename]:
+            if f.f_back is None:
+                break
+            f = f.f_back
+            c = f.f_code
+        else:
+            recent[0] = c
+    written(a, c, f.f_lasti)
+
+
 def written_over(prim: Primitive, x: Any, args: Any, kwargs: Any) -> bool:
     """Compute an elementwise primitive of large operands into the first of them; False, with nothing done, where that cannot be."""
     a = x._a
@@ -241,8 +271,7 @@ def written_over(prim: Primitive, x: Any, args: Any, kwargs: Any) -> bool:
         arrays.append(b)
     if len(arrays) != len(prim.arrays) or not over(prim, arrays, a):
         return False
-    f = user_frame(2)
-    written(a, f.f_code, f.f_lasti)
+    written_by(a, 2)
     return True
 
 

@@ -85,9 +85,10 @@ def written(a: Any, code: Any = None, lasti: int = 0) -> None:
     record = _records.get(id(root))
     if record is None:
         record = _records[id(root)] = Writes(root)
-    record.counter[0] += 1
+    counter = record.counter
+    counter[0] += 1
     now = record.time = last_write[0] = tick()
-    if root is a or a.size == root.size:
+    if base is None or a.size == root.size:
         record.log = [(now, 0, sys.maxsize, code, lasti)]  # a whole overwrite hides every older one
         return
     if len(record.log) >= _LOG_LIMIT:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..autograd import dispatch
 from ..autograd.dispatch import apply, user_frame, wrap
-from ..autograd.inplace import assign, check_of_inference, check_writable
+from ..autograd.inplace import assign, check_of_inference, check_writable, unwatched, written_by
 from ..autograd.modes import state
 from ..autograd.node import NarrowFix
 from ..autograd.versions import count_together, root_of, written
@@ -193,13 +193,15 @@ def _quiet_write(self: Any, source: Any) -> Any:
     if not a.flags.writeable:
         return None
     try:
-        np.copyto(a, source, casting="unsafe")
+        if source.dtype is a.dtype:
+            a[...] = source
+        else:
+            np.copyto(a, source, casting="unsafe")
     except ValueError:
         from ..errors import broadcast_error
 
         raise RuntimeError(str(broadcast_error(a.shape, source.shape))) from None
-    f = user_frame(2)
-    written(a, f.f_code, f.f_lasti)
+    written_by(a, 2)
     return self
 
 
@@ -210,6 +212,8 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
         if not isinstance(src, dispatch.OPERANDS):
             raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {src.__class__.__name__}")
         src = wrap(np.asarray(src))
+    if unwatched(self, (src,)) and self._a.shape == src._a.shape and self._a.flags.writeable:
+        return self if self is src else _quiet_write(self, src._a)
     check_writable(self)
     if self is src:
         return self
@@ -246,6 +250,11 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
 @method
 def fill_(self: Any, value: Any) -> Any:
     """Overwrite every element with ``value``, a number or 0-d tensor."""
+    a = self._a
+    if value.__class__ is float and a.dtype.kind == "f" and a.flags.writeable and unwatched(self):
+        a.fill(value)
+        written_by(a, 1)
+        return self
     check_writable(self)
     if isinstance(value, dispatch.Tensor):
         if value._a.ndim:
@@ -281,6 +290,11 @@ def fill_(self: Any, value: Any) -> Any:
 
 def _zero(self: Any) -> Any:
     """Overwrite every element with 0."""
+    a = self._a
+    if unwatched(self) and a.flags.writeable:
+        a.fill(0)
+        written_by(a, 1)
+        return self
     check_writable(self)
     if (
         dispatch.busy[0]
@@ -290,9 +304,8 @@ def _zero(self: Any) -> Any:
         return assign(self, apply(ops.zero, (self,)), checked=False)
     if not self._a.flags.writeable:
         return assign(self, wrap(np.zeros_like(self._a)))
-    self._a.fill(0)
-    f = user_frame(2)
-    written(self._a, f.f_code, f.f_lasti)
+    a.fill(0)
+    written_by(a, 1)
     return self
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..autograd import dispatch
-from ..autograd.dispatch import CONSTANTS, F32, F64, apply, busy, user_frame
+from ..autograd.dispatch import CONSTANTS, F32, F64, apply, busy
 from ..autograd.fp import IGNORE, quiet, restore
+from ..autograd.inplace import written_by
 from ..autograd.modes import inference_users, of_inference, state
-from ..autograd.versions import written
 from ..backends.large import LARGE
 from ..ops import comparison
 from ..ops import elementwise as ops
@@ -121,23 +121,22 @@ def in_memory(prim: Any, ufunc: Any, general: Callable[..., Any], name: str, ope
             b: Any = None
             if kind is dispatch.Tensor or kind is dispatch.Parameter:
                 b = other._a
-                if b.dtype is not d or state.grad and (other._node is not None or other._view is not None):
+                if b.dtype is not d or (other._node is not None or other._view is not None) and state.grad:
                     b = None
             elif kind is float or kind is int:
                 b = CONSTANTS[d][other] if other else np.array(other, d)
             if inference_users[0] and not state.inference and of_inference(a):
                 b = None
-            if b is not None and 0 not in a.strides and (not state.grad or self._node is None and self._view is None):
+            if b is not None and (a.flags.c_contiguous or 0 not in a.strides) and (self._node is None and self._view is None or not state.grad):
                 token = quiet(IGNORE)
                 try:
                     if a.size < LARGE or not apart(a, b) or not over_large(prim, (a, b), a):
-                        ufunc(a, b, out=a)
+                        ufunc(a, b, a)
                 except (ValueError, TypeError, OverflowError):  # shapes apart, memory that must not be written
                     return general(self, other)
                 finally:
                     restore(token)
-                f = user_frame(2)
-                written(a, f.f_code, f.f_lasti)
+                written_by(a, 1)
                 return self
         if operator and not isinstance(other, dispatch.OPERANDS):
             return NotImplemented

@@ -132,6 +132,8 @@ def entered(name: str, method: Any, public: Any, aliases: str = "") -> None:
 
 def checked_alpha(name: str, input: Any, other: Any, alpha: Any) -> Any:
     """``alpha`` as a number, with PyTorch's refusals."""
+    if (alpha.__class__ is float or alpha.__class__ is int) and is_tensor(input) and input._a.dtype.kind == "f":
+        return alpha
     if is_tensor(alpha):
         alpha = alpha.item()
     d = common_dtype([getattr(x, "_a", x) for x in (input, other)])

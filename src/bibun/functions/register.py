@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..autograd import dispatch
-from ..autograd.dispatch import apply, make_binary, make_unary
-from ..autograd.inplace import assign, check_of_inference, check_writable, stand_in, written_over
+from ..autograd.dispatch import F32, F64, apply, make_binary, make_unary
+from ..autograd.fp import IGNORE, quiet, restore
+from ..autograd.inplace import assign, check_of_inference, check_writable, stand_in, unwatched, written_by, written_over
 from ..autograd.modes import state
 from ..backends import cpu
 from ..backends.large import LARGE
@@ -30,6 +31,8 @@ FUNCTIONS: dict[str, Any] = {}
 #: ``Tensor.<name>``: functions and properties.
 METHODS: dict[str, Any] = {}
 
+#: Kinds of primitives whose results are truth values.
+BOOLEAN = frozenset(("compare", "order", "logical"))
 #: Operations that cannot overflow, divide by zero or be invalid on ordinary values: spared the switching-off of warnings.
 QUIET = frozenset(
     "add subtract multiply negative abs tanh sin cos sign floor ceil trunc maximum minimum positive rint rsub square".split()
@@ -58,21 +61,32 @@ def in_place(plain: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) ->
 def inplace_of(plain: Callable[..., Any], name: str, prim: Primitive | None = None) -> Callable[..., Any]:
     """The in-place form of a function, which is all that the elementwise primitive ``prim`` does, if that is given."""
 
+    ufunc = prim is not None and len(prim.arrays) == 1 and prim.kind not in BOOLEAN and array_function_of(prim)
+
     @functools.wraps(plain)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if prim is not None and self._a.size >= LARGE and written_over(prim, self, args, kwargs):
-            return self
-        check_writable(self)
-        source = self
-        if state.grad and (
-            self._node is not None
-            or any(map(requires_grad, args))
-            or any(map(requires_grad, kwargs.values()))
-            or dispatch.busy[0]
-            and hasattr(self, "level")  # a function transform may have recorded below
-        ):
-            source = stand_in(self)
-        return assign(self, plain(source, *args, **kwargs))
+        if prim is not None:
+            a = self._a
+            if a.size >= LARGE:
+                if written_over(prim, self, args, kwargs):
+                    return self
+            elif ufunc.__class__ is np.ufunc and not args and not kwargs and (a.dtype is F32 or a.dtype is F64) and a.flags.carray and unwatched(self):
+                token = quiet(IGNORE)
+                try:
+                    ufunc(a, a)
+                finally:
+                    restore(token)
+                written_by(a, 1)
+                return self
+        if unwatched(self, args, kwargs):
+            result = plain(self, *args, **kwargs)
+            a, source = self._a, result._a
+            if source.dtype is a.dtype and source.shape == a.shape and source is not a and a.size < LARGE and a.flags.carray:
+                a[...] = source
+                written_by(a, 1)
+                return self
+            return assign(self, result)
+        return in_place(plain, self, *args, **kwargs)
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"In-place version of `{plain.__name__}`."
@@ -252,13 +266,13 @@ def array_function_of(prim: Primitive) -> Any:
     run = prim.run
     if len(prim.arrays) == 1:
 
-        def one(x: Any, out: Any) -> Any:
+        def one(x: Any, out: Any = None) -> Any:
             r = run(cpu, x)
             return r if r.__class__ is np.ndarray else np.asarray(r)
 
         return one
 
-    def two(x: Any, y: Any, out: Any) -> Any:
+    def two(x: Any, y: Any, out: Any = None) -> Any:
         r = run(cpu, x, y)
         return r if r.__class__ is np.ndarray else np.asarray(r)
 
