@@ -51,6 +51,46 @@ def test_as_the_long_way(names, call):
         assert (a is None) == (b is None) and (a is None or bibun.allclose(bibun.tensor(a), bibun.tensor(b)))
 
 
+WRITES = [
+    lambda m, x, y: x.zero_(), lambda m, x, y: x.fill_(0.5), lambda m, x, y: x.fill_(2), lambda m, x, y: x.copy_(y), lambda m, x, y: x.copy_(y[0]),
+    lambda m, x, y: x.exp_(), lambda m, x, y: x.neg_(), lambda m, x, y: x.relu_(), lambda m, x, y: x.sub_(y, alpha=0.5), lambda m, x, y: x.clamp_(-1, 1),
+    lambda m, x, y: x.lerp_(y, 0.25), lambda m, x, y: x.add_(y), lambda m, x, y: x.mul_(2), lambda m, x, y: x.masked_fill_(y > 0, 3.0), lambda m, x, y: x.add_(y.sum()),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("kind", ["plain", "view", "column", "recorded", "view of recorded", "leaf", "leaf under no_grad", "expanded", "from recorded"])
+def test_writes_as_the_long_way(write, kind):
+    """Values, version, gradients and refusals of in-place calls, whatever the tensor is."""
+    if kind == "expanded" and write is WRITES[13]:
+        pytest.skip("PyTorch warns and writes")
+    made = []
+    for m in (torch, bibun):
+        base = m.tensor([[1.0, -2.0, 3.0], [0.5, -0.25, 0.0]], requires_grad="recorded" in kind or "leaf" in kind)
+        y = m.tensor([[0.5, 1.0, -1.0], [2.0, 0.25, 0.125]], requires_grad=kind == "from recorded")
+        x = {"plain": base, "view": base[:], "column": base.T, "leaf": base, "leaf under no_grad": base, "expanded": base[:1].expand(2, 3)}.get(kind)
+        if x is None:
+            x = base.detach().clone() if kind == "from recorded" else base * 2 if kind == "recorded" else (base * 2)[:]
+        y = y.T if kind == "column" else y
+        try:
+            with m.set_grad_enabled(kind != "leaf under no_grad"):
+                out = write(m, x, y)
+        except RuntimeError as error:
+            made.append(type(error))
+            continue
+        assert out is x
+        if x.requires_grad and kind != "leaf under no_grad":
+            x.sum().backward()
+        made.append((x.tolist(), x._version, [None if t.grad is None else t.grad.tolist() for t in (base, y) if t.is_leaf]))
+    if isinstance(made[0], type) or isinstance(made[1], type):
+        assert made[0] == made[1]
+        return
+    bibun.testing.assert_close(bibun.tensor(made[1][0]), bibun.tensor(made[0][0]))
+    assert made[1][1] == made[0][1]
+    for a, b in zip(made[1][2], made[0][2]):
+        assert (a is None) == (b is None) and (a is None or bibun.allclose(bibun.tensor(a), bibun.tensor(b)))
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3), (0, 3), (3, 1, 2)])
 def test_data_is_the_same_memory_with_a_version_of_its_own(shape):
     for dtype in (bibun.float32, bibun.int64, bibun.bfloat16, bibun.bool):

@@ -26,7 +26,6 @@ from .node import LEAF, Output, make_node_class
 from .versions import written
 from .views import OfInference, is_stale, refusal
 
-
 NOTHING: dict[str, Any] = {}
 
 

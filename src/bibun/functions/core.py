@@ -212,7 +212,7 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
         if not isinstance(src, dispatch.OPERANDS):
             raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {src.__class__.__name__}")
         src = wrap(np.asarray(src))
-    if unwatched(self, (src,)) and self._a.shape == src._a.shape and self._a.flags.writeable:
+    if unwatched(self, (src,)) and self._a.shape == src._a.shape and self._a.flags.carray:
         return self if self is src else _quiet_write(self, src._a)
     check_writable(self)
     if self is src:
@@ -226,7 +226,7 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
         or self._node is None
         and src._node is None
         and (self._view is None or self._view[0]._node is None)
-    ):
+    ) and 0 not in self._a.strides:
         if _quiet_write(self, src._a) is not None:
             return self
     a, b = self._a, src._a
