@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import cpu
-from ..backends.large import LARGE, native
+from ..backends.large import LARGE, kernels_of, native
 from ..ops.primitive import Primitive
 from . import dispatch
 from .node import NarrowFix, Plan, fit, make_node_class, widened
@@ -49,8 +49,7 @@ def forward(prim: Primitive, arrays: Any, static: tuple[Any, ...] = (), dtype: A
     """The primitive's result for arrays of one dtype; NotImplemented where it has no native loop."""
     if not native():
         return NotImplemented
-    from ..native import fuse
-
+    fuse = kernels_of("fuse")
     try:
         shape = arrays[0].shape
         for a in arrays:
@@ -68,8 +67,7 @@ def forward(prim: Primitive, arrays: Any, static: tuple[Any, ...] = (), dtype: A
 def together(a: Any, b: Any) -> Any:
     """The sum of two gradients, the first a large array."""
     if native() and b.__class__ is np.ndarray and a.shape == b.shape and a.dtype is b.dtype:
-        from ..native import fuse
-
+        fuse = kernels_of("fuse")
         made = fuse.evaluate("together", lambda xp, x, y: x + y, (a, b), a.shape, "", a.dtype)
         if made is not NotImplemented:
             return made
@@ -80,8 +78,7 @@ def over(prim: Primitive, arrays: Any, out: Any) -> bool:
     """Compute the primitive into ``out``, of the shape and dtype of its result; False where there is no native loop."""
     if prim.kind in _BOOLEAN or out.dtype.kind != "f" or not native():
         return False
-    from ..native import fuse
-
+    fuse = kernels_of("fuse")
     form = prim.native_form or prim.run
     try:
         return fuse.evaluate(("run", prim.name, ()), lambda xp, *values: form(xp, *values), arrays, out.shape, "", out.dtype, out=out) is not NotImplemented
@@ -93,8 +90,7 @@ def copied(source: Any, out: Any) -> bool:
     """Copy into an array of the same shape and dtype, which does not overlap; False where there is no native loop."""
     if source.dtype != out.dtype or source.shape != out.shape or not native():
         return False
-    from ..native import fuse
-
+    fuse = kernels_of("fuse")
     if np.may_share_memory(source, out):
         return False
     return fuse.evaluate("copy", _same, (source,), out.shape, "", out.dtype, out=out) is not NotImplemented
@@ -120,8 +116,7 @@ def _fused(prim: Primitive, name: str, takes: tuple[tuple[str, int], ...]) -> An
         if same and (found is None or not found[0]):
             return NotImplemented
         reduce, cut = found or ("", None)
-        from ..native import fuse
-
+        fuse = kernels_of("fuse")
         arrays = [g, *[v for v, a in zip(values, is_array) if a]]
         static = tuple([v for v, a in zip(values, is_array) if not a])
 

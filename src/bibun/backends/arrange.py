@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .large import LARGE, native
+from .large import LARGE, kernels_of, native
 from .strides import _LEADING, broadcast_to, unfold
 
 __all__ = [
@@ -47,8 +47,7 @@ def concat(arrays: Any, axis: int = 0) -> Any:
                 kept = [a for a in arrays if a.shape != (0,)]
                 return np.concatenate(kept, axis) if kept else np.array(arrays[0])
         if axis > 0 and arrays[0].size >= LARGE and native():
-            from ..native.kernels import rows
-
+            rows = kernels_of("kernels.rows")
             if (made := rows.join_rows(arrays, axis)) is not NotImplemented:
                 return made
     return np.concatenate(arrays, axis)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .large import native
+from .large import kernels_of, native
 from .reduce import along
 
 __all__ = [
@@ -76,8 +76,7 @@ def attention_weights_gradient(g: Any, weights: Any, scale: float) -> Any:
 def flash_attention(q: Any, k: Any, v: Any, mask: Any, scale: float, causal: bool) -> tuple[Any, Any]:
     """(softmax(q @ k.mT · scale + mask) @ v, the logarithm of each row's sum of exponentials)."""
     if native():
-        from ..native.kernels import attention
-
+        attention = kernels_of("kernels.attention")
         if attention.suits(q, k, v):
             return attention.attention(q, k, v, mask, scale, causal)
     scores = attention_scores(q, k)
@@ -97,8 +96,7 @@ def flash_attention_gradients(
 ) -> list[Any]:
     """The gradients of queries, keys and values."""
     if native():
-        from ..native.kernels import attention
-
+        attention = kernels_of("kernels.attention")
         if attention.suits(q, k, v):
             return attention.attention_gradient(g, q, k, v, mask, out, sums, scale, causal)
     weights = attention_weights(attention_scores(q, k), mask, scale, causal)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .indexing import scatter_add_rows
-from .large import LARGE, native
+from .large import LARGE, kernels_of, native
 
 
 def embedding(weight: Any, index: Any, padding_idx: int, scale: bool) -> Any:
@@ -16,9 +16,7 @@ def embedding(weight: Any, index: Any, padding_idx: int, scale: bool) -> Any:
     if index.size and np.maximum.reduce(index.view(np.uint64), None) >= weight.shape[0]:
         raise IndexError("index out of range in self")
     if index.size * weight.shape[-1] >= LARGE and native():
-        from ..native.kernels.rows import take_rows
-
-        made = take_rows(weight, index)
+        made = kernels_of("kernels.rows").take_rows(weight, index)
         if made is not NotImplemented:
             return made
     return weight.take(index, 0)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .large import LARGE, SOME, native
+from .large import LARGE, SOME, kernels_of, native, ready
 from .reduce import F32, NARROW, along
 
 __all__ = [
@@ -94,10 +94,8 @@ def scatter_add_rows(shape: tuple[int, ...], index: Any, values: Any) -> Any:
     if high >= shape[0]:
         raise IndexError(f"index {high} is out of bounds for axis 0 with size {shape[0]}")
     rows = values.reshape(n, width)
-    if width > 1 and (n * width >= LARGE or shape[0] * width >= LARGE) and native():
-        from ..native.kernels.rows import add_rows
-
-        made = add_rows(shape, index, rows)
+    if width > 1 and (n * width >= LARGE or shape[0] * width >= LARGE or ready[0] and n * width >= SOME) and native():
+        made = kernels_of("kernels.rows").add_rows(shape, index, rows)
         if made is not NotImplemented:
             return made
     out = np.zeros(shape, d)

@@ -7,11 +7,12 @@ A backend function whose arrays are larger asks `native()`, and where that says 
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-__all__ = ["BIG", "LARGE", "SOME", "native", "one_loop", "ready"]
+__all__ = ["BIG", "LARGE", "SOME", "kernels_of", "native", "one_loop", "ready"]
 
 #: Multiplications from which a product of matrices is worth more than NumPy's call.
 BIG = 1 << 18
@@ -41,14 +42,20 @@ def native() -> bool:
     return True
 
 
+@cache
+def kernels_of(name: str) -> Any:
+    """A module under ``bibun.native``, which is loaded when it is first asked for. An import statement in a function, between two large
+    products that have emptied the cache, costs several microseconds each time."""
+    return import_module("..native." + name, __package__)
+
+
 def one_loop(key: Any, expression: Any, arrays: Any, summed: bool = False, out: Any = None) -> Any:
     """``expression(xp, *elements)`` for every element of large arrays that are broadcast, or the sum of all that, by a native loop;
     NotImplemented where arrays are small or there is no such loop. ``key`` tells the expression from others; ``out`` is where the
     result goes, if that is given."""
     if arrays[0].size < LARGE or not native():
         return NotImplemented
-    from ..native import fuse
-
+    fuse = kernels_of("fuse")
     arrays = [a if a.__class__ is np.ndarray else np.asarray(a) for a in arrays]  # kernels take no NumPy scalars
     shape = arrays[0].shape
     for a in arrays:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .large import native
+from .large import kernels_of, native
 from .reduce import NARROW
 from .reduce import sum as total
 
@@ -73,8 +73,7 @@ def normalize(
     d = x.dtype
     work = _work(x, shape, F32 if d in NARROW else d)
     if x.size >= _LARGE and native():
-        from ..native.kernels import norm as kernels
-
+        kernels = kernels_of("kernels.norm")
         wide = work.dtype
         if weight is not None and weight.dtype != wide:
             weight = weight.astype(wide)
@@ -131,8 +130,7 @@ def normalize_gradient(
     g, work = _work(grad, shape, d), _work(x, shape, d)
     out: Any = NotImplemented
     if x.size >= _LARGE and native():
-        from ..native.kernels import norm as kernels
-
+        kernels = kernels_of("kernels.norm")
         found = kernels.backward(g, work, None, stats, axes, None, centered, False)
         out = found if found is NotImplemented else found[0]
     if out is NotImplemented:
@@ -198,8 +196,7 @@ def normalize_backward(
     wide = weight if weight.dtype == d else weight.astype(d)
     found: Any = NotImplemented
     if x.size >= _LARGE and native():
-        from ..native.kernels import norm as kernels
-
+        kernels = kernels_of("kernels.norm")
         found = kernels.backward(g, work, wide, stats, axes, affine, centered, True)
     if found is NotImplemented:
         made = _normalized(work, stats, centered)

@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .large import LARGE, native
+from .large import LARGE, kernels_of, native
 from .strides import _LEADING
 
 __all__ = [
@@ -99,8 +99,7 @@ def _by_columns(x: Any, axes: tuple[int, ...], keepdims: bool, how: str) -> Any:
     n = len(axes)
     if not n or axes[-1] == x.ndim - 1 or axes[-1] - axes[0] != n - 1:
         return NotImplemented
-    from ..native.kernels import sums
-
+    sums = kernels_of("kernels.sums")
     shape = x.shape
     made = sums.column_sums(x, math.prod(shape[: axes[0]]), math.prod(shape[axes[0] : axes[-1] + 1]), math.prod(shape[axes[-1] + 1 :]), how)
     if made is NotImplemented:
@@ -115,8 +114,7 @@ def _native_sum(x: Any, axis: Any, keepdims: bool) -> Any:
     n, axes = x.ndim, _axes(x, axis)
     if len(axes) < n and (made := _by_columns(x, axes, keepdims, "add")) is not NotImplemented:
         return made
-    from ..native import fuse
-
+    fuse = kernels_of("fuse")
     if len(axes) == n:
         how, cut, kept = "all", None, ()
     elif axes == tuple(range(len(axes))):
@@ -127,8 +125,7 @@ def _native_sum(x: Any, axis: Any, keepdims: bool) -> Any:
         first = next((i for i, a in enumerate(axes) if i != a), 0)
         if axes[first:] != tuple(range(n - len(axes) + first, n)):
             return NotImplemented
-        from ..native.kernels import sums
-
+        sums = kernels_of("kernels.sums")
         kept = x.shape[first : n - len(axes) + first]
         made = sums.channel_sums(x, math.prod(x.shape[:first]), math.prod(kept), math.prod(x.shape[first + len(kept) :]))
         if made is NotImplemented:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .large import LARGE, SOME, native, ready
+from .large import LARGE, SOME, kernels_of, native, ready
 from .loss import counting, flat_places, weights
 from .reduce import sum as total_of
 
@@ -21,8 +21,7 @@ def _natively(name: str, *arrays: Any) -> Any:
     """What the native kernel of that name gives for rows along the last axis; NotImplemented where there is none."""
     if not native():
         return NotImplemented
-    from ..native.kernels import softmax as kernels
-
+    kernels = kernels_of("kernels.softmax")
     return getattr(kernels, name)(*arrays)
 
 
@@ -94,8 +93,7 @@ def log_softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
 def _sums(x: Any, spread: bool) -> Any:
     """(3, rows): the largest element of each row, Σ exp(x - largest) and, with ``spread``, Σ (x - largest)."""
     if x.size >= LARGE and native():
-        from ..native.kernels import softmax as kernels
-
+        kernels = kernels_of("kernels.softmax")
         made = kernels.class_sums(x, spread)
         if made is not NotImplemented:
             return made
@@ -112,8 +110,7 @@ def _losses(x: Any, target: Any, keep: Any, spread: bool, share: Any = None) -> 
     """(`_sums`, the loss of each row) of rows without smoothing, and with a share of each the gradient, by the native kernel; else NotImplemented."""
     if spread or not (native() if x.size >= LARGE else x.size >= SOME and ready[0]):
         return NotImplemented
-    from ..native.kernels import softmax as kernels
-
+    kernels = kernels_of("kernels.softmax")
     return kernels.class_losses(x, target if keep is None else np.where(keep, target, 0), share)
 
 
@@ -183,8 +180,7 @@ def cross_entropy_gradient(
     chosen = target if keep is None else np.where(keep, target, 0)
     share = _share(grad, count, weights(target, keep, weight, d), keep, reduction, d)
     if native() if x.size >= LARGE else x.size >= SOME and ready[0]:
-        from ..native.kernels import softmax as kernels
-
+        kernels = kernels_of("kernels.softmax")
         made = kernels.class_gradient(x, chosen, sums, share, smoothing)
         if made is not NotImplemented:
             return made

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import cpu
-from ..backends.large import LARGE, native
+from ..backends.large import LARGE, kernels_of, native
 from .layout import Recorded
 from .recorder import Slot, Step
 from .sizes import sized
@@ -61,8 +61,7 @@ class Group:
 
     def evaluated(self, arrays: Any, shape: tuple[int, ...], shape_made: tuple[int, ...], divide: int) -> Any:
         """The loop over ``shape``; what it makes is of another, and divided."""
-        from ..native import fuse
-
+        fuse = kernels_of("fuse")
         made = fuse.evaluate(self.key, self.expression, arrays, shape, self.reduce, self.dtype, self.cut)
         if made is NotImplemented or not self.reduce:
             return made
@@ -115,8 +114,7 @@ class Sums(Group):
         return self.summed(arrays, tuple(map(int, self.shape)), [tuple(map(int, x)) for x in self.shapes], list(map(int, self.divides)))
 
     def summed(self, arrays: Any, shape: tuple[int, ...], shapes: Any, divides: Any) -> Any:
-        from ..native import fuse
-
+        fuse = kernels_of("fuse")
         made = fuse.evaluate(self.key, self.expression, arrays, shape, "leading", self.dtype, self.cut, len(self.makes))
         if made is NotImplemented:
             return made

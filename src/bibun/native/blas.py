@@ -138,6 +138,13 @@ def _layout(a: Any, item: int) -> Any:
 
 
 @cache
+def _kernels() -> Any:
+    from .kernels import gemm
+
+    return gemm
+
+
+@cache
 def _cut(m: int, n: int, k: int, batch: int) -> tuple[int, int]:
     """Rows and columns of a tile."""
     rows, columns, count = m, n, batch
@@ -209,8 +216,7 @@ def _plan(a: Any, b: Any, d: Any, alpha: float, bias: Any) -> Any:
         if column not in (0, 1) or row < 0 or any(s % item for s in bias.strides):
             row, column, copied = n, 1, True
     if d is F32 and alpha == 1 and _own(m, n, k, first[0] == 111 and second[0] == 112):
-        from .kernels import gemm
-
+        gemm = _kernels()
         if bias is not None and column != 1:
             row, copied = n, True
         rows, columns = _own_cut(m, n, k, batch, second[0] == 112)
@@ -274,9 +280,7 @@ def layer_gradients(g: Any, x: Any, weight: Any, wanted: Any, shape: Any) -> Any
     share = rows // _CORES
     if share < 128 or not _own(share, n, m, False) or not _own(m, n, share, False) or m * n > min(rows * (m + n), 1 << 20):
         return NotImplemented
-    from .kernels import gemm
-
-    dx, dw, db = gemm.gradients(g, x, weight, _CORES, wanted)
+    dx, dw, db = _kernels().gradients(g, x, weight, _CORES, wanted)
     return [None if dx is None else dx.reshape(shape), dw, db]
 
 

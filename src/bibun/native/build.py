@@ -82,6 +82,7 @@ def halves() -> bool:
     return "f16c" in features()[2] or platform.machine() in ("aarch64", "arm64")
 
 
+@cache
 def vector_bytes() -> int:
     """Width of the processor's vectors in bytes."""
     on = features()[2]

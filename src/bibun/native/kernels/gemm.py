@@ -298,6 +298,11 @@ def multiply(call: Any, a: Any, b: Any, out: Any, bias: Any, numbers: Any, items
     room.release()
 
 
+@cache
+def _backward() -> tuple[Any, Any]:
+    return layer_backward(T=f32, R=ROWS, W=lanes()), add_shares(T=f32, W=lanes())
+
+
 def gradients(g: Any, x: Any, weight: Any, parts: int, wanted: Any) -> tuple[Any, Any, Any]:
     """Of a linear layer, g (rows, m), x (rows, n), weight (m, n): the gradients of x, the weight and the bias, those that are wanted, made in
     parts of the rows: the thread that made rows of g and x reads them again."""
@@ -309,10 +314,11 @@ def gradients(g: Any, x: Any, weight: Any, parts: int, wanted: Any) -> tuple[Any
     parts = -(-rows // each)
     more = np.empty((parts - 1) * (m * n + m), np.float32)
     room = Room(lanes() * ROW + WIDE * APART)
-    layer_backward(T=f32, R=ROWS, W=lanes())(
+    backward, add = _backward()
+    backward(
         g, x, weight, dx, dw, db, more, rows, m, n, each, room.memory, room.slots, room.count, room.size, parts, 1
     )
     room.release()
     if parts > 1:
-        add_shares(T=f32, W=lanes())(dw, db, more, m, n, parts - 1, m, max(1, 4096 // n))
+        add(dw, db, more, m, n, parts - 1, m, max(1, 4096 // n))
     return dx, dw, db

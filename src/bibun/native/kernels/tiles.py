@@ -5,6 +5,8 @@ In: addresses and steps. Out: what they are used for is said with each.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from .. import build, pool
@@ -34,6 +36,7 @@ from ..lang import (
 __all__ = ["Room", "fill", "give_back", "lanes", "multiply", "register_rows", "take", "turn_in", "turn_out"]
 
 
+@cache
 def lanes() -> int:
     """How many float32 a vector register holds."""
     return build.vector_bytes() // 4
