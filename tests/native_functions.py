@@ -4,7 +4,7 @@ import numpy as np
 
 from bibun.native import build
 from bibun.native.ir import vector
-from bibun.native.kernel import _sources, builtin, make_entry
+from bibun.native.kernel import builtin, make_entry
 
 _made = {}
 
@@ -12,7 +12,7 @@ _made = {}
 def run(library, name, x, lanes=0):
     """A function of ``library`` on an array of its kind, number by number (LLVM may make vectors of them) or on vectors of so many ``lanes``."""
     kind = {"f": "float", "d": "double"}[x.dtype.char]
-    key = f"test of {library.__name__} {name} {kind} {lanes} {_sources()}"
+    key = f"test of {library.__name__} {name} {kind} {lanes} {build.sources()}"
     if key not in _made:
 
         def write(module):

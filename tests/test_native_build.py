@@ -69,6 +69,35 @@ def test_code_is_made_once_and_found_again(place):
     assert ask("another", 1001) == 1
 
 
+def test_functions_that_kernels_share_are_found_again_and_made_anew_where_they_are_gone(tmp_path):
+    product = """
+import numpy as np
+from bibun.backends.large import native
+from bibun.native import build
+assert native()
+from bibun.native.kernels import gemm, tiles
+made = []
+compiled = build.compile_text
+build.compile_text = lambda *given: made.append(given[0]) or compiled(*given)
+a, b = np.ones((30, 40), np.float32), np.ones((40, 50), np.float32)
+for turned in (False, True):
+    out = np.empty((30, 50), np.float32)
+    y = np.ascontiguousarray(b.T) if turned else b
+    gemm.multiply(gemm.made(False, turned), a, y, out, None, (30, 50, 40, 40, 40 if turned else 50, 50, 0, 30, 50, 1, 0, 0, 0, 0), 1)
+    assert (out == 40).all()
+print(len(made))
+"""
+    first = int(child("-c", product, BIBUN_CACHE=str(tmp_path)))
+    assert first > 4
+    assert child("-c", product, BIBUN_CACHE=str(tmp_path)) == "0"
+    held = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    gone = [p for p, data in held.items() if b"bibun.shared.tile." in data and b"bibun.shared.turn_columns." not in data and b"product_" not in data]
+    for p in gone:
+        p.unlink()
+    assert len(gone) < int(child("-c", product, BIBUN_CACHE=str(tmp_path))) < first
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == held
+
+
 @pytest.mark.parametrize("harm", ["empty", "short", "flipped", "foreign", "sealed"])
 def test_damaged_files_are_made_anew(place, harm):
     value = 2000 + len(harm)
@@ -128,7 +157,7 @@ def test_the_oldest_go_where_there_is_too_much(place, monkeypatch):
         os.utime(file, (i, i))
     monkeypatch.setattr(build, "BOUND", 4500)
     monkeypatch.setattr(os, "urandom", lambda n: b"\0" * n)
-    build._write("new", b"x" * 400)
+    build._write("new", b"x" * 400, [])
     assert sorted(p.name for p in place.iterdir()) == ["6.o", "7.o", "8.o", "9.o", "new.o"]
 
 

@@ -21,14 +21,17 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from .ir import Module
 
-__all__ = ["FORMAT", "available", "features", "load", "symbol", "target"]
+__all__ = ["FORMAT", "available", "features", "load", "shared", "sources", "symbol", "target"]
 
 #: Raised when anything changes that the keys of cached code do not show.
-FORMAT = 1
+FORMAT = 2
+#: How the names of functions begin that code of several modules calls; the rest is the kind of function and where its object code is kept.
+SHARED = "bibun.shared."
 #: Bytes of object code that the directory may hold before the oldest go.
 BOUND = 256 << 20
 
@@ -153,20 +156,61 @@ def attributes() -> str:
     return f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width if width == 512 else 0}"'
 
 
+@cache
+def sources() -> str:
+    """A hash of the code that kernels are written in, for the keys of cached object code."""
+    made = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        made.update(file.read_bytes())
+    return made.hexdigest()[:20]
+
+
+def _digest(key: str) -> str:
+    name, words, _ = features()
+    full = "\0".join((str(FORMAT), _machinery()[0].llvm_version_info.__repr__(), sys.platform, name, words, key))
+    return hashlib.sha256(full.encode()).hexdigest()[:40]
+
+
+def shared(key: str, stem: str, write: Callable[[Module, str], None]) -> str:
+    """The name of a function that all modules may call; where it is new, it is loaded or written by ``write`` (under its name) and compiled."""
+    with _lock:
+        name = f"{SHARED}{stem}.{_digest(key)}"
+        if name not in _linked:
+            _linked[name] = load(key, lambda module: write(module, name), [name])[0]
+            symbol(name, _linked[name])
+        return name
+
+
+#: The shared functions that are there, with their addresses.
+_linked: dict[str, int] = {}
+
+
+def _linked_all(needs: Iterable[str]) -> bool:
+    """Whether shared functions are there, after those on disk have been taken from it."""
+    llvm, _, engine = _machinery()
+    for name in needs:
+        if name not in _linked:
+            digest = name.rpartition(".")[2]
+            found = _read(digest)
+            if found is None or not _linked_all(found[1]):
+                return False
+            _linked[name] = _link(llvm, engine, found[0], [name], digest)[0]
+            symbol(name, _linked[name])
+    return True
+
+
 def load(key: str, write: Callable[[Module], None], names: Iterable[str]) -> list[int]:
     """The addresses of functions, from the cache or written by ``write`` and compiled."""
     with _lock:
         check_room()
         llvm, _, engine = _machinery()
-        name, words, _ = features()
-        full = "\0".join((str(FORMAT), llvm.llvm_version_info.__repr__(), sys.platform, name, words, key))
-        digest = hashlib.sha256(full.encode()).hexdigest()[:40]
-        made = _read(digest)
-        if made is not None:
-            try:
-                return _link(llvm, engine, made, names, digest)
-            except Exception:  # not our file after all
-                made = None
+        digest = _digest(key)
+        try:
+            found = _read(digest)
+            if found is not None and _linked_all(found[1]):
+                return _link(llvm, engine, found[0], names, digest)
+        except Exception:  # not our file after all
+            pass
         module = Module()
         watch = sys.getprofile()
         if getattr(watch, "aside", False):
@@ -180,7 +224,7 @@ def load(key: str, write: Callable[[Module], None], names: Iterable[str]) -> lis
         if os.environ.get("BIBUN_EXPLAIN") == "llvm":
             print(text, file=sys.stderr)
         made = compile_text(text, module.explicit, module.unroll)
-        _write(digest, made)
+        _write(digest, made, [n for n in module.declared if n.startswith(SHARED)])
         return _link(llvm, engine, made, names, digest)
 
 
@@ -237,7 +281,8 @@ def directory() -> str | None:
     return place
 
 
-def _read(digest: str) -> bytes | None:
+def _read(digest: str) -> tuple[bytes, list[str]] | None:
+    """Object code and the shared functions that it calls, from the directory."""
     place = directory()
     if place is None:
         return None
@@ -247,13 +292,19 @@ def _read(digest: str) -> bytes | None:
     except OSError:
         return None
     body, seal = data[:-32], data[-32:]
-    return body if len(data) > 64 and hashlib.sha256(body).digest() == seal else None
+    if len(data) <= 64 or hashlib.sha256(body).digest() != seal:
+        return None
+    (length,) = struct.unpack("<I", body[-4:])
+    needs = body[len(body) - 4 - length : -4].decode()
+    return body[: len(body) - 4 - length], needs.split()
 
 
-def _write(digest: str, made: bytes) -> None:
+def _write(digest: str, made: bytes, needs: Iterable[str]) -> None:
     place = directory()
     if place is None:
         return
+    said = " ".join(needs).encode()
+    made = made + said + struct.pack("<I", len(said))
     try:
         handle, beside = tempfile.mkstemp(dir=place, suffix=".part")
         try:

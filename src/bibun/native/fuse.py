@@ -20,7 +20,7 @@ import numpy as np
 
 from . import bounds, build
 from .ir import SIZES, Function, Module, Value, vector
-from .kernel import _sources, load_entry, make_entry
+from .kernel import load_entry, make_entry
 from .lanes import Lanes, NotNative
 from .lang import Type, Vec, any_of, first_lanes, gather, load, load_where, scatter, store_where
 
@@ -244,7 +244,7 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
 
 def _build(full: Any, expression: Any, word: str) -> Any:
     _, kinds, moves, _, _, how, _, over = full
-    said = f"fuse|{full}|{_sources()}|{_entries()}"
+    said = f"fuse|{full}|{build.sources()}|{_entries()}"
     name = f"fused_{hashlib.sha256(said.encode()).hexdigest()[:16]}"
     params = [("ptr", f"x{i}") for i in range(len(kinds))] + [("ptr", "out")]
     params += [("i64", f"{level}{i}") for level in _LEVELS[how] for i in range(len(moves))]

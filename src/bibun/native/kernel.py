@@ -130,7 +130,7 @@ class Kernel:
             else:
                 given.append(self.device.annotation(arg.annotation, known))
         params = [(t.word, a.arg) for a, t in zip(tree.args.args, given) if isinstance(t, Type) and a.annotation is not None]
-        said = f"{self.device.python.__module__}.{self.__name__}|{sorted((k, str(v)) for k, v in known.items())}|{_sources()}"
+        said = f"{self.device.python.__module__}.{self.__name__}|{sorted((k, str(v)) for k, v in known.items())}|{build.sources()}"
         name = f"{self.__name__}_{hashlib.sha256(said.encode()).hexdigest()[:12]}"
 
         def write(module: Module) -> None:
@@ -152,18 +152,6 @@ class Kernel:
                 bounds.finish(module, name)
 
         return load_entry(self.__name__, said, write, name, [word for word, _ in params])
-
-
-@cache
-def _sources() -> str:
-    """A hash of the code that kernels are written in, for the keys of cached object code."""
-    from pathlib import Path
-
-    here = Path(__file__).parent
-    made = hashlib.sha256()
-    for file in sorted(here.rglob("*.py")):
-        made.update(file.read_bytes())
-    return made.hexdigest()[:20]
 
 
 def kernel(python: Any = None, *, fast: str = "contract", explicit: bool = False, distinct: bool = False) -> Any:

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import linecache
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from . import ir
+from . import build, ir
 from .ir import Function, Module, Slot, Value
 
 __all__ = [
@@ -399,13 +400,37 @@ class external:
         raise TypeError(f"{self.name} can be called only inside a kernel")
 
 
+def _text(python: Any) -> str:
+    """The text of a function that is written at the left edge of its file: to where the edge is next touched. (`inspect` reads word by word
+    where a function ends, which takes as long as all that is made of it.)"""
+    code = python.__code__
+    lines = linecache.getlines(code.co_filename)
+    first = end = code.co_firstlineno - 1
+    while end < len(lines) and not lines[end].startswith("def "):
+        end += 1
+    end += 1
+    while end < len(lines) and (lines[end][:1] in " )#\n"):
+        end += 1
+    return "".join(lines[first:end])
+
+
+class Declared:
+    """A function that another module holds, as one who calls it sees it."""
+
+    def __init__(self, params: list[tuple[str, str]], returns: Type):
+        self.name, self.params, self.returns, self.result = "", params, returns.word, returns
+
+
 class Device:
     """A function of the subset that others call; made anew for each set of types it is called with."""
 
     def __init__(self, python: Callable[..., Any], fast: str, inline: bool, distinct: bool = False):
         self.python, self.fast, self.inline, self.distinct = python, fast, inline, distinct
+        #: Whether it is compiled once for all modules that call it: what lies outside of the package, no key of cached code knows.
+        self.shared = not inline and python.__module__.startswith("bibun.native.")
         self.__name__, self.__doc__ = python.__name__, python.__doc__
         self._tree: Any = None
+        self._source = ""
 
     def __call__(self, *args: Any) -> Any:
         raise TypeError(f"{self.__name__} can be called only inside a kernel")
@@ -416,14 +441,20 @@ class Device:
     @property
     def source(self) -> str:
         """What a cache key of anything built from this must hold."""
-        return inspect.getsource(self.python)
+        self.tree()
+        return self._source
 
     def tree(self) -> Any:
         if self._tree is None:
-            self._tree = ast.parse(textwrap.dedent(self.source)).body[0]
+            try:
+                self._source = _text(self.python)
+                self._tree = ast.parse(self._source).body[0]
+            except SyntaxError:
+                self._source = textwrap.dedent(inspect.getsource(self.python))
+                self._tree = ast.parse(self._source).body[0]
         return self._tree
 
-    def make(self, module: Module, given: list[Any], known: dict[str, Any], name: str | None = None) -> Function:
+    def make(self, module: Module, given: list[Any], known: dict[str, Any], name: str | None = None) -> Any:
         """The function for arguments like ``given`` (Values, or Python objects that are known), in ``module``."""
         tree = self.tree()
         env: dict[str, Any] = dict(known)
@@ -444,9 +475,19 @@ class Device:
         if quoted in module.functions:
             return module.functions[quoted]
         returns = self.annotation(tree.returns, env) if tree.returns is not None else void
+        if not name and self.shared and module.explicit and not module.checked:
+            made = Declared(params, returns)
+            key = f"shared|{self!r}|{full}|{self.source}|{build.sources()}"
+
+            def write(other: Module, name: str) -> None:
+                other.explicit = True
+                self.make(other, given, known, name)
+
+            made.name = build.shared(key, self.__name__, write)
+            return made
         inside = not name
         words = "nounwind " + ("alwaysinline" if self.inline and inside else "")
-        f = Function(module, quoted, returns.word, params, fast=self.fast, attributes=words, linkage="internal" if inside else "", distinct=not inside or self.distinct)
+        f = Function(module, quoted, returns.word, params, fast=self.fast, attributes=words, linkage="internal" if inside else "", distinct=self.distinct or not inside and not self.shared)
         f.result = returns  # type: ignore[attr-defined]
         for value, (_, t) in zip(f.args, typed):
             value.of, value.signed = (t.of.word if t.of else None), t.signed if not t.of else t.of.signed
@@ -456,9 +497,20 @@ class Device:
         return f
 
     def annotation(self, node: Any, env: dict[str, Any]) -> Type:
-        found = eval(compile(ast.Expression(node), "annotation", "eval"), self.python.__globals__, {k: v for k, v in env.items() if isinstance(v, Type)} | {
-            k: v for k, v in env.items() if isinstance(v, int)})
-        return self._resolve(found, env)
+        return self._resolve(self._meant(node, env), env)
+
+    def _meant(self, node: Any, env: dict[str, Any]) -> Any:
+        """What an annotation says, in which names may stand for types and numbers that are known."""
+        if isinstance(node, ast.Name):
+            known = env.get(node.id)
+            return known if isinstance(known, (Type, int)) else self.python.__globals__[node.id]
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.Tuple):
+            return tuple([self._meant(n, env) for n in node.elts])
+        if isinstance(node, ast.Subscript):
+            return self._meant(node.value, env)[self._meant(node.slice, env)]
+        raise TypeError(f"{self.__name__}: no type: {ast.unparse(node)}")
 
     def _resolve(self, t: Any, env: dict[str, Any]) -> Type:
         if t is None:
@@ -471,7 +523,7 @@ class Device:
 
     def bound(self, node: Any, value: Any, env: dict[str, Any]) -> Type:
         """The type of a parameter, binding open types to that of the argument."""
-        t = eval(compile(ast.Expression(node), "annotation", "eval"), self.python.__globals__, {k: v for k, v in env.items() if isinstance(v, (Type, int))})
+        t = self._meant(node, env)
         if isinstance(value, Type):
             have = value
         elif isinstance(value, Value):

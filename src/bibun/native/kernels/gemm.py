@@ -19,6 +19,7 @@ from ..lang import (
     Ptr,
     T,
     Vec,
+    allocate,
     bundle,
     device,
     f32,
@@ -76,15 +77,17 @@ def tile(  # type: ignore[no-untyped-def]
             for i in unrolled(R):
                 for j in unrolled(V):
                     store(c + i * c_row + j * W, sum[i * V + j])
-    else:
-        for i in unrolled(R):
-            if i < rows:
-                for j in unrolled(V):
-                    some = first_lanes(columns - j * W, W)
-                    x = sum[i * V + j]
-                    if i64(more) != 0:
-                        x = x + load_where(more + i * more_row + j * W, Vec[T, W], some)
-                    store_where(c + i * c_row + j * W, x, some)
+    else:  # by way of memory, in a loop: an edge is rare, and written out this would be most of the code
+        held = allocate(T, R * V * W)
+        for i in unrolled(R * V):
+            store(held + i * W, sum[i])
+        for i in range(rows):
+            for j in unrolled(V):
+                some = first_lanes(columns - j * W, W)
+                x = load(held + (i * V + j) * W, Vec[T, W])
+                if i64(more) != 0:
+                    x = x + load_where(more + i * more_row + j * W, Vec[T, W], some)
+                store_where(c + i * c_row + j * W, x, some)
 
 
 @device(inline=False)

@@ -21,7 +21,7 @@ import numpy as np
 from .. import build, ir
 from ..entry import DATA
 from ..ir import Function, Module, Value
-from ..kernel import _sources, builtin, make_entry
+from ..kernel import builtin, make_entry
 
 __all__ = ["CHUNK", "kernel_of", "run_updates"]
 
@@ -248,7 +248,7 @@ def kernel_of(rule: Any, flags: Any, dtype: Any, arrays: int, numbers: Any) -> t
             return made, asked
     word = _WORDS[dtype]
     answers = _write(Module(), "kernel", rule, flags, word, arrays, numbers)
-    said = f"update|{inspect.getsource(rule)}|{flags}|{word}|{arrays}|{answers}|{_sources()}"
+    said = f"update|{inspect.getsource(rule)}|{flags}|{word}|{arrays}|{answers}|{build.sources()}"
     name = f"{rule.__name__.strip('_')}_{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     at = build.load(said, lambda module: _write(module, name, rule, flags, word, arrays, numbers), [name])[0]  # type: ignore[arg-type,return-value]
     made = builtin(rule.__name__.strip("_"), at, ("ptr", "i64"))
