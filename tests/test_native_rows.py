@@ -43,7 +43,24 @@ def test_what_the_kernels_leave_to_numpy():
     assert rows.take_rows(table[:, ::2], index) is NotImplemented
     assert rows.take_rows(table.astype(np.complex64), index) is NotImplemented
     assert rows.take_rows(table, index.astype(np.int32)) is NotImplemented
-    assert rows.add_rows((4, 3), index, table[:2, ::2]) is NotImplemented
+    assert rows.add_rows((4, 6), index, table[:2].astype(np.complex64)) is NotImplemented
+
+
+@pytest.mark.parametrize("lead", [1, 2, 3])
+def test_rows_are_added_where_they_lie(lead):
+    from bibun.native.kernels import rows
+
+    rng = np.random.default_rng(lead)
+    shape = (4, 5, 6)[:lead]
+    whole = rng.standard_normal((*shape, 3, 8)).astype(np.float32)
+    views = [whole, whole[::-1], whole[..., ::2, :], whole[..., ::2], np.broadcast_to(whole[:1], whole.shape), np.broadcast_to(whole[..., :1, :1, :], whole.shape)]
+    views += [np.swapaxes(whole, 0, lead - 1), np.broadcast_to(whole[(0,) * lead], whole.shape)]
+    for values in views:
+        lying = values.shape[:lead]
+        index = rng.integers(0, 7, lying).reshape(-1)
+        wanted = np.zeros((7, *values.shape[lead:]), np.float32)
+        np.add.at(wanted, index.reshape(lying), values)
+        np.testing.assert_array_equal(rows.add_rows(wanted.shape, index, values, lead), wanted)
 
 
 @pytest.mark.parametrize("padding", [None, 3])

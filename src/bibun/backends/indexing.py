@@ -83,7 +83,7 @@ def scatter_add_rows(shape: tuple[int, ...], index: Any, values: Any) -> Any:
     n = index.size
     if not n or not width:
         return np.zeros(shape, d)
-    index = index.reshape(-1)
+    lead, index = index.ndim, index.reshape(-1)
     if index.dtype != np.int64:
         index = index.astype(np.int64)
     low, high = index.min(), index.max()
@@ -93,16 +93,15 @@ def scatter_add_rows(shape: tuple[int, ...], index: Any, values: Any) -> Any:
             raise IndexError(f"index {low} is out of bounds for axis 0 with size {shape[0]}")
     if high >= shape[0]:
         raise IndexError(f"index {high} is out of bounds for axis 0 with size {shape[0]}")
-    rows = values.reshape(n, width)
     if width > 1 and (n * width >= LARGE or shape[0] * width >= LARGE or ready[0] and n * width >= SOME) and native():
-        made = kernels_of("kernels.rows").add_rows(shape, index, rows)
+        made = kernels_of("kernels.rows").add_rows(shape, index, values, lead)
         if made is not NotImplemented:
             return made
     out = np.zeros(shape, d)
     if n == 1:
         out[index[0]] = values.reshape(shape[1:])
         return out
-    flat = out.reshape(shape[0], width)
+    flat, rows = out.reshape(shape[0], width), values.reshape(n, width)
     if width == 1:
         add_flat(flat.reshape(-1), index, rows.reshape(-1))
     elif width < 128 or n * width < 4096:

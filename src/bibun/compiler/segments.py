@@ -33,6 +33,8 @@ F32, F64, I64, BOOL = (np.dtype(t) for t in (np.float32, np.float64, np.int64, b
 _WORD = {F32: "float", F64: "double", I64: "i64", BOOL: "i8"}
 #: Multiplications from which a product goes to BLAS, and from which it is left to the threads.
 _BLAS, _SHARED = 1 << 12, 1 << 20
+#: Elements from which a sum is left to the threads.
+_MUCH = 1 << 16
 #: Elements from which loops are written in vectors; elementwise steps in one loop at most; copies of a formula at most.
 _WIDE, _TOGETHER, _COPIES = 4, 24, 2
 #: The most steps of a run: what LLVM compiles in well under a second.
@@ -451,6 +453,8 @@ def _sum(w: Writer, step: Step, mean: bool = False) -> None:
     static = dict(zip(step.what.static, step.static[0]))
     x = w.cell(step.takes[0])
     word = w.float_word(x)
+    if x.block[0] == "outside" and w.array(step.takes[0]).size >= _MUCH:
+        raise NotNative("a sum that threads share")  # each of what it has made itself
     axis, n = static.get("axis"), len(x.shape)
     axes = tuple(range(n)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
     out = w.make(step.gives[0])

@@ -69,13 +69,14 @@ def put(rows: Ptr[T], out: Ptr[T], width: i64, step: i64, start: i64, lanes, beg
 
 
 @kernel(fast="", explicit=True)
-def add(out: Ptr[T], index: Ptr[i64], rows: Ptr[T], width: i64, count: i64, lanes, begin: i64, end: i64) -> void:
+def add(out: Ptr[T], index: Ptr[i64], rows: Ptr[T], width: i64, count: i64, inner: i64, outer_step: i64, step: i64, lanes, begin: i64, end: i64) -> void:
+    """``rows`` of two dimensions, of which the second has ``inner``, that lie outer_step and step apart."""
     _fill(Ptr[u8](out + begin * width), i32(0), (end - begin) * width * type_size(T))
     whole = width // lanes
     for i in range(count):
         to = index[i]
         if to >= begin and to < end:
-            row = rows + i * width
+            row = rows + (i // inner * outer_step + i % inner * step)
             place = out + to * width
             for k in range(whole):
                 store(place + k * lanes, load(place + k * lanes, Vec[T, lanes]) + load(row + k * lanes, Vec[T, lanes]))
@@ -103,20 +104,42 @@ def take_rows(table: Any, index: Any) -> Any:
     return out
 
 
-def add_rows(shape: tuple[int, ...], index: Any, rows: Any) -> Any:
-    """Zeros of a shape to which ``rows[i]`` was added at ``index[i]``, for numbers from 0 to ``shape[0]``."""
-    if not _usable(rows) or index.dtype != np.int64 or not index.flags.c_contiguous:
+def add_rows(shape: tuple[int, ...], index: Any, values: Any, lead: int = 1) -> Any:
+    """Zeros of a shape to which ``values[i]`` was added at ``index[i]``, for numbers from 0 to ``shape[0]``; i goes over the first ``lead``
+    dimensions of ``values``. Rows are read where they lie, so that repeated ones are not copied."""
+    if values.dtype not in _TYPES or index.dtype != np.int64 or not index.flags.c_contiguous:
         return NotImplemented
-    t = _TYPES[rows.dtype]
-    out = np.empty(shape, rows.dtype)
+    lying = _steps(values, lead) if values.size else (1, 0, 0)
+    if lying is None:
+        values = np.ascontiguousarray(values)
+        lying = _steps(values, lead)
+    out = np.empty(shape, values.dtype)
     if out.size:
         width = out.size // shape[0]
         part = max(-(-shape[0] // PARTS), -(-PART // width))
-        lanes = vector_bytes() // rows.itemsize
-        add(T=t, lanes=lanes)(out, index, rows, width, index.size, shape[0], part)
+        lanes = vector_bytes() // values.itemsize
+        add(T=_TYPES[values.dtype], lanes=lanes)(out, index, values, width, index.size, *lying, shape[0], part)
     return out
 
 
+def _steps(values: Any, lead: int) -> Any:
+    """(rows of the inner of two dimensions, elements from one row to the next of the outer, and of the inner) for the leading dimensions of an
+    array; None where there are more, or rows that do not lie in one piece."""
+    item, wanted = values.itemsize, values.itemsize
+    for n, s in zip(reversed(values.shape[lead:]), reversed(values.strides[lead:])):
+        if n != 1 and s != wanted:
+            return None
+        wanted *= n
+    merged: list[tuple[int, int]] = []
+    for n, s in zip(values.shape[:lead], values.strides[:lead]):
+        if merged and merged[-1][1] == s * n:
+            merged[-1] = (merged[-1][0] * n, s)
+        elif n != 1:
+            merged.append((n, s))
+    if len(merged) > 2 or any(s % item for _, s in merged):
+        return None
+    (_, outer), (inner, step) = ([(1, 0), (1, 0)] + merged)[-2:]
+    return inner, outer // item, step // item
 
 
 def join_rows(arrays: Any, axis: int) -> Any:
