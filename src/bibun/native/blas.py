@@ -176,10 +176,11 @@ def _own(m: int, n: int, k: int, across: bool) -> bool:
 
 
 def _own_cut(m: int, n: int, k: int, batch: int, turned: bool) -> tuple[int, int]:
-    """Rows and columns of a part for the kernel of our own: as many parts as cores, in which least is multiplied and packed."""
+    """Rows and columns of a part for the kernel of our own: as many parts as cores, in which least is multiplied and packed; where that is
+    the same, parts of rows, as other kernels share out arrays."""
     parts = min(-(-_CORES // batch), max(m * n * k // _TILE, 1))
     best, chosen = float("inf"), (m, n)
-    for down in range(1, parts + 1):
+    for down in range(parts, 0, -1):
         rows, columns = -(-m // down), -(-n // (parts // down))
         rows, columns = -(-rows // 4) * 4, -(-columns // 32) * 32
         cost = rows * columns + 4 * rows + (6 if turned else 2) * columns
