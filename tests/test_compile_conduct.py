@@ -1,5 +1,7 @@
 """bibun.compile, seen from outside: gradients, results and errors are those of the function itself, whatever tensors come and go."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -197,3 +199,144 @@ def test_gradients_of_gradients_where_memory_of_its_own_is_written():
             (g,) = torch.autograd.grad(call(x).sum(), w, create_graph=True)
             found.append(torch.autograd.grad(g.square().sum(), w)[0])
         same(*found)
+
+
+def test_constants_are_new_in_each_call():
+    def drawn():
+        return torch.zeros(4).uniform_()
+
+    def seen():
+        return torch.tensor([1.0, 2.0])[..., :1], torch.ones(3)[1:]
+
+    def written():
+        z = torch.zeros(4)
+        z[1:].add_(1)
+        return z * 2
+
+    for f in (drawn, seen, written):
+        torch.manual_seed(0)
+        wanted = [f() for _ in range(6)]
+        compiled = torch.compile(f)
+        torch.manual_seed(0)
+        for w in wanted:
+            for a, b in zip(w if isinstance(w, tuple) else [w], made if isinstance(made := compiled(), tuple) else [made]):
+                assert torch.equal(a, b)
+            for a in made if isinstance(made, tuple) else [made]:
+                a.fill_(7)
+        assert is_compiled(compiled)
+
+
+def test_library_calls_run_in_the_mode_in_which_they_were_recorded():
+    p = torch.zeros(4, requires_grad=True)
+
+    def f():
+        with torch.no_grad():
+            p.bernoulli_(0.5)
+        return p * 2
+
+    compiled = torch.compile(f)
+    for _ in range(5):
+        assert compiled().requires_grad
+    assert is_compiled(compiled)
+
+
+def test_errors_of_library_calls_come_out_as_they_are():
+    p = torch.zeros(4)
+    said = [0.5]
+
+    def f(q):
+        return torch.bernoulli(p + q).floor() * 2
+
+    compiled = torch.compile(f)
+    for _ in range(4):
+        compiled(torch.zeros(4))
+    assert is_compiled(compiled) and said
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="p"):
+            compiled(torch.full((4,), 3.0))
+    assert compiled(torch.zeros(4)).tolist() == [0] * 4
+
+
+def test_views_of_a_leaf_that_are_the_leaf_again():
+    p = torch.randn(3, requires_grad=True)
+    held = p.detach()
+    compiled = torch.compile(lambda x: (p.squeeze(), held, p.detach()))
+    for _ in range(5):
+        v, h, d = compiled(torch.ones(1))
+        v.sum().backward()
+        assert h is held and d is not held and not d.requires_grad
+    assert p.grad.tolist() == [5] * 3 and is_compiled(compiled)
+
+
+def test_a_used_up_graph_of_nodes_that_keep_nothing_may_be_used_again():
+    p = torch.randn(3, requires_grad=True)
+
+    def f():
+        v = p.sum().mean()
+        v.backward(retain_graph=False)
+        return v
+
+    compiled = torch.compile(f)
+    for _ in range(5):
+        p.grad = None
+        compiled().backward()
+        assert p.grad.tolist() == [2] * 3
+
+
+def test_hooks_on_a_graph_that_is_returned():
+    p = torch.ones(3, requires_grad=True)
+
+    def f():
+        v = p * 2
+        v.register_hook(lambda g: g * 10)
+        return v * 1
+
+    compiled = torch.compile(f)
+    for _ in range(5):
+        p.grad = None
+        compiled().sum().backward()
+        assert p.grad.tolist() == [20] * 3
+
+
+def test_who_requires_grad_matters_where_only_its_gradient_would_show():
+    p, b = torch.randn(3, requires_grad=True), torch.randn(3)
+
+    def f():
+        ((b * b).sum() + (p * p).sum()).backward()
+
+    compiled = torch.compile(f)
+    for _ in range(4):
+        p.grad = None
+        compiled()
+    b.requires_grad_()
+    p.grad = None
+    compiled()
+    same(b.grad, 2 * b.detach())
+
+
+def test_gradients_that_somebody_holds_are_added_to_in_place():
+    p = torch.ones(3, requires_grad=True)
+    compiled = torch.compile(lambda: (p * p).sum().backward())
+    p.grad = held = torch.zeros(3)
+    for k in range(6):
+        compiled()
+        assert p.grad is held and held.tolist() == [2 * (k + 1)] * 3
+    assert is_compiled(compiled)
+
+
+def test_what_garbage_collection_runs_is_not_the_functions():
+    turns, threshold = [0], gc.get_threshold()
+
+    def noticed(phase, info):
+        turns[0] += 1
+
+    gc.callbacks.append(noticed)
+    gc.set_threshold(1)
+    try:
+        compiled = torch.compile(lambda x: x * 2 + 1)
+        for _ in range(4):
+            compiled(torch.ones(3))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(noticed)
+    assert turns[0] and gc.isenabled() and is_compiled(compiled)

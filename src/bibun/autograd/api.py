@@ -229,6 +229,8 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
                 break
             if known is not None:
                 total = known + g
+                if following and not state.grad:
+                    total = dispatch.recorder[0].add_up(known, total)
             elif following and not state.grad:  # the recording sees to it that nobody else holds it
                 total = g
             else:  # a copy, as the gradient of another leaf may be in the same memory
@@ -237,7 +239,7 @@ def accumulate(leaf: Any, g: Any, create: bool) -> None:
                 if leaf._grad is known:
                     leaf._grad = total
                     break
-        if following:
+        if following and leaf._grad is not known:
             dispatch.recorder[0].sets_grad(leaf)
     else:
         with _accumulating:

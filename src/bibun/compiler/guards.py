@@ -49,9 +49,13 @@ class Guards:
         hooked = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
         self.contents += [(m.__dict__[k], (), f"a hook of {type(m).__name__}") for m in watch.modules.values() for k in hooked if k in m.__dict__]
         self.checks = reads(watch, function)
+        # Whether a tensor requires grad matters even where no step that is left reads it.
+        read = {id(t): t for t in (*_tensors(recorder.sources), *[t for t, a, _, _ in recorder.found.values() if id(a) in recorder.known])}
+        for k in recorder.arguments:
+            read.pop(k, None)
         self.tensors = [
             (t, t._a, (t._a.shape, t._a.dtype, t._a.strides), t._node, t._has_hooks)
-            for t in {id(s[1]): s[1] for s in sources.values() if s[0] in ("tensor", "grad") and isinstance(s[1], Tensor)}.values()
+            for t in {id(t): t for t in (*_tensors(sources), *read.values())}.values()
         ]
         self.grads = [s[1] for s in sources.values() if s[0] == "grad" and isinstance(s[1], Tensor)]
         self.absent = recorder.absent
@@ -74,7 +78,7 @@ class Guards:
             tests.append(f"t{i}._a is not a{i} or t{i}._node is not n{i} or t{i}._has_hooks is not {hooks!r}")
         for i, leaf in enumerate(self.grads):
             names.update({f"l{i}": leaf, f"s{i}": leaf._a.shape})
-            tests.append(f"l{i}._grad is None or l{i}._grad._a.shape != s{i}")
+            tests.append(f"l{i}._grad is None or (a := l{i}._grad._a).shape != s{i} or not a.flags.c_contiguous")
         for i, leaf in enumerate(self.absent):
             names[f"b{i}"] = leaf
             tests.append(f"b{i}._grad is not None")
@@ -102,7 +106,7 @@ class Guards:
             if t._has_hooks is not hooks:
                 return "hooks of a tensor"
         for leaf in self.grads:
-            if leaf._grad is None or leaf._grad._a.shape != leaf._a.shape:
+            if leaf._grad is None or leaf._grad._a.shape != leaf._a.shape or not leaf._grad._a.flags.c_contiguous:
                 return "a gradient that was there"
         for leaf in self.absent:
             if leaf._grad is not None:
@@ -120,3 +124,8 @@ class Guards:
         self.modules = [(m, d, tuple(d.values()), settings) for m, d, _, settings in self.modules]
         self._tests()
         return ""
+
+
+def _tensors(sources: dict[int, Any]) -> list[Any]:
+    """The tensors that values come from, or whose gradients do."""
+    return [t for s in sources.values() if isinstance(t := s[2] if s[0] == "outside" else s[1] if s[0] in ("tensor", "grad") else None, Tensor)]

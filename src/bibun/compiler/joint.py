@@ -55,14 +55,14 @@ def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
     inputs: list[Any] = []
     seen: set[int] = set()
     stack = list(nodes)
-    if any(n._seq in recorder.freed or n._seq not in own for n in nodes):
+    if any(n._seq in recorder.used or n._seq not in own for n in nodes):
         return
     while stack:
         n = stack.pop()
         if n._seq in seen:
             continue
         seen.add(n._seq)
-        if n._seq not in own or n.hooks is not None or isinstance(n, FunctionCtx) or n._seq in recorder.freed or n.saved.__class__ is not tuple:
+        if n._seq not in own or n.hooks is not None or isinstance(n, FunctionCtx) or n._seq in recorder.used or n.saved.__class__ is not tuple:
             return  # more than rules would run, or ones of the user's
         for target in n.next:
             if target is None:
@@ -73,7 +73,7 @@ def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
                     inputs.append(leaves[k])
                     targets.append(("argument", k))
             elif not target._seq:
-                if target._has_hooks:
+                if target._has_hooks or id(target) not in recorder.found:
                     return
                 if not any(t is target for t in inputs):
                     inputs.append(target)
@@ -120,7 +120,7 @@ class CompiledFunctionBackward(Node):
                     from ..autograd.complaints import overwritten
 
                     raise overwritten(self, "i", 0, a, write)
-        given = [a if a.dtype is d and a.flags.c_contiguous else np.array(a, d, order="C") for a, d in zip(given, joint.dtypes)]
+        given = [a if a.__class__ is np.ndarray and a.dtype is d and a.flags.c_contiguous else np.array(a, d, order="C") for a, d in zip(given, joint.dtypes)]
         return joint.backward.run((saved, given, sizes))
 
     def differentiable(self, given: list[Any], create: bool) -> Any:

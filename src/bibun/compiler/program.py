@@ -85,6 +85,7 @@ class Program:
         self.joint: Any = None
         self.returns: Any = None
         self.passed_sizes = False
+        self.held: set[int] = set()  # constants that are memory from outside
         self.recorded: set[int] = set()  # places of the steps whose part of the graph the caller gets
         places: dict[int, int] = {}
         self.outputs = [("again", places[id(x)], None) if isinstance(x, Tensor) and places.setdefault(id(x), i) != i else self._output(recorder, x) for i, x in enumerate(leaves)]
@@ -136,20 +137,22 @@ class Program:
         if not self.on_tensors:
             self.steps = ahead(self.layouts, shared(self.steps, self.wanted))
             self.groups = find_groups(Recorded(arrays, self.layouts), self.steps, self.wanted)
-            sure = {n for n, s in self.sources.items() if s[0] == "tensor" or s[0] == "argument"}
+            sure = {n for n, s in self.sources.items() if s[0] in ("tensor", "argument") or s[0] == "grad" and isinstance(s[1], Tensor)}
             self.segments = find_segments(self.layouts, self.steps, self.groups, self.wanted, sure, tuple(self.sizes), self.elsewhere)
         self.pieces = pieces(self)
         self.run, self.text = self._write()
 
     def settle(self, other: Program) -> None:
         """Find out, with the help of another recording, what was there before and what has been made unnoticed, which is `Refused`."""
-        written = {s.takes[0] for s in self.steps if s.kind == "write"}
+        written = {s.takes[0] for s in self.steps if s.kind == "write"} | called(self.steps)
         for n, source in self.sources.items():
             theirs = other.sources.get(n, (None,))
             if source[0] == "outside" or theirs[0] == "outside":
                 self.sources[n] = found = settled([theirs, source])
-                if found[0] == "constant" and n in written:
-                    raise Refused("it writes to memory in a way that is not recorded")
+                if found[0] == "constant":
+                    self.held.add(n)
+                    if n in written:
+                        raise Refused("it writes to memory in a way that is not recorded")
             elif source[0] == "constant" and (theirs[0] != "constant" or not same_constant(source[1], theirs[1])):
                 raise Refused("two calls used different numbers")
         for (kind, x, _), (_, y, _) in zip(self.outputs, other.outputs):
@@ -188,12 +191,14 @@ class Program:
         made.layouts = [relations.layout(*each) for each in zip(*[p.layouts for p in programs])]
         made.elsewhere = list(map(relations.elsewhere, made.layouts))
         made.steps = needed(made.recorder_steps, made.wanted | ({n for n in made.backward.gradients if n is not None} if made.backward is not None else set()))
-        made.sources = {}
+        made.sources, made.held = {}, set(self.held)
         for n, source in self.sources.items():
             theirs = [p.sources.get(n, (None,)) for p in others]
             if any(s[0] == "outside" for s in (*theirs, source)):
                 try:
-                    made.sources[n] = settled([*theirs, source])
+                    made.sources[n] = found = settled([*theirs, source])
+                    if found[0] == "constant":
+                        made.held.add(n)
                     continue
                 except Refused as why:
                     raise NotRelated(str(why)) from None
@@ -209,15 +214,11 @@ class Program:
             return "constant", x, None
         if id(x) in recorder.arguments:
             return "argument", recorder.arguments[id(x)], None
+        if id(x) in recorder.found:
+            return "constant", x, None
         n = recorder.known.get(id(x._a))
         if n is None or recorder.arrays[n] is not x._a:
-            t = recorder.named.get(id(x._a))
-            if t is x:
-                return "constant", x, None
             raise Refused("it returns a tensor that was made in a way that is not recorded")
-        source = recorder.sources.get(n)
-        if source is not None and (source[0] == "tensor" and source[1] is x or source[0] == "outside" and source[2] is x):
-            return "constant", x, None
         node = x._node
         if node is None:
             return "value", n, None
@@ -226,11 +227,14 @@ class Program:
         inner = getattr(node, "node", node)
         if self.backward is not None and n in self.backward.outputs:
             return "joint", n, None
-        if inner._seq not in recorder.freed:
+        used, leaves = _reached(recorder, inner)
+        if not used:
             self._keep_graph(recorder, inner)
             return "tensor", n, None
+        if inner._seq not in recorder.freed:
+            raise Refused("it returns a graph of which a part has been used up")
         spent = object.__new__(type(inner))
-        spent.plan, spent.fix, spent.hooks, spent.next = inner.plan, None, None, ()
+        spent.plan, spent.fix, spent.hooks, spent.next = inner.plan, None, None, leaves
         spent.saved = Freed(inner.code, inner.lasti)
         spent.code, spent.lasti, spent._seq = inner.code, inner.lasti, inner._seq
         return "value", n, spent
@@ -241,13 +245,15 @@ class Program:
         stack = [node]
         while stack:
             n = stack.pop()
-            if n._seq in recorder.freed:
-                raise Refused("it returns a graph of which a part has been used up")
             k = places.get(n._seq)
             if k is None:
                 raise Refused("it returns a graph that was not made by primitives alone")
+            if n.hooks is not None:
+                raise Refused("it returns a graph with hooks")
             if k in self.recorded:
                 continue
+            if any(t is not None and not t._seq and id(t) not in recorder.found for t in n.next):
+                raise Refused("it returns a graph with a leaf of its own")
             self.recorded.add(k)
             stack += [getattr(t, "node", t) for t in n.next if t is not None and t._seq]
 
@@ -261,7 +267,8 @@ class Program:
         else:
             lines += [f"{name} = arguments[{k}]._a.shape[{d}]" for name, (k, d) in self.sizes.items()]
         given = {i for kind, i, _ in self.outputs if kind in MADE} if self.returns is None else {n for n in self.returns if n is not None}
-        escaping = given | {s.takes[0] for s in self.steps if s.kind in ("grad", "write") and s.takes[0] is not None}
+        escaping = given | {s.takes[0] for s in self.steps if s.kind in ("grad", "write") and s.takes[0] is not None} | called(self.steps)
+        roots = {self.layouts[n].root for n in escaping}
         last = _last_uses(self.steps, self.groups)
         for n, source in self.sources.items():
             if source[0] == "tensor":
@@ -277,10 +284,10 @@ class Program:
                 lines.append(f"v{n} = {text_of_constant(source[1], text.object(self.layouts[n].dtype, 'd'))}")
             else:
                 name = text.object(source[1], "c")
-                lines.append(f"v{n} = {name}.copy()" if n in escaping else f"v{n} = {name}")
+                lines.append(f"v{n} = {name}.copy()" if self.layouts[n].root in roots and n not in self.held else f"v{n} = {name}")
         covered = {j for k, g in self.segments.items() for j in range(k, g.stop)}
         loud = any(step.kind in ("run", "cast") and k not in covered and k not in self.groups for k, step in enumerate(self.steps))
-        self.outside = ("restore(token)", "token = quiet(IGNORE)") if loud else ()
+        self.outside = (["restore(token)", "token = None"], ["token = quiet(IGNORE)"]) if loud else ([], [])
         if loud:
             lines.append("token = quiet(IGNORE)")
             lines.append("try:")
@@ -310,7 +317,7 @@ class Program:
         if loud:
             lines += ["    " + b for b in body or ["pass"]]
             lines.append("finally:")
-            lines.append("    restore(token)")
+            lines.append("    if token is not None: restore(token)")
         else:
             lines += body
         lines += self._returned(text)
@@ -356,15 +363,9 @@ class Program:
     def _tensor(self, x: Any, text: _Text) -> str:
         if not isinstance(x, Slot):
             return text.object(x, "k") if x is not None else "None"
-        n = x.index
-        if n in self.made_on_tensors:
-            return f"t{n}"
-        source = self.sources.get(n)
-        if source is not None and source[0] == "tensor":
-            return text.object(source[1], "t_")
-        if source is not None and source[0] == "argument":
-            return f"arguments[{source[1]}]"
-        return f"wrap(v{n})"
+        if x.tensor.__class__ is not bool:
+            return self._leaf(x.tensor, text)
+        return f"t{x.index}" if x.index in self.made_on_tensors else f"wrap(v{x.index})"
 
     @staticmethod
     def _leaf(x: Any, text: _Text) -> str:
@@ -372,7 +373,7 @@ class Program:
 
     def _static(self, x: Any, text: _Text) -> str:
         if isinstance(x, Slot):
-            return self._tensor(x, text) if x.tensor else f"v{x.index}"
+            return f"v{x.index}" if x.tensor is False else self._tensor(x, text)
         if x.__class__ is slice and sized(x):
             return f"slice({x.start!r}, {x.stop!r}, {x.step!r})"
         if _has_slot(x) or sized(x) and not isinstance(x, (int, float)):
@@ -430,9 +431,9 @@ class Program:
         if getattr(step.what, "__func__", None) is Optimizer.zero_grad and (*args, *kwargs.values()) == (True,):
             return [f"for group in {text.object(owner, 'o')}.param_groups:", "    for p in group['params']: p._grad = None"]
         given = ", ".join([*(self._static(a, text) for a in args), *(f"{k}={self._static(v, text)}" for k, v in kwargs.items())])
-        call = f"{text.object(step.what, 'f')}({given})"
+        call = f"{text.object(step.what if step.within is None else step.within()(step.what), 'f')}({given})"
         made = f"v{step.gives[0]} = {call}._a" if step.gives else call
-        return [self.outside[0], made, self.outside[1]] if self.outside else [made]
+        return [*self.outside[0], made, *self.outside[1]]
 
     def same(self, other: Recorder) -> str:
         """Why another recording is not of the same program; "" where it is."""
@@ -476,6 +477,21 @@ def pieces(program: Program) -> list[tuple[str, str, int, int]]:
     return made
 
 
+def _reached(recorder: Recorder, node: Any) -> tuple[bool, tuple[Any, ...]]:
+    """Whether a backward from a node would meet what has been used up, and the leaves that it leads to, but arguments."""
+    stack, seen, leaves, used = [node], {node._seq}, {}, False
+    while stack:
+        n = stack.pop()
+        used = used or n._seq in recorder.used
+        for t in n.next:
+            if t is not None and not t._seq:
+                leaves[id(t)] = t
+            elif t is not None and t._seq not in seen:
+                seen.add(t._seq)
+                stack.append(getattr(t, "node", t))
+    return used, tuple([t for t in leaves.values() if id(t) not in recorder.arguments])
+
+
 def _has_slot(x: Any) -> bool:
     if isinstance(x, Slot):
         return True
@@ -498,6 +514,11 @@ def reads(step: Step) -> list[int]:
     """The values that a step reads."""
     before = [x.index for x in step.given if isinstance(x, Slot)] if step.given else []
     return [n for n in step.takes if n is not None] + _slots(step.static) + before
+
+
+def called(steps: list[Step]) -> set[int]:
+    """The values that calls are given, which may write to them."""
+    return {n for s in steps if s.kind == "call" for n in _slots(s.static)}
 
 
 def needed(steps: list[Step], wanted: set[int]) -> list[Step]:

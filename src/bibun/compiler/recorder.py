@@ -9,6 +9,7 @@ origin) raises `Refused`; the function then simply is not compiled.
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..autograd import dispatch
+from ..autograd.inplace import assign
+from ..autograd.modes import enable_grad, no_grad, state
 from ..autograd.node import LEAF
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
@@ -65,19 +68,21 @@ class Step:
         static: what else it takes; values within are `Slot`s.
         gives: numbers of the values it makes.
         given: of a primitive, its operands before promotion: `Slot`s, numbers or None; node: the sequence number of its node in the graph.
+        within: of a call, the context of another grad mode than the function's own; None where it is that.
     """
 
-    __slots__ = ("given", "gives", "kind", "line", "node", "static", "takes", "what")
+    __slots__ = ("given", "gives", "kind", "line", "node", "static", "takes", "what", "within")
 
     def __init__(self, kind: str, what: Any, takes: tuple[Any, ...], static: Any = (), gives: tuple[int, ...] = (), line: Any = None):
         self.kind, self.what, self.takes, self.static, self.gives, self.line = kind, what, takes, static, gives, line
         self.given: Any = None
         self.node = 0
+        self.within: Any = None
 
     def same(self, other: Step) -> bool:
         """Whether another recording of the function took this step, too."""
         return (
-            self.kind == other.kind and self.takes == other.takes and self.gives == other.gives
+            self.kind == other.kind and self.within is other.within and self.takes == other.takes and self.gives == other.gives
             and alike(self.what, other.what) and repr(self.static) == repr(other.static)
         )  # fmt: skip
 
@@ -87,15 +92,15 @@ class Step:
 
 
 class Slot:
-    """A value's place among static arguments."""
+    """A value's place among static arguments. ``tensor``: False for an array, True for a tensor, or the very one where it is from outside."""
 
     __slots__ = ("index", "tensor")
 
-    def __init__(self, index: int, tensor: bool):
+    def __init__(self, index: int, tensor: Any):
         self.index, self.tensor = index, tensor
 
     def __repr__(self) -> str:
-        return f"v{self.index}"
+        return f"v{self.index}" if self.tensor.__class__ in (bool, Argument) else f"v{self.index} of {id(self.tensor)}"
 
 
 def noting(method: Any) -> Any:
@@ -127,12 +132,14 @@ class Recorder:
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
+        self.grad, self.inference = bool(state.grad), state.inference
         self.arrays: list[Any] = []
         self.known: dict[int, int] = {}
         self.sources: dict[int, tuple[Any, ...]] = {}
         self.steps: list[Step] = []
         self.leaves: dict[Any, Any] = {}
         self.absent: list[Any] = []
+        self.held: set[int] = set()  # arrays of gradients that the function has asked for
         self.cleared: dict[int, Any] = {}  # leaves whose gradients the function has taken away by `zero_grad`
         self.arguments: dict[int, int] = {}  # tensors that are arguments, by id
         self.found: dict[int, Any] = {}  # tensors from outside, as they were found
@@ -140,7 +147,8 @@ class Recorder:
         self.fresh: dict[int, Any] = {}  # arrays made of nothing while recording: constants
         self.paused = False
         self.refused: Refused | None = None
-        self.freed: set[int] = set()  # sequence numbers of the nodes that a backward has used up
+        self.freed: set[int] = set()  # sequence numbers of the nodes that a backward has passed
+        self.used: set[int] = set()  # and of those among them that have kept something, which is gone
         self.written: set[int] = set()
         self.backward: Any = None  # of a function whose results keep a graph; see `joint`
 
@@ -232,10 +240,15 @@ class Recorder:
             return n
         return self.add(raw, ("constant", raw.copy() if raw.flags.writeable else raw))
 
+    def slot(self, t: Any) -> Slot:
+        """The place of a tensor whose value is known."""
+        return Slot(self.known[id(t._a)], self.who(t) if id(t) in self.found else True)
+
     def freeze(self, x: Any) -> Any:
         """A static argument with the values in it as slots."""
         if isinstance(x, Tensor):
-            return Slot(self.value(x._a, x), True)
+            self.value(x._a, x)
+            return self.slot(x)
         if isinstance(x, ndarray):
             return Slot(self.value(x), False)
         if x.__class__ is tuple or x.__class__ is list:
@@ -254,10 +267,13 @@ class Recorder:
         narrow = None
         if prim.family == "elementwise" and outs[0]._a.dtype in dispatch.NARROW and raw and getattr(raw[0], "dtype", None) == dispatch.F32:
             narrow = outs[0]._a.dtype
-        gives = tuple([self.add(o._a) for o in outs])
+        if state.inference is not self.inference:
+            raise Refused("it enters or leaves inference mode" + self.line())
+        given = tuple([self.slot(x) if isinstance(x, Tensor) else x for x in arrays])
+        gives = tuple([self.add(o._a) for o in outs])  # which may be what was given
         f = dispatch.user_frame(2)
         step = Step("run", prim, takes, (frozen, narrow), gives, (f.f_code, f.f_lasti))
-        step.given = tuple([Slot(self.known[id(x._a)], True) if isinstance(x, Tensor) else x for x in arrays])
+        step.given = given
         n = outs[0]._node
         step.node = 0 if n is None or n is LEAF else n._seq
         self.steps.append(step)
@@ -288,7 +304,15 @@ class Recorder:
             if g is None and id(leaf) not in self.cleared and id(leaf) not in self.arguments:
                 self.absent.append(leaf)
         if g is not None and id(g._a) not in self.known:
+            if not g._a.flags.c_contiguous or g._a.shape != leaf._a.shape:
+                raise Refused("a gradient does not lie in order")
             self.add(g._a, ("grad", self.who(leaf)))
+
+    def add_up(self, known: Any, total: Any) -> Any:
+        """The gradient that a leaf has when something was added to it: the same one, written, where somebody else may hold it."""
+        a = known._a
+        theirs = self.sources.get(self.known.get(id(a), -1), ("",))[0] == "grad" or id(a) in self.held
+        return assign(known, total) if theirs else total
 
     @noting
     def sets_grad(self, leaf: Any) -> None:
@@ -319,7 +343,10 @@ class Recorder:
         elif result is not None:
             raise Refused(f"it uses what {getattr(function, '__qualname__', function)}() returns")
         f = dispatch.user_frame(1)
-        self.steps.append(Step("call", function, (), static, gives, (f.f_code, f.f_lasti)))
+        step = Step("call", function, (), static, gives, (f.f_code, f.f_lasti))
+        if bool(state.grad) is not self.grad:
+            step.within = enable_grad if state.grad else no_grad
+        self.steps.append(step)
         if function.__name__ == "zero_grad" and (args == (True,) or not args and kwargs.get("set_to_none", True) is True):
             owner = function.__self__
             parameters = owner.parameters() if hasattr(owner, "parameters") else [p for group in owner.param_groups for p in group["params"]]
@@ -338,6 +365,8 @@ class Recorder:
             if n is None or not n._seq or n._seq in self.freed:
                 continue
             self.freed.add(n._seq)
+            if n.plan.keeps:
+                self.used.add(n._seq)
             stack.extend(getattr(t, "node", t) for t in n.next)
 
 
@@ -369,9 +398,13 @@ def recording(r: Recorder) -> Iterator[Recorder]:
         raise Refused("the program is being profiled or transformed")
     dispatch.recorder[0] = r
     dispatch.busy[0] += 1
+    collecting = gc.isenabled()
+    gc.disable()  # what others have run when garbage is collected is none of the function's doing
     try:
         yield r
     finally:
+        if collecting:
+            gc.enable()
         dispatch.busy[0] -= 1
         dispatch.recorder[0] = None
         _one_at_a_time.release()

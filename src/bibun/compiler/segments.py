@@ -23,6 +23,7 @@ from ..native.ir import SIZES, Function, Later, Module, Value, vector
 from ..native.kernel import builtin
 from ..native.lanes import Lanes, NotNative, _device
 from ..native.lang import Type, Vec, first_lanes, load, load_where, store_where
+from ..tensor import Tensor
 from .layout import Layout
 from .recorder import Slot, Step
 from .sizes import sized
@@ -891,7 +892,7 @@ class Segment:
 
     def unsure(self, program: Any) -> list[int]:
         """The values from outside of which no guard says how they lie: what another step has made may come otherwise than it was recorded."""
-        sure = {n for n, s in program.sources.items() if s[0] in ("tensor", "argument") or s[0] == "constant" and s[1].__class__ is not tuple}
+        sure = {n for n, s in program.sources.items() if s[0] in ("tensor", "argument") or s[0] == "grad" and isinstance(s[1], Tensor) or s[0] == "constant" and s[1].__class__ is not tuple}
         return [n for kind, *rest in self.order if kind == "outside" and (n := rest[0]) not in sure and self.layouts[n].ndim]
 
     def source(self, program: Any, text: Any) -> list[str]:

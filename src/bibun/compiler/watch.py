@@ -204,6 +204,8 @@ class Watch:
             t = frame.f_locals.get("self")
             if code.co_name == "grad" and code.co_argcount == 1 and isinstance(t, Tensor):
                 self.recorder.sees_grad(t)
+                if t._grad is not None:
+                    self.recorder.held.add(id(t._grad._a))
             if code.co_name == "grad" and "value" in frame.f_locals and isinstance(t, Tensor):
                 self.recorder.leaves.setdefault(t, None)
                 self._later_grad(t, frame.f_locals["value"])

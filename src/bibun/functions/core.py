@@ -234,10 +234,9 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
         try:
             np.broadcast_to(b, a.shape)
         except ValueError:
-            raise RuntimeError(
-                f"The expanded size of the tensor must match the existing size: cannot copy a tensor of shape {list(b.shape)} "
-                f"into one of shape {list(a.shape)}"
-            ) from None
+            from ..errors import broadcast_error
+
+            raise RuntimeError(str(broadcast_error(a.shape, b.shape))) from None
     result = apply(ops.copy_into, (self, src))
     node = result._node
     if node is not None and node.fix is None:

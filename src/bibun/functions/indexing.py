@@ -587,7 +587,7 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     a = only_tensor(input, "nonzero")._a
     if dispatch.busy[0]:
         found: Any = apply(masks.nonzero, (input,))
-        return found if as_tuple else FUNCTIONS["stack"](found, 1)
+        return found if as_tuple else FUNCTIONS["stack"](found, 1) if input.ndim else FUNCTIONS["stack"](found, 1)[:, :0]
     at = (a if a.ndim else a.reshape(1)).nonzero()
     if as_tuple:
         return tuple([wrap(i) for i in at])
