@@ -68,7 +68,7 @@ def together(a: Any, b: Any) -> Any:
     """The sum of two gradients, the first a large array."""
     if native() and b.__class__ is np.ndarray and a.shape == b.shape and a.dtype is b.dtype:
         fuse = kernels_of("fuse")
-        made = fuse.evaluate("together", lambda xp, x, y: x + y, (a, b), a.shape, "", a.dtype)
+        made = fuse.evaluate(("run", "add", ()), lambda xp, x, y: x + y, (a, b), a.shape, "", a.dtype)
         if made is not NotImplemented:
             return made
     return a + b

@@ -27,16 +27,26 @@ _TYPES = frozenset(np.dtype(t) for t in (np.float32, np.float64, bool))
 _BOOL = np.dtype(bool)
 
 
+def _loop(tree: Any, key: str) -> Any:
+    """What tells the loop of a tree from others: where the tree is one step, or none, it is the loop that runs without a program, too."""
+    if tree == 0:
+        return "sum"
+    if tree.__class__ is tuple and tree[2] == list(range(len(tree[2]))):
+        return "run", tree[0].name, tree[1]
+    return key
+
+
 class Group:
     """One native loop.
 
     Attributes:
-        leaves: the values it reads; tree: for each step in it, (primitive, static, operands), operands being leaves or further trees.
+        leaves: the values it reads; key: what is done, in words; tree: for each step in it, (primitive, static, operands), operands being leaves or further trees.
     """
 
     def __init__(self, leaves: list[int], tree: Any, key: str, shape: tuple[int, ...], reduce: str, cut: int | None, dtype: Any, made: tuple[int, ...], divide: int, steps: int):
         self.leaves, self.tree, self.key, self.shape = leaves, tree, key, shape
         self.reduce, self.cut, self.dtype, self.made, self.divide, self.steps = reduce, cut, dtype, made, divide, steps
+        self.loop, self.count = _loop(tree, key), 1
 
     def expression(self, xp: Any, *values: Any) -> Any:
         """The chain on one element of each leaf."""
@@ -56,13 +66,27 @@ class Group:
         """The values it makes at the place of a step."""
         return step.gives
 
+    def possible(self, arrays: Any) -> bool:
+        """Whether there is such a loop for arrays like these."""
+        try:
+            return bool(kernels_of("fuse").possible(*self._asked(arrays)))
+        except (TypeError, ValueError, AttributeError):
+            return False
+
+    def make(self, arrays: Any) -> None:
+        """Have the loop ready."""
+        kernels_of("fuse").evaluate(*self._asked(arrays), run=False)
+
+    def _asked(self, arrays: Any) -> Any:
+        return self.loop, self.expression, arrays, tuple(map(int, self.shape)), self.reduce, self.dtype, self.cut, self.count
+
     def run(self, *arrays: Any) -> Any:
         return self.evaluated(arrays, tuple(map(int, self.shape)), tuple(map(int, self.made)), int(self.divide))
 
     def evaluated(self, arrays: Any, shape: tuple[int, ...], shape_made: tuple[int, ...], divide: int) -> Any:
         """The loop over ``shape``; what it makes is of another, and divided."""
         fuse = kernels_of("fuse")
-        made = fuse.evaluate(self.key, self.expression, arrays, shape, self.reduce, self.dtype, self.cut)
+        made = fuse.evaluate(self.loop, self.expression, arrays, shape, self.reduce, self.dtype, self.cut)
         if made is NotImplemented or not self.reduce:
             return made
         if divide:
@@ -102,6 +126,7 @@ class Sums(Group):
     def __init__(self, leaves: list[int], trees: list[Any], key: str, like: Group, makes: tuple[int, ...], shapes: list[Any], divides: list[int], steps: int):
         super().__init__(leaves, trees, key, like.shape, "leading", like.cut, like.dtype, (), 0, steps)
         self.makes, self.shapes, self.divides = makes, shapes, divides
+        self.count = len(makes)
 
     def gives(self, step: Step) -> tuple[int, ...]:
         return self.makes
@@ -115,7 +140,7 @@ class Sums(Group):
 
     def summed(self, arrays: Any, shape: tuple[int, ...], shapes: Any, divides: Any) -> Any:
         fuse = kernels_of("fuse")
-        made = fuse.evaluate(self.key, self.expression, arrays, shape, "leading", self.dtype, self.cut, len(self.makes))
+        made = fuse.evaluate(self.loop, self.expression, arrays, shape, "leading", self.dtype, self.cut, len(self.makes))
         if made is NotImplemented:
             return made
         return [(np.divide(x, x.dtype.type(d), out=...) if d else x).reshape(s) for x, s, d in zip(made, shapes, divides)]
@@ -223,6 +248,9 @@ def find_groups(recorded: Recorded, steps: list[Step], wanted: set[int]) -> dict
                 found[j] = None
     _drop(steps, found, doubtful, wanted)
     _sum_together(recorded, steps, found, wanted, barriers)
+    for group in found.values():
+        if group is not None:
+            group.make([recorded.arrays[n] for n in group.leaves])
     return found
 
 
@@ -263,10 +291,7 @@ def _sum_together(recorded: Recorded, steps: list[Step], found: dict[int, Any], 
         key = f"sums of {maker.key.removeprefix('group ')}: {'; '.join(said)}"
         makes = tuple([steps[k].gives[0] for k in users])
         made = Sums(leaves, trees, key, first, makes, [p.made for p in parts], [p.divide for p in parts], maker.steps + sum(p.steps for p in parts))
-        try:
-            if made.run(*[recorded.arrays[x] for x in leaves]) is NotImplemented:
-                continue
-        except (TypeError, ValueError, AttributeError):
+        if not made.possible([recorded.arrays[x] for x in leaves]):
             continue
         for k in (m, *users):
             found[k] = None
@@ -343,8 +368,4 @@ def _group(recorded: Recorded, steps: list[Step], k: int, inside: set[int], shap
     out = recorded.layouts[step.gives[0]]
     how, cut, divide = reduction or ("", None, 0)
     group = Group(leaves, tree, f"group {said}", shape, how, cut, out.dtype, out.shape, divide, len(inside) + bool(reduction))
-    try:
-        made = group.run(*[recorded.arrays[n] for n in leaves])
-    except (TypeError, ValueError, AttributeError):
-        return None
-    return None if made is NotImplemented else group
+    return group if group.possible([recorded.arrays[n] for n in leaves]) else None

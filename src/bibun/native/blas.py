@@ -18,7 +18,7 @@ import numpy as np
 
 from . import build
 from .kernel import kernel, usable
-from .lang import Ptr, T, external, f32, f64, i32, i64, minimum, void
+from .lang import Ptr, T, Vec, external, f32, f64, first_lanes, i32, i64, load_where, minimum, spread, store_where, void
 
 __all__ = ["addmm", "available", "layer_gradients", "matmul", "processor"]
 
@@ -88,11 +88,11 @@ _sgemm = external("bibun_sgemm", void, *_ints, f32, Ptr[f32], i64, Ptr[f32], i64
 _dgemm = external("bibun_dgemm", void, *_ints, f64, Ptr[f64], i64, Ptr[f64], i64, f64, Ptr[f64], i64)
 
 
-@kernel(fast="")
-def tiles(
+@kernel(fast="", explicit=True)
+def tiles(  # type: ignore[no-untyped-def]
     a: Ptr[T], b: Ptr[T], c: Ptr[T], bias: Ptr[T], gemm, at: i64, bt: i64, m: i64, n: i64, k: i64, lda: i64, ldb: i64, ldc: i64, rows: i64, columns: i64,
-    inner: i64, a0: i64, a1: i64, b0: i64, b1: i64, bias_row: i64, bias_column: i64, alpha: T, begin: i64, end: i64,
-) -> void:
+    inner: i64, a0: i64, a1: i64, b0: i64, b1: i64, bias_row: i64, bias_column: i64, alpha: T, W, begin: i64, end: i64,
+) -> void:  # fmt: skip
     """Items are tiles of ``rows`` x ``columns`` of the matrices of a batch, whose two dimensions are a0, a1 (b0, b1) elements apart."""
     down = (m + rows - 1) // rows
     across = (n + columns - 1) // columns
@@ -112,13 +112,13 @@ def tiles(
         if i64(bias) != 0:
             beta = T(1)
             for r in range(tall):
-                if bias_column == 0:
-                    v = bias[(i + r) * bias_row]
-                    for q in range(wide):
-                        z[r * ldc + q] = v
-                else:
-                    for q in range(wide):
-                        z[r * ldc + q] = bias[(i + r) * bias_row + j + q]
+                row = bias + ((i + r) * bias_row + j * bias_column)
+                for q in range(0, wide, W):
+                    some = first_lanes(wide - q, W)
+                    v = spread(row[0], Vec[T, W])
+                    if bias_column != 0:
+                        v = load_where(row + q, Vec[T, W], some)
+                    store_where(z + (r * ldc + q), v, some)
         gemm(i32(101), i32(at), i32(bt), tall, wide, k, alpha, x, lda, y, ldb, beta, z, ldc)
 
 
@@ -226,7 +226,7 @@ def _plan(a: Any, b: Any, d: Any, alpha: float, bias: Any) -> Any:
         return shape, call, (m, n, k, first[1], second[1], n, row, rows, columns, inner, *steps), items, copied
     rows, columns = _cut(m, n, k, batch)
     items = batch * -(-m // rows) * -(-n // columns)
-    call = tiles(T=f32, gemm=_sgemm) if d is F32 else tiles(T=f64, gemm=_dgemm)
+    call = tiles(T=f32, gemm=_sgemm, W=build.vector_bytes() // 4) if d is F32 else tiles(T=f64, gemm=_dgemm, W=build.vector_bytes() // 8)
     return shape, call, (first[0], second[0], m, n, k, first[1], second[1], n, rows, columns, inner, *steps, row, column, alpha, items, 1), 0, copied
 
 

@@ -115,7 +115,7 @@ def _order(shape: tuple[int, ...], arrays: Any) -> Any:
 
 def evaluate(
     key: Any, expression: Callable[..., Any], arrays: Any, shape: tuple[int, ...], reduce: str = "", out_dtype: Any = None, cut: int | None = None, count: int = 1,
-    out: Any = None,
+    out: Any = None, run: bool = True,
 ) -> Any:  # fmt: skip
     """``expression(xp, *elements)`` for every element of ``shape``.
 
@@ -126,6 +126,7 @@ def evaluate(
             dimensions before ``cut`` and "trailing" for that over those from ``cut`` on (flat).
         count: with more than 1 the expression gives so many elements, and the result is a list of their sums over the leading dimensions.
         out: where the result goes, of ``shape``; it may be one of ``arrays``, but overlaps with no other.
+        run: without it the loop is only made.
     """
     if 0 in shape:
         return NotImplemented
@@ -137,7 +138,7 @@ def evaluate(
         if len(_plans) > 4096:
             _plans.clear()
         plan = _plans[asked] = _planned(key, expression, arrays, shape, reduce, out_dtype, cut, count, into, over)
-    if plan is NotImplemented:
+    if plan is NotImplemented or not run:
         return NotImplemented
     call, made, dtype, sizes, grain, items, back, again = plan
     if again is not None:
@@ -158,9 +159,14 @@ def evaluate(
     return total if count == 1 else [total[k * columns : (k + 1) * columns] for k in range(count)]
 
 
-def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int, into: Any, over: bool) -> Any:
+def possible(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int = 1) -> bool:
+    """Whether there is such a loop, without making it."""
+    return 0 not in shape and _planned(key, expression, arrays, shape, reduce, out_dtype, cut, count, None, False, False) is not NotImplemented
+
+
+def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], reduce: str, out_dtype: Any, cut: int | None, count: int, into: Any, over: bool, make: bool = True) -> Any:
     """(built-in, shape and dtype of what it fills, its numbers, chunk, items, how the result's dimensions are put back, what is repeated)
-    for arrays that lie like these; NotImplemented where there is none."""
+    for arrays that lie like these; NotImplemented where there is none. The built-in is None where none is to be made."""
     dtype = None
     for a in arrays:
         d = a.dtype
@@ -234,7 +240,9 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
     full = (key, kinds, moves, reduce, out_dtype, how, count, over)
     call = _made.get(full)
     if call is None:
-        call = _made[full] = _build(full, expression, _WORD[dtype])
+        call = _build(full, expression, _WORD[dtype], make)
+        if make or call is NotImplemented:
+            _made[full] = call
     if call is NotImplemented:
         return NotImplemented
     parts = -(-items // grain)
@@ -242,7 +250,7 @@ def _planned(key: Any, expression: Any, arrays: Any, shape: tuple[int, ...], red
     return call, made, out_dtype, numbers, grain, items, back, again
 
 
-def _build(full: Any, expression: Any, word: str) -> Any:
+def _build(full: Any, expression: Any, word: str, make: bool) -> Any:
     _, kinds, moves, _, _, how, _, over = full
     said = f"fuse|{full}|{build.sources()}|{_entries()}"
     name = f"fused_{hashlib.sha256(said.encode()).hexdigest()[:16]}"
@@ -275,6 +283,8 @@ def _build(full: Any, expression: Any, word: str) -> Any:
             bounds.finish(module, name)
 
     try:
+        if not make:
+            return write(Module())
         return load_entry("fused", said, write, name, [word for word, _ in params])
     except (NotNative, TypeError, AttributeError):
         return NotImplemented

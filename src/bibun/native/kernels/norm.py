@@ -21,8 +21,33 @@ from typing import Any
 
 import numpy as np
 
+from ..build import vector_bytes
 from ..kernel import kernel
-from ..lang import Ptr, T, allocate, device, f64, i64, minimum, sqrt, void
+from ..lang import (
+    Ptr,
+    T,
+    U,
+    Vec,
+    allocate,
+    bundle,
+    device,
+    f64,
+    first_lanes,
+    fma,
+    i64,
+    load,
+    load_where,
+    minimum,
+    select,
+    spread,
+    sqrt,
+    store,
+    store_where,
+    total,
+    unrolled,
+    void,
+)
+from .tiles import fill
 
 __all__ = ["backward", "forward"]
 
@@ -40,103 +65,124 @@ _PARTS = 64
 # Sums over what lies together
 
 
-@device(fast="contract reassoc")
-def _sum(x: Ptr[T], n: i64) -> f64:
-    made = f64(0.0)
-    for k in range(0, n, _BLOCK):
-        part = T(0.0)
-        for j in range(k, minimum(k + _BLOCK, n)):
-            part += x[j]
-        made += f64(part)
-    return made
+@device(fast="contract")
+def _with_term(  # type: ignore[no-untyped-def]
+    sum: U, g: Ptr[T], w: Ptr[T], x: Ptr[T], m: U, left: i64, whole, weighted, term, W
+) -> U:
+    """A sum with the terms of a vector of elements (``whole``), or of the first ``left`` of them."""
+    some = first_lanes(left, W)
+    if term == "squares":
+        d = (load(x, Vec[T, W]) if whole else load_where(x, Vec[T, W], some)) - m
+        if not whole:
+            d = select(some, d, spread(T(0), Vec[T, W]))
+        return fma(d, d, sum)
+    y = (load(g, Vec[T, W]) if whole else load_where(g, Vec[T, W], some))
+    if weighted:
+        y = y * (load(w, Vec[T, W]) if whole else load_where(w, Vec[T, W], some))
+    if term == "moment":
+        return fma(y, (load(x, Vec[T, W]) if whole else load_where(x, Vec[T, W], some)) - m, sum)
+    return sum + y
 
 
 @device(fast="contract reassoc")
-def _squares(x: Ptr[T], m: T, n: i64) -> f64:
-    """The sum of (x - m)²."""
+def _sum(g: Ptr[T], w: Ptr[T], x: Ptr[T], m: T, n: i64, weighted, term, W) -> f64:  # type: ignore[no-untyped-def]
+    """The sum of (x - m)² ("squares"), or of g·(x - m) ("moment") or g, with ``weighted`` times w."""
     made = f64(0.0)
+    middle = spread(m, Vec[T, W])
     for k in range(0, n, _BLOCK):
-        part = T(0.0)
-        for j in range(k, minimum(k + _BLOCK, n)):
-            d = x[j] - m
-            part += d * d
-        made += f64(part)
-    return made
-
-
-@device(fast="contract reassoc")
-def _moment(g: Ptr[T], x: Ptr[T], m: T, n: i64) -> f64:
-    """The sum of g·(x - m)."""
-    made = f64(0.0)
-    for k in range(0, n, _BLOCK):
-        part = T(0.0)
-        for j in range(k, minimum(k + _BLOCK, n)):
-            part += g[j] * (x[j] - m)
-        made += f64(part)
-    return made
-
-
-@device(fast="contract reassoc")
-def _weighted_sum(g: Ptr[T], w: Ptr[T], n: i64) -> f64:
-    made = f64(0.0)
-    for k in range(0, n, _BLOCK):
-        part = T(0.0)
-        for j in range(k, minimum(k + _BLOCK, n)):
-            part += g[j] * w[j]
-        made += f64(part)
-    return made
-
-
-@device(fast="contract reassoc")
-def _weighted_moment(g: Ptr[T], w: Ptr[T], x: Ptr[T], m: T, n: i64) -> f64:
-    made = f64(0.0)
-    for k in range(0, n, _BLOCK):
-        part = T(0.0)
-        for j in range(k, minimum(k + _BLOCK, n)):
-            part += g[j] * w[j] * (x[j] - m)
-        made += f64(part)
+        stop = minimum(k + _BLOCK, n)
+        fours = stop - (stop - k) % (4 * W)
+        part = bundle(4, spread(T(0), Vec[T, W]))
+        for j in range(k, fours, 4 * W):
+            for i in unrolled(4):
+                at = j + i * W
+                part[i] = _with_term(part[i], g + at, w + at, x + at, middle, W, whole=True, weighted=weighted, term=term, W=W)
+        for j in range(fours, stop, W):
+            part[0] = _with_term(part[0], g + j, w + j, x + j, middle, stop - j, whole=False, weighted=weighted, term=term, W=W)
+        made += f64(total((part[0] + part[1]) + (part[2] + part[3])))
     return made
 
 
 # Rows
 
 
-@kernel(distinct=True)
+@device(fast="contract")
+def _normal(  # type: ignore[no-untyped-def]
+    x: Ptr[T], out: Ptr[T], weight: Ptr[T], bias: Ptr[T], m: U, r: U, left: i64, whole, weighted, biased, W
+) -> void:
+    some = first_lanes(left, W)
+    y = ((load(x, Vec[T, W]) if whole else load_where(x, Vec[T, W], some)) - m) * r
+    if weighted:
+        y = y * (load(weight, Vec[T, W]) if whole else load_where(weight, Vec[T, W], some))
+    if biased:
+        y = y + (load(bias, Vec[T, W]) if whole else load_where(bias, Vec[T, W], some))
+    if whole:
+        store(out, y)
+    else:
+        store_where(out, y, some)
+
+
+@kernel(distinct=True, explicit=True)
 def _rows(  # type: ignore[no-untyped-def]
-    x: Ptr[T], weight: Ptr[T], bias: Ptr[T], out: Ptr[T], stats: Ptr[T], rows: i64, n: i64, eps: f64, weighted, biased, centered,
+    x: Ptr[T], weight: Ptr[T], bias: Ptr[T], out: Ptr[T], stats: Ptr[T], rows: i64, n: i64, eps: f64, weighted, biased, centered, W,
     begin: i64, end: i64,
 ) -> void:  # fmt: skip
+    whole = n - n % W
     for i in range(begin, end):
         row = x + i * n
         made = out + i * n
         m = T(0.0)
         if centered:
-            m = T(_sum(row, n) / f64(n))
+            m = T(_sum(row, row, row, m, n, weighted=False, term="", W=W) / f64(n))
             stats[i] = m
-        variance = _squares(row, m, n) / f64(n)
+        variance = _sum(row, row, row, m, n, weighted=False, term="squares", W=W) / f64(n)
         r = T(1.0 / sqrt(variance + eps))
         stats[rows + i] = T(variance)
         stats[2 * rows + i] = r
-        for j in range(n):
-            y = (row[j] - m) * r
-            if weighted:
-                y = y * weight[j]
-            if biased:
-                y = y + bias[j]
-            made[j] = y
+        middle = spread(m, Vec[T, W])
+        scale = spread(r, Vec[T, W])
+        for j in range(0, whole, W):
+            _normal(row + j, made + j, weight + j, bias + j, middle, scale, n - whole, whole=True, weighted=weighted, biased=biased, W=W)
+        if whole < n:
+            _normal(row + whole, made + whole, weight + whole, bias + whole, middle, scale, n - whole, whole=False, weighted=weighted, biased=biased, W=W)
 
 
-@kernel(distinct=True)
+@device(fast="contract")
+def _normal_backward(  # type: ignore[no-untyped-def]
+    g: Ptr[T], x: Ptr[T], out: Ptr[T], weight: Ptr[T], scaled: Ptr[T], plain: Ptr[T], m: U, r: U, mean: U, moment: U, left: i64,
+    whole, weighted, wanted, centered, W,
+) -> void:  # fmt: skip
+    some = first_lanes(left, W)
+    y = ((load(x, Vec[T, W]) if whole else load_where(x, Vec[T, W], some)) - m) * r
+    d = (load(g, Vec[T, W]) if whole else load_where(g, Vec[T, W], some))
+    if wanted:
+        if whole:
+            store(scaled, load(scaled, Vec[T, W]) + d * y)
+            store(plain, load(plain, Vec[T, W]) + d)
+        else:
+            store_where(scaled, load_where(scaled, Vec[T, W], some) + d * y, some)
+            store_where(plain, load_where(plain, Vec[T, W], some) + d, some)
+    if weighted:
+        d = d * (load(weight, Vec[T, W]) if whole else load_where(weight, Vec[T, W], some))
+    if centered:
+        d = d - mean
+    if whole:
+        store(out, (d - y * moment) * r)
+    else:
+        store_where(out, (d - y * moment) * r, some)
+
+
+@kernel(distinct=True, explicit=True)
 def _rows_backward(  # type: ignore[no-untyped-def]
     g: Ptr[T], x: Ptr[T], weight: Ptr[T], stats: Ptr[T], out: Ptr[T], parts: Ptr[T], rows: i64, n: i64, grain: i64,
-    weighted, wanted, centered, begin: i64, end: i64,
+    weighted, wanted, centered, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     """``parts`` (chunks, 2, n), with ``wanted``: the sums over a chunk's rows of g·normalised x and of g."""
     scaled = parts + (begin // grain) * 2 * n
     plain = scaled + n
     if wanted:
-        for j in range(2 * n):
-            scaled[j] = 0.0
+        fill(scaled, 2 * n, W)
+    whole = n - n % W
     for i in range(begin, end):
         gradient = g + i * n
         row = x + i * n
@@ -146,54 +192,53 @@ def _rows_backward(  # type: ignore[no-untyped-def]
         if centered:
             m = stats[i]
         mean = T(0.0)
-        if weighted:
-            if centered:
-                mean = T(_weighted_sum(gradient, weight, n) / f64(n))
-            moment = T(_weighted_moment(gradient, weight, row, m, n) / f64(n)) * r
-        else:
-            if centered:
-                mean = T(_sum(gradient, n) / f64(n))
-            moment = T(_moment(gradient, row, m, n) / f64(n)) * r
-        for j in range(n):
-            y = (row[j] - m) * r
-            d = gradient[j]
-            if wanted:
-                scaled[j] = scaled[j] + d * y
-                plain[j] = plain[j] + d
-            if weighted:
-                d = d * weight[j]
-            if centered:
-                d = d - mean
-            made[j] = (d - y * moment) * r
+        if centered:
+            mean = T(_sum(gradient, weight, row, m, n, weighted=weighted, term="", W=W) / f64(n))
+        moment = T(_sum(gradient, weight, row, m, n, weighted=weighted, term="moment", W=W) / f64(n)) * r
+        middle = spread(m, Vec[T, W])
+        scale = spread(r, Vec[T, W])
+        means = spread(mean, Vec[T, W])
+        moments = spread(moment, Vec[T, W])
+        for j in range(0, whole, W):
+            _normal_backward(
+                gradient + j, row + j, made + j, weight + j, scaled + j, plain + j, middle, scale, means, moments, n - whole,
+                whole=True, weighted=weighted, wanted=wanted, centered=centered, W=W
+            )  # fmt: skip
+        if whole < n:
+            j = whole
+            _normal_backward(
+                gradient + j, row + j, made + j, weight + j, scaled + j, plain + j, middle, scale, means, moments, n - whole,
+                whole=False, weighted=weighted, wanted=wanted, centered=centered, W=W
+            )  # fmt: skip
 
 
 # Groups
 
 
-@kernel(distinct=True)
+@kernel(distinct=True, explicit=True)
 def _groups(  # type: ignore[no-untyped-def]
     x: Ptr[T], weight: Ptr[T], bias: Ptr[T], out: Ptr[T], stats: Ptr[T], rows: i64, groups: i64, channels: i64, length: i64,
-    eps: f64, weighted, biased, centered, begin: i64, end: i64,
+    eps: f64, weighted, biased, centered, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     n = channels * length
     for i in range(begin, end):
         row = x + i * n
         m = T(0.0)
         if centered:
-            m = T(_sum(row, n) / f64(n))
+            m = T(_sum(row, row, row, m, n, weighted=False, term="", W=W) / f64(n))
             stats[i] = m
-        variance = _squares(row, m, n) / f64(n)
+        variance = _sum(row, row, row, m, n, weighted=False, term="squares", W=W) / f64(n)
         r = T(1.0 / sqrt(variance + eps))
         stats[rows + i] = T(variance)
         stats[2 * rows + i] = r
         first = (i % groups) * channels
         for c in range(channels):
-            _spread(row + c * length, out + (i * n + c * length), weight, bias, first + c, m, r, length, weighted, biased)
+            _spread(row + c * length, out + (i * n + c * length), weight, bias, first + c, m, r, length, weighted, biased, W)
 
 
 @device
 def _spread(  # type: ignore[no-untyped-def]
-    x: Ptr[T], out: Ptr[T], weight: Ptr[T], bias: Ptr[T], c: i64, m: T, r: T, n: i64, weighted, biased
+    x: Ptr[T], out: Ptr[T], weight: Ptr[T], bias: Ptr[T], c: i64, m: T, r: T, n: i64, weighted, biased, W
 ) -> void:
     """(x - m)·r·weight + bias of one channel."""
     scale = r
@@ -202,24 +247,42 @@ def _spread(  # type: ignore[no-untyped-def]
         scale = r * weight[c]
     if biased:
         shift = bias[c]
-    for j in range(n):
-        y = (x[j] - m) * scale
+    middle = spread(m, Vec[T, W])
+    scales = spread(scale, Vec[T, W])
+    shifts = spread(shift, Vec[T, W])
+    whole = n - n % W
+    for j in range(0, whole, W):
+        y = (load(x + j, Vec[T, W]) - middle) * scales
         if biased:
-            y = y + shift
-        out[j] = y
+            y = y + shifts
+        store(out + j, y)
+    if whole < n:
+        some = first_lanes(n - whole, W)
+        y = (load_where(x + whole, Vec[T, W], some) - middle) * scales
+        if biased:
+            y = y + shifts
+        store_where(out + whole, y, some)
 
 
 @device
-def _pull(g: Ptr[T], x: Ptr[T], out: Ptr[T], m: T, scale: T, mean: T, moment: T, n: i64) -> void:
+def _pull(g: Ptr[T], x: Ptr[T], out: Ptr[T], m: T, scale: T, mean: T, moment: T, n: i64, W) -> void:  # type: ignore[no-untyped-def]
     """g·scale - mean - (x - m)·moment."""
-    for j in range(n):
-        out[j] = g[j] * scale - mean - (x[j] - m) * moment
+    middle = spread(m, Vec[T, W])
+    scales = spread(scale, Vec[T, W])
+    means = spread(mean, Vec[T, W])
+    moments = spread(moment, Vec[T, W])
+    whole = n - n % W
+    for j in range(0, whole, W):
+        store(out + j, load(g + j, Vec[T, W]) * scales - means - (load(x + j, Vec[T, W]) - middle) * moments)
+    if whole < n:
+        some = first_lanes(n - whole, W)
+        store_where(out + whole, load_where(g + whole, Vec[T, W], some) * scales - means - (load_where(x + whole, Vec[T, W], some) - middle) * moments, some)
 
 
-@kernel(distinct=True)
+@kernel(distinct=True, explicit=True)
 def _groups_backward(  # type: ignore[no-untyped-def]
     g: Ptr[T], x: Ptr[T], weight: Ptr[T], stats: Ptr[T], out: Ptr[T], parts: Ptr[T], rows: i64, groups: i64, channels: i64,
-    length: i64, weighted, centered, begin: i64, end: i64,
+    length: i64, weighted, centered, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     """``parts`` (2, rows, channels): for each the sums over its places of g·normalised x and of g."""
     n = channels * length
@@ -235,8 +298,8 @@ def _groups_backward(  # type: ignore[no-untyped-def]
         moment = f64(0.0)
         for c in range(channels):
             at = i * n + c * length
-            s = _moment(g + at, x + at, m, length) * f64(r)
-            p = _sum(g + at, length)
+            s = _sum(g + at, g, x + at, m, length, weighted=False, term="moment", W=W) * f64(r)
+            p = _sum(g + at, g, x + at, m, length, weighted=False, term="", W=W)
             scaled[c] = T(s)
             plain[c] = T(p)
             if weighted:
@@ -250,33 +313,34 @@ def _groups_backward(  # type: ignore[no-untyped-def]
             scale = r
             if weighted:
                 scale = r * weight[first + c]
-            _pull(g + at, x + at, out + at, m, scale, T(mean / f64(n)) * r, T(moment / f64(n)) * r * r, length)
+            _pull(g + at, x + at, out + at, m, scale, T(mean / f64(n)) * r, T(moment / f64(n)) * r * r, length, W)
 
 
 # Channels
 
 
-@kernel(distinct=True)
+@kernel(distinct=True, explicit=True)
 def _channels(  # type: ignore[no-untyped-def]
     x: Ptr[T], weight: Ptr[T], bias: Ptr[T], out: Ptr[T], stats: Ptr[T], count: i64, channels: i64, length: i64, eps: f64,
-    weighted, biased, centered, begin: i64, end: i64,
+    weighted, biased, centered, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     """The statistics of each piece that lies together, merged after Chan, Golub and LeVeque (1979)."""
     for c in range(begin, end):
         mean = f64(0.0)
-        spread = f64(0.0)
+        spread_out = f64(0.0)
         for i in range(count):
             piece = x + (i * channels + c) * length
             if centered:
-                m = _sum(piece, length) / f64(length)
+                m = _sum(piece, piece, piece, T(0.0), length, weighted=False, term="", W=W) / f64(length)
                 d = m - mean
                 # the squares are taken about a rounded mean, which is put right
                 off = m - f64(T(m))
-                spread += _squares(piece, T(m), length) - off * off * f64(length) + d * d * f64(length) * f64(i) / f64(i + 1)
+                squares = _sum(piece, piece, piece, T(m), length, weighted=False, term="squares", W=W)
+                spread_out += squares - off * off * f64(length) + d * d * f64(length) * f64(i) / f64(i + 1)
                 mean += d / f64(i + 1)
             else:
-                spread += _squares(piece, T(0.0), length)
-        variance = spread / f64(count * length)
+                spread_out += _sum(piece, piece, piece, T(0.0), length, weighted=False, term="squares", W=W)
+        variance = spread_out / f64(count * length)
         r = T(1.0 / sqrt(variance + eps))
         if centered:
             stats[c] = T(mean)
@@ -284,13 +348,13 @@ def _channels(  # type: ignore[no-untyped-def]
         stats[2 * channels + c] = r
         for i in range(count):
             at = (i * channels + c) * length
-            _spread(x + at, out + at, weight, bias, c, T(mean), r, length, weighted, biased)
+            _spread(x + at, out + at, weight, bias, c, T(mean), r, length, weighted, biased, W)
 
 
-@kernel(distinct=True)
+@kernel(distinct=True, explicit=True)
 def _channels_backward(  # type: ignore[no-untyped-def]
     g: Ptr[T], x: Ptr[T], weight: Ptr[T], stats: Ptr[T], out: Ptr[T], parts: Ptr[T], count: i64, channels: i64, length: i64,
-    weighted, centered, begin: i64, end: i64,
+    weighted, centered, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     """``parts`` (2, channels): the gradients of weight and bias."""
     for c in range(begin, end):
@@ -302,8 +366,8 @@ def _channels_backward(  # type: ignore[no-untyped-def]
         mean = f64(0.0)
         for i in range(count):
             at = (i * channels + c) * length
-            moment += _moment(g + at, x + at, m, length)
-            mean += _sum(g + at, length)
+            moment += _sum(g + at, g, x + at, m, length, weighted=False, term="moment", W=W)
+            mean += _sum(g + at, g, x + at, m, length, weighted=False, term="", W=W)
         moment *= f64(r)
         parts[c] = T(moment)
         parts[channels + c] = T(mean)
@@ -316,7 +380,7 @@ def _channels_backward(  # type: ignore[no-untyped-def]
             less = T(mean / whole) * scale
         for i in range(count):
             at = (i * channels + c) * length
-            _pull(g + at, x + at, out + at, m, scale, less, T(moment / whole) * r * scale, length)
+            _pull(g + at, x + at, out + at, m, scale, less, T(moment / whole) * r * scale, length, W)
 
 
 # Columns: items are `_WIDTH` of them
@@ -472,18 +536,19 @@ def forward(
     stats = np.empty((3, *[1 if i in axes else n for i, n in enumerate(shape)]), d)
     arrays = np.ascontiguousarray(x), _flat(weight), _flat(bias), out, stats
     known = {"T": d, "weighted": weight is not None, "biased": bias is not None, "centered": centered}
+    vectors = {**known, "W": vector_bytes() // d.itemsize}
     n = shape[-1]
     if way == "rows":
-        _rows(**known)(*arrays, x.size // n, n, eps, x.size // n, max(1, CHUNK // n))
+        _rows(**vectors)(*arrays, x.size // n, n, eps, x.size // n, max(1, CHUNK // n))
     elif way == "groups":
         count, groups, channels, length = shape
         rows = count * groups
-        _groups(**known)(
+        _groups(**vectors)(
             *arrays, rows, groups, channels, length, eps, rows, max(1, CHUNK // (channels * length))
         )
     elif way == "channels":
         count, channels, length = shape
-        _channels(**known)(*arrays, count, channels, length, eps, channels, max(1, CHUNK // (count * length)))
+        _channels(**vectors)(*arrays, count, channels, length, eps, channels, max(1, CHUNK // (count * length)))
     else:
         _columns(**known)(*arrays, len(x), n, eps, -(-n // _WIDTH), max(1, CHUNK // (len(x) * _WIDTH)))
     return out, stats
@@ -500,6 +565,7 @@ def backward(
     out = np.empty(shape, d)
     arrays = np.ascontiguousarray(g), np.ascontiguousarray(x), _flat(weight), np.ascontiguousarray(stats), out
     known = {"T": d, "weighted": weight is not None, "centered": centered}
+    vectors = {**known, "W": vector_bytes() // d.itemsize}
     n = shape[-1]
     if way == "rows":
         rows = x.size // n
@@ -507,20 +573,20 @@ def backward(
         if wanted:  # few enough partial sums that they cost less than the rest
             grain = max(grain, 8, -(-rows // _PARTS))
         parts = np.empty((-(-rows // grain) if wanted else 0, 2, n), d)
-        _rows_backward(**known, wanted=wanted)(*arrays, parts, rows, n, grain, rows, grain)
+        _rows_backward(**vectors, wanted=wanted)(*arrays, parts, rows, n, grain, rows, grain)
         sums = np.add.reduce(parts, 0)
     elif way == "groups":
         count, groups, channels, length = shape
         rows = count * groups
         parts = np.empty((2, count, groups * channels), d)
-        _groups_backward(**known)(
+        _groups_backward(**vectors)(
             *arrays, parts, rows, groups, channels, length, rows, max(1, CHUNK // (channels * length))
         )
         sums = np.add.reduce(parts, 1)
     elif way == "channels":
         count, channels, length = shape
         sums = np.empty((2, channels), d)
-        _channels_backward(**known)(
+        _channels_backward(**vectors)(
             *arrays, sums, count, channels, length, channels, max(1, CHUNK // (count * length))
         )
     else:
