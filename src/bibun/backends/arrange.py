@@ -55,7 +55,17 @@ def concat(arrays: Any, axis: int = 0) -> Any:
 
 def stack(arrays: Any, axis: int = 0) -> Any:
     """The arrays side by side along a new axis."""
-    shape = arrays[0].shape
+    first = arrays[0]
+    shape = first.shape
+    if not axis and len(arrays) <= 8 and first.size < LARGE:
+        d = first.dtype
+        out = np.empty((len(arrays), *shape), d)
+        for i, a in enumerate(arrays):
+            if a.dtype is not d:
+                break
+            out[i] = a
+        else:
+            return out
     shape = (*shape[:axis], 1, *shape[axis:])
     return np.concatenate([a.reshape(shape) for a in arrays], axis)
 

@@ -10,12 +10,16 @@ one-dimensional operands only, so positions are first turned into flat ones.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .large import LARGE, SOME, kernels_of, native, ready
-from .reduce import F32, NARROW, along
+from .reduce import F32, NARROW, along, largest
+
+#: Up to so many elements what follows from shapes alone is kept for the next call.
+_SMALL = 4096
 
 __all__ = [
     "add_at",
@@ -213,23 +217,30 @@ def _fitted(x: Any, shape: tuple[int, ...], axis: int) -> Any:
 
 def positions(shape: tuple[int, ...], indices: Any, axis: int) -> Any:
     """The flat position in an array of ``shape`` of each element that ``indices`` names along ``axis``."""
-    at = np.zeros((), np.int64)
-    step = 1
+    starts = _starts if indices.size <= _SMALL else _starts.__wrapped__
+    start, step = starts(shape, indices.shape, axis)
+    return start + (indices if step == 1 else indices * step)
+
+
+@lru_cache(256)
+def _starts(shape: tuple[int, ...], at: tuple[int, ...], axis: int) -> tuple[Any, int]:
+    """(the flat position of index 0 along ``axis`` for each element of an index of shape ``at``, the distance of the next)."""
+    start, step, own = np.zeros(at, np.int64), 1, 1
     for i in range(len(shape) - 1, -1, -1):
         if i == axis:
-            at = at + (indices if step == 1 else indices * step)
+            own = step
         else:
-            n = indices.shape[i]
-            at = at + (np.arange(n) * step).reshape((n,) + (1,) * (len(shape) - i - 1))
+            start += (np.arange(at[i]) * step).reshape((at[i],) + (1,) * (len(shape) - i - 1))
         step *= shape[i]
-    return np.broadcast_to(at, indices.shape)
+    start.flags.writeable = False
+    return start, own
 
 
 def _checked(indices: Any, n: int, axis: int) -> Any:
     if indices.dtype != np.int64:
         indices = indices.astype(np.int64)
     # As unsigned numbers the negative ones are large: one pass finds any that is out of range.
-    if indices.size and np.maximum.reduce(indices.view(np.uint64), None) >= n:
+    if indices.size and largest(indices.view(np.uint64)) >= n:
         low, high = indices.min(), indices.max()
         if low < 0 or high >= n:
             raise IndexError(f"index {low if low < 0 else high} is out of bounds for dimension {axis} with size {n}")
@@ -253,7 +264,7 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
             return made
     x = _fitted(x, indices.shape, axis)
     if x.flags.c_contiguous:
-        return x.reshape(-1).take(positions(x.shape, indices, axis))
+        return x.ravel().take(positions(x.shape, indices, axis))
     return along(x, indices, axis)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .reduce import largest
 from .reduce import sum as total
 
 F32 = np.dtype(np.float32)
@@ -44,12 +45,6 @@ def out_of_bounds(target: Any, classes: int, ignore_index: int) -> IndexError | 
     return IndexError(f"Target {int(wrong.flat[0])} is out of bounds.") if wrong.size else None
 
 
-def _largest(target: Any) -> Any:
-    """The largest of class numbers read as unsigned ones."""
-    unsigned = target.view(np.uint64).reshape(-1)
-    return unsigned[unsigned.argmax()] if unsigned.size <= _SMALL else np.maximum.reduce(unsigned)
-
-
 @lru_cache(64)
 def _starts(rows: int, classes: int) -> Any:
     """Where the rows of a matrix begin."""
@@ -61,7 +56,7 @@ def _starts(rows: int, classes: int) -> Any:
 def counting(classes: int, target: Any, ignore_index: int) -> Any:
     """The mask of class numbers that count, or None for all; IndexError for one that is none."""
     # As unsigned numbers the negative ones are large: one pass finds any that is out of range.
-    if target.size and (_largest(target) >= classes or 0 <= ignore_index < classes):
+    if target.size and (largest(target.view(np.uint64)) >= classes or 0 <= ignore_index < classes):
         error = out_of_bounds(target, classes, ignore_index)
         if error is not None:
             raise error
@@ -103,6 +98,9 @@ def nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int
         if 0 <= k < x.shape[1] and k != ignore_index:
             return -x[0, k] if reduction else np.negative(x[0, k : k + 1])
     at, keep = places(x.shape, target, ignore_index)
+    if keep is None and weight is None and reduction:
+        s = -total(x.ravel().take(at))
+        return s if reduction == 2 else s / x.dtype.type(at.size)
     if x.ndim == 1:
         target = target.reshape(())
     picked = np.negative(x.ravel().take(at), out=...)

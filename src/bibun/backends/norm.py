@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .large import kernels_of, native
-from .reduce import NARROW
+from .reduce import NARROW, is_few, number_of, square_of_ones
 from .reduce import sum as total
 
 F32 = np.dtype(np.float32)
@@ -62,6 +62,44 @@ def _normalized(x: Any, stats: Any, centered: bool) -> Any:
     return made
 
 
+def _normalize_few(x: Any, eps: float) -> tuple[Any, Any]:
+    """`normalize` over the last dimension of a few numbers in order, where means are products and nothing is broadcast."""
+    d, n = x.dtype, x.shape[-1]
+    sums, share = square_of_ones(d, n), number_of(d, 1 / n)
+    mean = x.dot(sums)
+    np.multiply(mean, share, mean)
+    out = np.subtract(x, mean)
+    variance = np.multiply(out, out).dot(sums)
+    np.multiply(variance, share, variance)
+    scale = np.add(variance, number_of(d, eps))
+    np.sqrt(scale, scale)
+    np.reciprocal(scale, scale)
+    stats = np.empty((3, *x.shape[:-1], 1), d)
+    stats[0], stats[1], stats[2] = mean[..., :1], variance[..., :1], scale[..., :1]
+    return np.multiply(out, scale, out), stats
+
+
+def _normalize(x: Any, axes: tuple[int, ...], eps: float, centered: bool) -> tuple[Any, Any]:
+    """`normalize` without weight and bias, in the shape worked on."""
+    n = x.dtype.type(max(_count(x.shape, axes), 1))
+    stats = np.empty((3, *[1 if i in axes else size for i, size in enumerate(x.shape)]), x.dtype)
+    variance, scale = stats[1], stats[2]
+    if centered:
+        mean = stats[0]
+        np.divide(_sum(x, axes), n, out=mean)
+        out = np.subtract(x, mean)
+        np.divide(_dot(out, out, axes), n, out=variance)
+    else:
+        np.divide(_dot(x, x, axes), n, out=variance)
+    np.add(variance, eps, out=scale)
+    np.sqrt(scale, out=scale)
+    np.reciprocal(scale, out=scale)
+    if centered:
+        out *= scale
+        return out, stats
+    return np.multiply(x, scale, out=...), stats
+
+
 def normalize(
     x: Any, weight: Any, bias: Any, shape: Any, axes: tuple[int, ...], affine: Any, eps: float, centered: bool
 ) -> Any:
@@ -85,23 +123,10 @@ def normalize(
             if shape is not None:
                 out = out.reshape(x.shape)
             return out if d == wide else out.astype(d), stats
-    n = work.dtype.type(max(_count(work.shape, axes), 1))
-    stats = np.empty((3, *[1 if i in axes else size for i, size in enumerate(work.shape)]), work.dtype)
-    variance, scale = stats[1], stats[2]
-    if centered:
-        mean = stats[0]
-        np.divide(_sum(work, axes), n, out=mean)
-        out = np.subtract(work, mean)
-        np.divide(_dot(out, out, axes), n, out=variance)
+    if centered and is_few(work, axes[0]) and len(axes) == 1:
+        out, stats = _normalize_few(work, eps)
     else:
-        np.divide(_dot(work, work, axes), n, out=variance)
-    np.add(variance, eps, out=scale)
-    np.sqrt(scale, out=scale)
-    np.reciprocal(scale, out=scale)
-    if centered:
-        out *= scale
-    else:
-        out = np.multiply(work, scale, out=...)
+        out, stats = _normalize(work, axes, eps, centered)
     if weight is not None:
         out *= weight if weight.shape == affine else weight.reshape(affine)
     if bias is not None:

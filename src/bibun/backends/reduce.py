@@ -57,6 +57,8 @@ _add, _multiply = np.add.reduce, np.multiply.reduce
 _BLOCK = 64
 #: Up to so many elements a sum is a product with ones, which BLAS has done before NumPy's reduction begins.
 SHORT = 1 << 13
+#: Up to so many elements the place of an extreme is found before NumPy's reduction begins.
+_FEW = 1 << 12
 
 
 class _Ones(dict[int, Any]):
@@ -75,6 +77,46 @@ class _Ones(dict[int, Any]):
 
 
 _ONES32, _ONES64 = _Ones(F32), _Ones(F64)
+
+
+class _Squares(_Ones):
+    """Matrices of ones by the number of their rows."""
+
+    def __missing__(self, n: int) -> Any:
+        made = self[n] = np.ones((n, n), self.dtype)
+        made.flags.writeable = False
+        return made
+
+
+class _Numbers(_Ones):
+    """Numbers as 0-d arrays, which NumPy's functions take in half the time of a Python number."""
+
+    def __missing__(self, value: Any) -> Any:
+        made = np.array(value, self.dtype)
+        made.flags.writeable = False
+        if len(self) < 256:
+            self[value] = made
+        return made
+
+
+_SQUARES32, _SQUARES64, _NUMBERS32, _NUMBERS64 = _Squares(F32), _Squares(F64), _Numbers(F32), _Numbers(F64)
+
+
+def square_of_ones(dtype: Any, n: int) -> Any:
+    """A matrix of ones: a product with it puts in place of each element the sum of its row. Not to be written."""
+    return (_SQUARES32 if dtype is F32 else _SQUARES64)[n]
+
+
+def number_of(dtype: Any, value: float) -> Any:
+    """A number that is not zero as a 0-d array of float32 or float64. Not to be written."""
+    return (_NUMBERS32 if dtype is F32 else _NUMBERS64)[value]
+
+
+def is_few(x: Any, axis: int) -> bool:
+    """Whether ``axis`` is the last of so few numbers in order that a product with `square_of_ones` costs less than NumPy's broadcasting."""
+    shape = x.shape
+    last = len(shape) - 1
+    return axis == last and 0 < x.size * shape[last] <= 1 << 15 and shape[last] <= 64 and (x.dtype is F32 or x.dtype is F64) and x.flags.c_contiguous
 
 
 def count(shape: tuple[int, ...], axis: Any) -> int:
@@ -184,11 +226,14 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> 
     """
     d = x.dtype
     if (d is F32 or d is F64) and dtype is None:
-        if 0 < x.size <= SHORT:
+        n = x.size
+        if 0 < n <= SHORT:
+            if axis is None and not keepdims:
+                return x.ravel().dot((_ONES32 if d is F32 else _ONES64)[n])
             made = _short_sum(x, axis, keepdims, _ONES32 if d is F32 else _ONES64)
             if made is not None:
                 return made
-        elif x.size >= LARGE and (made := _native_sum(x, axis, keepdims)) is not NotImplemented:
+        elif n >= LARGE and (made := _native_sum(x, axis, keepdims)) is not NotImplemented:
             return made
         if axis == 0 or axis == (0,):
             n = x.shape[0]
@@ -324,10 +369,18 @@ def along(x: Any, indices: Any, axis: int) -> Any:
     return x[tuple(key)]
 
 
+def largest(x: Any) -> Any:
+    """The largest of an array that has any numbers, as one of Python's."""
+    return np.maximum.reduce(x, None).item() if x.size > _FEW else x.item(x.argmax())
+
+
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest over ``axis``; NaN where there is one."""
     if x.size >= LARGE and axis is not None and native() and (made := _by_columns(x, _axes(x, axis), keepdims, "maximum")) is not NotImplemented:
         return made
+    if axis is None and not keepdims and 0 < x.size <= _FEW:
+        x = x.ravel()
+        return x[x.argmax()]
     return np.maximum.reduce(x, axis, None, None, keepdims)
 
 
@@ -335,6 +388,9 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The smallest over ``axis``; NaN where there is one."""
     if x.size >= LARGE and axis is not None and native() and (made := _by_columns(x, _axes(x, axis), keepdims, "minimum")) is not NotImplemented:
         return made
+    if axis is None and not keepdims and 0 < x.size <= _FEW:
+        x = x.ravel()
+        return x[x.argmin()]
     return np.minimum.reduce(x, axis, None, None, keepdims)
 
 

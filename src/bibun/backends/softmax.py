@@ -12,9 +12,12 @@ import numpy as np
 
 from .large import LARGE, SOME, kernels_of, native, ready
 from .loss import counting, flat_places, weights
+from .reduce import is_few, square_of_ones
 from .reduce import sum as total_of
 
 _maximum, _add = np.maximum.reduce, np.add.reduce
+#: The exponentials of numbers no farther from 0, and sums of a few of them, are far from overflow and underflow.
+_SAFE = 60.0
 
 
 def _natively(name: str, *arrays: Any) -> Any:
@@ -25,6 +28,11 @@ def _natively(name: str, *arrays: Any) -> Any:
     return getattr(kernels, name)(*arrays)
 
 
+def _row_sums(x: Any) -> Any:
+    """In place of each element the sum of its row."""
+    return x.dot(square_of_ones(x.dtype, x.shape[-1]))
+
+
 def softmax(x: Any, axis: int) -> Any:
     """exp(x) over its sum along ``axis``; nothing overflows."""
     if x.size >= LARGE:
@@ -33,6 +41,11 @@ def softmax(x: Any, axis: int) -> Any:
             return made
     if not x.ndim:
         return np.ones_like(x)
+    if is_few(x, axis):
+        row = x.ravel()
+        if row[row.argmax()] <= _SAFE and row[row.argmin()] >= -_SAFE:
+            e = np.exp(x)
+            return np.divide(e, _row_sums(e), e)
     work = x if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind == "c" else x.astype(np.float32)
     if not x.shape[axis]:
         return np.empty_like(x)
@@ -50,6 +63,10 @@ def log_softmax(x: Any, axis: int) -> Any:
             return made
     if not x.ndim:
         return np.zeros_like(x)
+    if is_few(x, axis):
+        s = np.subtract(x, _maximum(x, axis, None, None, True))
+        total = _row_sums(np.exp(s))
+        return np.subtract(s, np.log(total, total), s)
     work = x if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind == "c" else x.astype(np.float32)
     if not x.shape[axis]:
         return np.empty_like(x)
@@ -68,6 +85,9 @@ def softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     if not result.ndim:
         return np.zeros_like(result)
     made = np.multiply(grad, result)
+    if is_few(made, axis):
+        np.subtract(grad, _row_sums(made), made)
+        return np.multiply(made, result, made)
     total = total_of(made, axis, True)
     np.subtract(grad, total, out=made)
     made *= result
@@ -83,6 +103,9 @@ def log_softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
     if not result.ndim:
         return np.zeros_like(result)
     made = np.exp(result)
+    if is_few(made, axis) and grad.dtype is made.dtype and grad.shape == made.shape:
+        np.multiply(made, _row_sums(grad), made)
+        return np.subtract(grad, made, made)
     made *= total_of(grad, axis, True)
     return np.subtract(grad, made, out=made)
 

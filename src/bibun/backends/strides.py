@@ -117,7 +117,7 @@ def reshape(x: Any, shape: tuple[int, ...]) -> Any:
 def view(x: Any, shape: tuple[int, ...]) -> Any:
     """``x`` in another shape, never copied."""
     try:
-        made = x.reshape(shape, copy=False)
+        made = x.reshape(shape) if x.flags.c_contiguous else x.reshape(shape, copy=False)
     except ValueError:
         raise NotAView from None
     if 1 in x.shape and x.size:  # whose strides NumPy forgets, PyTorch does not
@@ -208,6 +208,8 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
                 if shape[i] == 1:
                     leading[i] = shape[i + 1] * (leading[i + 1] if i + 1 < added else strides[0])
         strides = leading + strides
+    if x.flags.c_contiguous and 0 not in shape:
+        return ndarray(shape, x.dtype, x, 0, strides)
     return strided(x, shape, tuple(strides))
 
 

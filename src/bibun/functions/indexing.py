@@ -91,14 +91,16 @@ def _bounded(call: Any, index: Any, x: Any, dim: int) -> Any:
     """Run a gather or scatter, with PyTorch's error where an index is out of bounds."""
     try:
         return call()
-    except IndexError:
-        n = _wrapped(x._a)[dim]
-        a = values_of(index)
-        if a is None:
-            raise
-        for bad in a[(a >= n) | (a < 0)].reshape(-1)[:1]:
-            raise RuntimeError(f"index {int(bad)} is out of bounds for dimension {dim} with size {n}") from None
-        raise
+    except IndexError as error:
+        raise _out_of_bounds(index, x, dim) or error from None
+
+
+def _out_of_bounds(index: Any, x: Any, dim: int) -> RuntimeError | None:
+    """PyTorch's error of the first index that is out of bounds, if there is one."""
+    n = _wrapped(x._a)[dim]
+    a = values_of(index)
+    wrong = () if a is None else a[(a >= n) | (a < 0)].reshape(-1)[:1]
+    return RuntimeError(f"index {int(wrong[0])} is out of bounds for dimension {dim} with size {n}") if len(wrong) else None
 
 
 # Element by element
@@ -114,9 +116,14 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
             [4, 3]])
     """
     index = _positions(index, "gather")
-    dim = normalize_dim(dim, only_tensor(input, "gather")._a.ndim)
-    _check_scatter(input, index, None, dim, "gather")
-    return _bounded(lambda: _take_along(input, index, dim), index, input, dim)
+    a, at = only_tensor(input, "gather")._a, index._a
+    dim = normalize_dim(dim, a.ndim)
+    if a.shape[dim + 1 :] != at.shape[dim + 1 :] or a.shape[:dim] != at.shape[:dim] or not a.ndim:
+        _check_scatter(input, index, None, dim, "gather")
+    try:
+        return _take_along(input, index, dim)
+    except IndexError as error:
+        raise _out_of_bounds(index, input, dim) or error from None
 
 
 _REDUCTIONS = {"add": "sum", "multiply": "prod"}

@@ -193,7 +193,7 @@ def with_out(plain: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         try:
             if out is None:
-                return plain(*args, **kwargs)
+                return plain(*args, **kwargs) if kwargs else plain(*args)
             return write_out(out, plain(*args, **kwargs))
         except Exception:
             said = say(call, *args, **kwargs)

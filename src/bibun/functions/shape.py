@@ -49,7 +49,9 @@ def sizes_of(given: tuple[Any, ...], name: str, argument: str = "size") -> tuple
         first = given[0]
         if first.__class__ is int:
             return given
-        if isinstance(first, (tuple, list)):
+        if first.__class__ is tuple:
+            given = first
+        elif isinstance(first, (tuple, list)):
             given = tuple(first)
         elif isinstance(first, ndarray) and first.ndim:
             given = tuple(first.tolist())
@@ -96,6 +98,8 @@ def tensors_of(tensors: Any, name: str) -> Any:
 
 def inferred(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
     """``shape`` with a -1 replaced by what it must be; errors for shapes that ``numel`` elements cannot have."""
+    if prod(shape) == numel and (not shape or min(shape) >= 0):
+        return shape
     rest, at = 1, -1
     for i, n in enumerate(shape):
         if n >= 0:
@@ -152,9 +156,11 @@ def view(self: Any, *shape: Any, dtype: Any = None, size: Any = None) -> Any:
     """
     if len(shape) == 1:
         first = shape[0]
-        if isinstance(first, dtypes.dtype):
+        if first.__class__ is tuple or first.__class__ is int:
+            pass
+        elif isinstance(first, dtypes.dtype):
             return _view_dtype(self, first)
-        if isinstance(first, (float, str, bool)):
+        elif isinstance(first, (float, str, bool)):
             raise combination_error("view", shape, {}, ("torch.dtype dtype", "tuple of ints size"))
     elif not shape:
         if dtype is not None:
@@ -193,7 +199,7 @@ def _view_dtype(x: Any, dtype: Any) -> Any:
 def _reshaped(x: Any, shape: tuple[int, ...]) -> Any:
     """A view of a checked shape, or the view of a copy."""
     try:
-        return _view(x, shape) if x._a.flags.c_contiguous else _reshape_alias(x, shape)
+        return (_view if x._a.flags.c_contiguous else _reshape_alias)(x, shape)
     except NotAView:
         return apply(ops.reshape, (apply(ops.rowmajor, (x,)),), (shape,))
 
@@ -515,6 +521,8 @@ def _none_of(dims: Any) -> tuple[int, ...]:
 def _expanded(x: Any, sizes: tuple[int, ...]) -> Any:
     shape = x._a.shape
     extra = len(sizes) - len(shape)
+    if extra >= 0 and sizes[extra:] == shape and (not extra or min(sizes) >= 0):
+        return _broadcast(x, sizes)
     if extra < 0:
         raise RuntimeError(
             f"expand({x.type()}{{{list(shape)}}}, size={list(sizes)}): the number of sizes provided ({len(sizes)}) must be "
