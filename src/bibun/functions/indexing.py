@@ -99,7 +99,7 @@ def _out_of_bounds(index: Any, x: Any, dim: int) -> RuntimeError | None:
     """PyTorch's error of the first index that is out of bounds, if there is one."""
     n = _wrapped(x._a)[dim]
     a = values_of(index)
-    wrong = () if a is None else a[(a >= n) | (a < 0)].reshape(-1)[:1]
+    wrong: Any = () if a is None else a[(a >= n) | (a < 0)].reshape(-1)[:1]
     return RuntimeError(f"index {int(wrong[0])} is out of bounds for dimension {dim} with size {n}") if len(wrong) else None
 
 
