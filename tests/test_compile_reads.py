@@ -239,3 +239,85 @@ def test_what_changes_again_and_again_ends_compiling():
         slowly(x)
     (known,) = slowly._compiled.signatures.values()
     assert known.program is not None
+
+
+PACKAGE = """
+import sys, time
+
+RATE = 2.0
+
+
+class Meter:
+    def __init__(self):
+        self.n, self.kept = 0, {"f": 1.0}
+
+    def update(self, x):
+        self.n += 1
+        return x * self.n
+
+    def scaled(self, x):
+        return x * RATE * self.kept["f"]
+
+    def told(self, x):
+        sys.stderr.write("")
+        return x * 2
+
+    def timed(self, x):
+        return x * time.time()
+
+
+class Pair:
+    def __init__(self, x):
+        self.x, self.y = x, x * 2
+
+
+def doubled(x):
+    return Pair(x).y
+"""
+
+
+def test_code_of_packages(tmp_path, monkeypatch):
+    place = tmp_path / "site-packages"
+    place.mkdir()
+    (place / "meters_of_a_test.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(str(place))
+    import meters_of_a_test as meters
+
+    meter, x = meters.Meter(), torch.ones(2)
+
+    def compiled(function):
+        made = torch.compile(function)
+        results = [made(x)[0].item() for _ in range(6)]
+        return results, [known.program is not None for known in made._compiled.signatures.values()]
+
+    assert compiled(lambda x: meter.update(x)) == ([1, 2, 3, 4, 5, 6], [False])
+    assert compiled(lambda x: meter.told(x)) == ([2] * 6, [False])
+    assert compiled(lambda x: meter.timed(x))[1] == [False]
+    assert compiled(meters.doubled) == ([2] * 6, [True])
+    follows(lambda x: meter.scaled(x), setter(meter.kept, "f", 3.0))
+    follows(lambda x: meter.scaled(x), setter(meters, "RATE", 5.0))
+
+
+def test_objects_that_are_made_inside():
+    @dataclasses.dataclass
+    class Made:
+        a: torch.Tensor
+
+    class Other(Base):
+        def __init__(self, x):
+            self.a = x
+            super().__init__()
+
+    follows(lambda x: Made(x + 1).a * Other(x).a * listed[0], setter(listed, 0, 11.0))
+    kept = Other(torch.ones(2))
+
+    def again(x):
+        kept.__init__(x)
+        return kept.a
+
+    compiled = torch.compile(again)
+    for i in range(6):
+        assert compiled(torch.full((2,), float(i)))[0] == kept.a[0] == i
+    returned = torch.compile(lambda x: Made(x * 2))
+    for i in range(6):
+        assert returned(torch.full((2,), float(i))).a[0] == 2 * i

@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ PATIENCE = 3
 #: How many calls a program must have served before what changes is worth another: after `MOST` shorter lives there is none.
 _WORTH = 20
 
-_all: list[Any] = []
+_all: weakref.WeakSet[Any] = weakref.WeakSet()
 _stance = ["default"]
 
 
@@ -119,7 +120,11 @@ class Compiled:
         self.signatures: dict[Any, _Signature] = {}
         self.families: dict[Any, _Family] = {}
         self.quick: dict[Any, _Signature] = {}
-        _all.append(self)
+        _all.add(self)
+
+    def __reduce__(self) -> Any:
+        """Copies, and what is unpickled, begin without programs."""
+        return Compiled, (self.function, self.verify, self.explain, self.fullgraph, self.background, self.dynamic)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _stance[0] == "force_eager" or busy[0]:
@@ -151,6 +156,7 @@ class Compiled:
                         family.recorded.clear()
                         family.failures = 0
                         family.outdated(differs)
+                        self.say(f"recorded anew: {differs} has changed")
             except (Refused, TypeError) as why:
                 self.say(f"not compiled: {why}")
                 return self.function(*args, **kwargs)
@@ -498,7 +504,7 @@ def is_exporting() -> bool:
 
 def reset() -> None:
     """Forget all programs."""
-    for made in _all:
+    for made in list(_all):
         made.signatures.clear()
         made.families.clear()
         made.quick.clear()

@@ -33,11 +33,12 @@ class Backward:
 
     Attributes:
         first: the place of its first step; outputs: the values whose gradients it is given; targets: where gradients go, as (what, which):
-            ("leaf", tensor) or ("argument", k); gradients: their values, None where there is none.
+            ("leaf", tensor) or ("argument", k); gradients: their values, None where there is none; reached: for each output, the targets
+            that its gradient goes to.
     """
 
-    def __init__(self, first: int, outputs: list[int], targets: list[tuple[str, Any]], gradients: list[int | None]):
-        self.first, self.outputs, self.targets, self.gradients = first, outputs, targets, gradients
+    def __init__(self, first: int, outputs: list[int], targets: list[tuple[str, Any]], gradients: list[int | None], reached: list[set[int]]):
+        self.first, self.outputs, self.targets, self.gradients, self.reached = first, outputs, targets, gradients, reached
 
 
 def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
@@ -53,33 +54,34 @@ def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
     arguments = {id(x if x._node is LEAF else x._node): k for k, x in enumerate(leaves) if isinstance(x, Tensor) and x._node is not None}
     targets: list[tuple[str, Any]] = []
     inputs: list[Any] = []
-    seen: set[int] = set()
-    stack = list(nodes)
-    if any(n._seq in recorder.used or n._seq not in own for n in nodes):
-        return
-    while stack:
-        n = stack.pop()
-        if n._seq in seen:
-            continue
-        seen.add(n._seq)
-        if n._seq not in own or n.hooks is not None or isinstance(n, FunctionCtx) or n._seq in recorder.used or n.saved.__class__ is not tuple:
-            return  # more than rules would run, or ones of the user's
-        for target in n.next:
-            if target is None:
+    places: dict[int, int] = {}  # of targets
+    reached: list[set[int]] = []
+    for root in nodes:
+        reached.append(set())
+        seen: set[int] = set()
+        stack = [root]
+        while stack:
+            n = stack.pop()
+            if n._seq in seen:
                 continue
-            if id(target) in arguments:
-                k = arguments[id(target)]
-                if not any(t is leaves[k] for t in inputs):
-                    inputs.append(leaves[k])
-                    targets.append(("argument", k))
-            elif not target._seq:
-                if target._has_hooks or id(target) not in recorder.found:
+            seen.add(n._seq)
+            if n._seq not in own or n.hooks is not None or isinstance(n, FunctionCtx) or n._seq in recorder.used or n.saved.__class__ is not tuple:
+                return  # more than rules would run, or ones of the user's
+            for target in n.next:
+                if target is None:
+                    continue
+                k = arguments.get(id(target))
+                if k is None and target._seq:
+                    stack.append(getattr(target, "node", target))
+                    continue
+                if k is None and (target._has_hooks or id(target) not in recorder.found):
                     return
-                if not any(t is target for t in inputs):
-                    inputs.append(target)
-                    targets.append(("leaf", target))
-            else:
-                stack.append(getattr(target, "node", target))
+                given_to = target if k is None else leaves[k]
+                if id(given_to) not in places:
+                    places[id(given_to)] = len(inputs)
+                    inputs.append(given_to)
+                    targets.append(("leaf", target) if k is None else ("argument", k))
+                reached[-1].add(places[id(given_to)])
     if not inputs or any(x.dtype.is_complex for x in made):
         return
     first = len(recorder.steps)
@@ -94,7 +96,7 @@ def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
         del recorder.steps[first:]
         return
     values = [None if g is None else recorder.value(g._a, g) for g in found]
-    recorder.backward = Backward(first, [recorder.known[id(x._a)] for x in made], targets, values)
+    recorder.backward = Backward(first, [recorder.known[id(x._a)] for x in made], targets, values, reached)
 
 
 class CompiledFunctionBackward(Node):
@@ -109,7 +111,7 @@ class CompiledFunctionBackward(Node):
 
     def apply(self, g: Any, xp: Any, create: bool, only: Any = None) -> Any:
         joint = self.joint
-        given = [g] if g.__class__ is not list else [np.zeros(*self.outs[i]) if x is None and xp is cpu else x for i, x in enumerate(g)]
+        given = [g] if g.__class__ is not list else g
         if create or xp is not cpu:
             return self.differentiable(given, create)
         saved, sizes = self.saved
@@ -120,8 +122,13 @@ class CompiledFunctionBackward(Node):
                     from ..autograd.complaints import overwritten
 
                     raise overwritten(self, "i", 0, a, write)
-        given = [a if a.__class__ is np.ndarray and a.dtype is d and a.flags.c_contiguous else np.array(a, d, order="C") for a, d in zip(given, joint.dtypes)]
-        return joint.backward.run((saved, given, sizes))
+        whole = [np.zeros(*self.outs[i]) if a is None else a for i, a in enumerate(given)]
+        whole = [a if a.dtype is d and a.flags.c_contiguous else np.array(a, d, order="C") for a, d in zip(whole, joint.dtypes)]
+        found = joint.backward.run((saved, whole, sizes))
+        if not any([a is None for a in given]):
+            return found
+        reached = set().union(*[to for a, to in zip(given, joint.reached) if a is not None])
+        return [x if k in reached else None for k, x in enumerate(found)]
 
     def differentiable(self, given: list[Any], create: bool) -> Any:
         """Gradients with a graph of their own."""
@@ -154,7 +161,7 @@ class Joint:
     """
 
     def __init__(self, program: Any, backward: Backward):
-        self.targets, self.outputs = backward.targets, backward.outputs
+        self.targets, self.outputs, self.reached = backward.targets, backward.outputs, backward.reached
         self.dtypes = [program.layouts[n].dtype for n in self.outputs]
         from .program import MADE, needed, reads
 

@@ -27,6 +27,7 @@ from ..optim.prepared import PreparedStep, preparable
 from ..tensor import Tensor
 from .groups import find_groups
 from .layout import Layout, Recorded, layouts
+from .reads import same
 from .recorder import Argument, Recorder, Refused, Slot, Step, alike, settled
 from .segments import find_segments
 from .sizes import NotRelated, Relations, same_constant, sized, text_of_constant
@@ -156,7 +157,7 @@ class Program:
             elif source[0] == "constant" and (theirs[0] != "constant" or not same_constant(source[1], theirs[1])):
                 raise Refused("two calls used different numbers")
         for (kind, x, _), (_, y, _) in zip(self.outputs, other.outputs):
-            if kind == "constant" and x is not y and (isinstance(x, Tensor) or type(x) is not type(y) or x != y and (x == x or y == y)):
+            if kind == "constant" and not same(x, y):
                 raise Refused(f"it returns a {type(x).__name__} that was made in a way that is not recorded")
 
     def general(self, others: list[Program]) -> Program:
@@ -173,7 +174,7 @@ class Program:
         if any([(k, i) for k, i, _ in p.outputs if k != "constant"] != [(k, i) for k, i, _ in self.outputs if k != "constant"] or p.spec != self.spec for p in programs):
             raise NotRelated("it returns something else")
         for mine, *theirs in zip(self.outputs, *[p.outputs for p in others]):
-            if mine[0] == "constant" and any(x[1] is not mine[1] and (isinstance(x[1], Tensor) or x[1] != mine[1]) for x in theirs):
+            if mine[0] == "constant" and not all(same(x[1], mine[1]) for x in theirs):
                 raise NotRelated("it returns another constant")
         if any((p.backward is None) != (self.backward is None) for p in others):
             raise NotRelated("its backward differs")

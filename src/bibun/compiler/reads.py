@@ -44,6 +44,8 @@ def same(now: Any, then: Any) -> bool:
     kind = type(then)
     if type(now) is not kind:
         return False
+    if kind is float or kind is complex:
+        return repr(now) == repr(then)  # so that NaN is NaN, and -0 is not 0
     if kind in SIMPLE:
         return bool(now == then)
     return kind is tuple and len(now) == len(then) and all(map(same, now, then))

@@ -9,6 +9,7 @@ as they are.
 from __future__ import annotations
 
 import dis
+import gc
 import os
 import sys
 import sysconfig
@@ -33,6 +34,7 @@ __all__ = ["Watch", "watching"]
 _ROOT = dispatch._Internal.root
 _STDLIB = tuple({sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib")})
 _KNOWN = tuple(os.path.dirname(m.__file__ or "") for m in (np, ml_dtypes))
+_OURS = ("/llvmlite/", "/scipy/", "/scipy_openblas64/")  # which are called on behalf of the library
 _PURE_MODULES = (
     "contextlib functools typing collections itertools math enum abc copy operator types inspect numbers string re dataclasses warnings "
     "_collections_abc importlib weakref threading random"
@@ -41,6 +43,9 @@ _PURE_BUILTINS = frozenset(
     "len range isinstance issubclass zip enumerate min max sum abs tuple list dict set frozenset map filter sorted reversed getattr hasattr type int float bool str repr "
     "callable divmod round pow all any iter hash id format slice super __build_class__ vars".split()
 )
+#: What no package may do unseen: modules of built-in functions, and names of methods.
+_EFFECTS = frozenset(("time", "io", "_io", "posix", "nt", "_socket", "select", "_queue", "_random", "_thread", "marshal"))
+_EFFECTIVE = frozenset(("print", "input", "open", "exec", "breakpoint", "write", "writelines", "flush", "read", "readline", "recv", "send"))
 _SIZES = frozenset(("shape", "size", "numel", "nelement", "len", "nbytes", "__len__"))
 _ORDERING = frozenset(("min", "max", "sorted", "clip", "clamp"))
 _STEPPED = frozenset(("%", "//", "&", "|", "^", ">>"))
@@ -72,8 +77,13 @@ class Watch:
         self.owners: dict[int, Any] = {}  # objects whose simple attributes methods may read
         self.stores: dict[Any, dict[int, str]] = {}  # code -> {instruction: what it writes}, until it is seen to be harmless
         self.foreign: set[Any] = set()  # code of other packages
+        self.writing: set[Any] = set()  # of that, what writes to attributes
         self.called: set[tuple[Any, int]] = set()  # the instructions at which functions of the library were called
         self.opaque: Any = None  # the frame of a library call that is not looked into
+        self.aloof = {getattr(f, "__code__", None) for f in gc.callbacks}  # runs at any time, and is no part of the function
+        self.new: dict[int, Any] = {}  # objects that the function makes
+        self.elsewhere: Any = None  # a frame of it
+        self.before: dict[int, tuple[Any, dict[str, Any]]] = {}  # objects that packages' methods may write to, as they were
         self.call: Any = None
         self.refused: Refused | None = None
 
@@ -118,10 +128,11 @@ class Watch:
             base = file.rpartition("/")[2].removesuffix(".py")
             return "internal" if base in _PURE_MODULES or file.startswith("<frozen") or any(f"/{m}/" in file for m in _PURE_MODULES) else "world"
         if "site-packages" in file:
-            if not file.startswith(_KNOWN):
+            if not file.startswith(_KNOWN) and not any(name in file for name in _OURS):
                 self.foreign.add(code)
                 self._read(code)
-                self.stores.pop(code, None)
+                if any(what.startswith("attr") for what in self.stores.pop(code, {}).values()):
+                    self.writing.add(code)
             return "internal"
         self._read(code)
         return "user"
@@ -130,8 +141,13 @@ class Watch:
         """Look at what a code object writes, and at the names that it reads."""
         stores = {}
         outer = self.outer[code] = []
+        made = code.co_varnames[:1] if code.co_name == "__init__" else ()  # which is new: see `_begin`
+        before: Any = None
         for step in dis.get_instructions(code):
             name = step.opname
+            if name == "STORE_ATTR" and before.opname == "LOAD_FAST" and before.argval in made:
+                continue
+            before = step
             if name in ("LOAD_GLOBAL", "LOAD_NAME"):
                 outer.append(step.argval)
             elif name == "IMPORT_NAME":
@@ -153,7 +169,10 @@ class Watch:
                 if frame is self.opaque and event == "return":
                     self._leave(arg)
                 return
-            if event == "call":
+            if self.elsewhere is not None:
+                if frame is self.elsewhere and event == "return":
+                    self.elsewhere = None
+            elif event == "call":
                 self._enter(frame)
             elif event == "c_call":
                 self._builtin(frame, arg)
@@ -173,6 +192,9 @@ class Watch:
 
     def _enter(self, frame: Any) -> None:
         code = frame.f_code
+        if code in self.aloof:
+            self.elsewhere = frame
+            return
         kind = self.kind(code)
         back = frame.f_back
         while back is not None and back.f_code.co_filename == overriding.__file__:
@@ -184,13 +206,18 @@ class Watch:
         if kind == "internal" or kind == "creation" or kind == "own":
             if back is not None:
                 self.called.add((back.f_code, back.f_lasti))
-            if code in self.outer:
+            if code in self.foreign:
                 self._assume(frame)
+                owner = frame.f_locals.get(code.co_varnames[0]) if code in self.writing and code.co_argcount else None
+                if isinstance(getattr(owner, "__dict__", None), dict) and not isinstance(owner, Tensor):
+                    self.before.setdefault(id(owner), (owner, dict(vars(owner)) if code.co_name != "__init__" else {}))
             return
         if kind == "user" or kind == "module":
             self._visit(frame)
         if kind == "user":
             self._assume(frame)
+            if code.co_name == "__init__":
+                self._begin(frame)
         elif kind == "opaque" or kind == "random":
             self.opaque, self.call = frame, _called(frame)
             if kind == "random":
@@ -220,6 +247,14 @@ class Watch:
                 self._refuse(frame, "it writes memory in a way that is not recorded")
         elif kind == "world" and back is not None and self.kind(back.f_code) == "user":
             self._refuse(frame, f"it calls {code.co_filename.rpartition('/')[2]}:{code.co_name}()")
+
+    def _begin(self, frame: Any) -> None:
+        """Note an object that is being made, whose attributes may be written."""
+        owner = frame.f_locals.get("self")
+        if id(owner) not in self.new:
+            if getattr(owner, "__dict__", None):
+                self._refuse(frame, f"it calls {type(owner).__name__}.__init__ of one that was there before")
+            self.new[id(owner)] = owner
 
     def _visit(self, frame: Any) -> None:
         """Note the module whose method runs."""
@@ -266,10 +301,12 @@ class Watch:
             self.recorder.fresh[id(t._a)] = t._a
 
     def _builtin(self, frame: Any, called: Any) -> None:
-        if self.kind(frame.f_code) != "user":
-            return
         owner = getattr(called, "__self__", None)
         name = getattr(called, "__name__", "")
+        if self.kind(frame.f_code) != "user":
+            if frame.f_code in self.foreign and (name in _EFFECTIVE or _EFFECTS & {getattr(called, "__module__", None), type(owner).__module__, getattr(owner, "__name__", None)}):
+                self._refuse(frame, f"{frame.f_code.co_filename.rpartition('/')[2]} calls {getattr(called, '__qualname__', called)}")
+            return
         if getattr(called, "__module__", None) in ("builtins", None) and (owner is None or type(owner).__name__ == "module") and name in _PURE_BUILTINS:
             return
         if type(owner) in _PURE_METHODS:
@@ -330,6 +367,10 @@ class Watch:
         """Raise what was found."""
         if self.refused is not None:
             raise self.refused
+        for owner, attributes in self.before.values():
+            for name, value in attributes.items():
+                if vars(owner).get(name, attributes) is not value:
+                    raise Refused(f"a {type(owner).__name__} changes its attribute {name}")
         for code, stores in self.stores.items():
             for offset, what in stores.items():
                 line = next((line for start, end, line in code.co_lines() if start <= offset < end), None)
