@@ -41,6 +41,18 @@ def sample():
     made["cross_entropy"] = learn(F.cross_entropy(x, torch.arange(67) * 7).reshape(1), x)
     made["draws"] = [torch.rand(30_000), torch.randn(30_000), torch.empty(30_000, dtype=torch.float64).normal_(), torch.randperm(30_000), torch.randint(0, 9, (30_000,))]
     made["cross_entropy_smooth"] = learn(F.cross_entropy(x, torch.arange(67) * 7, label_smoothing=0.1).reshape(1), x)
+
+
+    @torch.compile
+    def step():
+        x.grad = None
+        loss = F.cross_entropy(x, torch.arange(67) * 7)
+        loss.backward()
+        return loss.detach()
+
+    for _ in range(3):
+        made["cross_entropy_compiled"] = [step(), x.grad]
+    x.grad = None
     w, b = leaf(521), leaf(521)
     made["layer_norm"] = learn(F.layer_norm(x, (521,), w, b), x, w, b)
     made["rms_norm"] = learn(F.rms_norm(x, (521,), w), x, w)
@@ -76,7 +88,7 @@ def sample():
     made["matmul"] = learn(a @ c, a, c)
     bias = leaf(190)
     made["linear"] = learn(F.linear(a, c.mT, bias), a, c, bias)
-    wide, w, bias = leaf(521, 67), leaf(131, 67), leaf(131)
+    wide, w, bias = leaf(600, 131), leaf(257, 131), leaf(257)
     made["layer"] = learn(F.linear(wide, w, bias).square(), wide, w, bias)
     stack, other = leaf(6, 70, 65), leaf(6, 65, 77)
     made["bmm"] = learn(stack @ other, stack, other)

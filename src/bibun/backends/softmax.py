@@ -115,9 +115,8 @@ def log_softmax_gradient(grad: Any, result: Any, axis: int) -> Any:
 
 def _sums(x: Any, spread: bool) -> Any:
     """(3, rows): the largest element of each row, Σ exp(x - largest) and, with ``spread``, Σ (x - largest)."""
-    if x.size >= LARGE and native():
-        kernels = kernels_of("kernels.softmax")
-        made = kernels.class_sums(x, spread)
+    if spread and x.size >= LARGE and native():
+        made = kernels_of("kernels.softmax").class_spreads(x)
         if made is not NotImplemented:
             return made
     sums = np.empty((3 if spread else 2, len(x)), x.dtype)

@@ -41,7 +41,7 @@ from ..lang import (
 from .tiles import Room, give_back, take
 
 __all__ = [
-    "class_gradient", "class_losses", "class_sums", "columns", "columns_gradient", "log_softmax", "log_softmax_gradient", "softmax", "softmax_gradient",
+    "class_gradient", "class_losses", "class_spreads", "columns", "columns_gradient", "log_softmax", "log_softmax_gradient", "softmax", "softmax_gradient",
 ]  # fmt: skip
 
 #: Elements that a thread takes at a time, about.
@@ -266,33 +266,9 @@ def _log_softmax_gradient(g: Ptr[f32], y: Ptr[f32], out: Ptr[f32], n: i64, begin
 
 
 @kernel(explicit=True)
-def _class_sums(  # type: ignore[no-untyped-def]
-    x: Ptr[f32], sums: Ptr[f32], count: i64, n: i64, W, begin: i64, end: i64
-) -> void:
-    """``sums`` (3, count): the largest, Σ exp(x - largest). A row is read once, from memory; the sum so far is scaled when a larger element
-    comes. Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018)."""
-    for i in range(begin, end):
-        row = x + i * n
-        m = f32(-math.inf)
-        made = f64(0.0)
-        for k in range(0, n, _BLOCK):
-            many = minimum(_BLOCK, n - k)
-            top = largest(row + k, many, W)
-            if k == 0:
-                m = top
-            elif top > m:
-                made *= f64(maths.exp(m - top))
-                m = top
-            made += exponentials(row + k, select(m == f32(-math.inf), f32(0.0), m), many, W)
-        if m == f32(-math.inf):
-            made = f64(math.nan)
-        sums[i] = m
-        sums[count + i] = f32(made)
-
-
-@kernel(explicit=True)
 def _class_losses(x: Ptr[f32], target: Ptr[i64], sums: Ptr[f32], each: Ptr[f32], count: i64, n: i64, W, begin: i64, end: i64) -> void:  # type: ignore[no-untyped-def]
-    """`_class_sums`, and each row's loss."""
+    """``sums`` (2, count): the largest, Σ exp(x - largest); and each row's loss. A row is read once, from memory; the sum so far is scaled when
+    a larger element comes. Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018)."""
     for i in range(begin, end):
         row = x + i * n
         m = f32(-math.inf)
@@ -368,7 +344,7 @@ def _class_losses_and_gradient(  # type: ignore[no-untyped-def]
 def _class_spreads(  # type: ignore[no-untyped-def]
     x: Ptr[f32], sums: Ptr[f32], count: i64, n: i64, W, begin: i64, end: i64
 ) -> void:
-    """As `_class_sums`, with Σ (x - largest) besides."""
+    """``sums`` (3, count): the largest, Σ exp(x - largest), Σ (x - largest)."""
     for i in range(begin, end):
         row = x + i * n
         m = largest(row, n, W)
@@ -561,18 +537,18 @@ def log_softmax_gradient(g: Any, y: Any) -> Any:
     return out
 
 
-def class_sums(x: Any, spread: bool) -> Any:
-    """(3, rows): the largest element of each row, Σ exp(x - largest) and, with ``spread``, Σ (x - largest)."""
+def class_spreads(x: Any) -> Any:
+    """(3, rows): the largest element of each row, Σ exp(x - largest) and Σ (x - largest)."""
     count, n = x.shape
     if x.dtype != _F32:
         return NotImplemented
-    sums = np.empty((3 if spread else 2, count), _F32)
-    (_class_spreads if spread else _class_sums)(W=_width())(np.ascontiguousarray(x), sums, count, n, count, _grain(n))
+    sums = np.empty((3, count), _F32)
+    _class_spreads(W=_width())(np.ascontiguousarray(x), sums, count, n, count, _grain(n))
     return sums
 
 
 def class_losses(x: Any, target: Any, share: Any = None) -> Any:
-    """(`class_sums`, the loss of each row), and, with what multiplies each row's gradient, that of `class_gradient`. Targets are within bounds."""
+    """(the largest element of each row and Σ exp(x - largest), the loss of each row), and, with what multiplies each row's gradient, that of `class_gradient`. Targets are within bounds."""
     count, n = x.shape
     if x.dtype != _F32 or share is not None and share.dtype != _F32:
         return NotImplemented
