@@ -340,3 +340,66 @@ def test_what_garbage_collection_runs_is_not_the_functions():
         gc.set_threshold(*threshold)
         gc.callbacks.remove(noticed)
     assert turns[0] and gc.isenabled() and is_compiled(compiled)
+
+
+def test_graphs_that_autograd_grad_has_used_up():
+    p = torch.randn(3, requires_grad=True)
+
+    def f(x):
+        v = p * x
+        (g,) = torch.autograd.grad(v.square().sum(), p)
+        return v, g
+
+    compiled = torch.compile(f)
+    for _ in range(5):
+        v, _ = compiled(torch.ones(3))
+        with pytest.raises(RuntimeError, match="second time"):
+            v.sum().backward()
+    assert is_compiled(compiled)
+
+
+def test_what_of_a_gradient_was_not_used_up_stays():
+    p, q = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
+
+    def f():
+        v, w = p * p, q * q
+        (g,) = torch.autograd.grad((v + w).sum(), p)
+        w.sum().backward()
+        return g
+
+    compiled = torch.compile(f)
+    for _ in range(5):
+        q.grad = None
+        same(compiled(), 2 * p.detach())
+        same(q.grad, 2 * q.detach())
+
+
+def test_operations_that_give_back_what_they_were_given():
+    p = torch.randn(3, requires_grad=True)
+
+    def f():
+        v = p.expand(2, 3)
+        v.squeeze()
+        return v, v.reshape(2, 3)
+
+    compiled = torch.compile(f)
+    for _ in range(5):
+        p.grad = None
+        a, b = compiled()
+        (a + b).sum().backward()
+        assert p.grad.tolist() == [4] * 3
+    assert is_compiled(compiled)
+
+
+def test_clipping_for_all_sizes():
+    p = torch.randn(3, requires_grad=True)
+
+    def f(x):
+        p.grad = None
+        (x * p).square().sum().backward()
+        nn.utils.clip_grad_norm_([p], 0.5)
+
+    compiled = torch.compile(f)
+    for n in (2, 2, 3, 3, 4, 4, 5, 6, 7):
+        compiled(torch.randn(n, 3))
+        same(p.grad.norm(), torch.tensor(0.5))

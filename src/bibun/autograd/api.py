@@ -352,8 +352,7 @@ def _backward(tensors: Any, grads: Any, retain: bool, create_graph: bool, inputs
     try:
         leaves = run(roots, tensor_xp if create_graph else cpu, retain, create_graph, wanted)
     except Exception as error:
-        if not recorded():
-            _accumulate_all(arrived(error), wanted, create_graph)
+        _accumulate_all(arrived(error), wanted, create_graph)
         raise
     if recorded() and not retain:
         dispatch.recorder[0].note_backward([target for target, _ in roots])
@@ -417,6 +416,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
         told_apart.__enter__()
     try:
         leaves = run(roots, tensor_xp if create else cpu, retain, create, wanted)
+        if create and not retain and recorded():
+            dispatch.recorder[0].note_backward([target for target, _ in roots])
         result = []
         for place, (t, target) in enumerate(zip(inputs, targets)):
             g = leaves.get(target) if not target._seq else wanted.found.get(place)

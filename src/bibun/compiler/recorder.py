@@ -21,7 +21,7 @@ import numpy as np
 from ..autograd import dispatch
 from ..autograd.inplace import assign
 from ..autograd.modes import enable_grad, no_grad, state
-from ..autograd.node import LEAF
+from ..autograd.node import LEAF, Freed
 from ..ops.primitive import Primitive
 from ..tensor import Tensor
 
@@ -270,7 +270,10 @@ class Recorder:
         if state.inference is not self.inference:
             raise Refused("it enters or leaves inference mode" + self.line())
         given = tuple([self.slot(x) if isinstance(x, Tensor) else x for x in arrays])
-        gives = tuple([self.add(o._a) for o in outs])  # which may be what was given
+        for o in outs:
+            if id(o._a) in self.known:  # what was given: each value has an array of its own
+                o._a = o._a[...]
+        gives = tuple([self.add(o._a) for o in outs])
         f = dispatch.user_frame(2)
         step = Step("run", prim, takes, (frozen, narrow), gives, (f.f_code, f.f_lasti))
         step.given = given
@@ -358,14 +361,16 @@ class Recorder:
 
     @noting
     def note_backward(self, roots: Any) -> None:
-        """A backward that frees the graph has run from these targets."""
+        """A backward that frees what it passes has run from these targets."""
         stack = [getattr(t, "node", t) for t in roots]
+        seen: set[int] = set()
         while stack:
             n = stack.pop()
-            if n is None or not n._seq or n._seq in self.freed:
+            if n is None or not n._seq or n._seq in seen:
                 continue
+            seen.add(n._seq)
             self.freed.add(n._seq)
-            if n.plan.keeps:
+            if n.saved.__class__ is Freed:
                 self.used.add(n._seq)
             stack.extend(getattr(t, "node", t) for t in n.next)
 

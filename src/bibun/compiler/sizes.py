@@ -246,7 +246,7 @@ class Relations:
         if kind is float:
             return self.factor(*seen)
         if kind is Slot:
-            if any(x.index != first.index or x.tensor != first.tensor for x in seen):
+            if any(x.index != first.index or not alike(x.tensor, first.tensor) for x in seen):
                 raise NotRelated("another value is read")
             return first
         if isinstance(first, tuple) or kind is list:
