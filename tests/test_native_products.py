@@ -144,3 +144,12 @@ def test_layers_of_many_rows(lead):
     (dx,) = torch.autograd.grad(layer(x), x, g, create_graph=True)
     (again,) = torch.autograd.grad(dx.sum(), layer.weight)
     near(again.numpy(), np.broadcast_to(grown.sum(0, dtype=np.float64)[:, None], (128, 130)), 300)
+
+
+def test_threads_keep_their_rows_of_a_layers_weight(monkeypatch):
+    from bibun.native import blas
+
+    monkeypatch.setattr(blas, "_CORES", 2)
+    assert blas._own_cut(256, 128, 784, 1, True) == (256, 64)
+    assert blas._own_cut(1024, 128, 784, 1, True)[0] == 512  # many rows: what is read of the weight is little
+    assert blas._own_cut(256, 160, 512, 1, True)[0] == 128  # parts would be uneven

@@ -16,7 +16,7 @@ from ..autograd import dispatch
 from ..autograd.direct import make_many, make_one, make_two
 from ..autograd.dispatch import F32, apply, recorder
 from ..backends import cpu
-from ..backends.large import LARGE, native
+from ..backends.large import LARGE, SOME, native, ready
 from ..errors import cast_error
 from ..ops import activation as activations
 from ..ops import elementwise
@@ -235,7 +235,7 @@ def cross_entropy(
         code = reduction_code(reduction)
     x, t = input._a, target._a
     if x.ndim == 2 and t.ndim == 1 and t.dtype.char == "l" and x.dtype.kind not in "biuc" and not label_smoothing:
-        if (x.size >= LARGE or recorder[0] is not None) and x.dtype is F32 and not dispatch.transformed() and _together(x, t, weight):
+        if (x.size >= (SOME if ready[0] else LARGE) or recorder[0] is not None) and x.dtype is F32 and not dispatch.transformed() and _together(x, t, weight):
             return _cross((input, target, weight), (ignore_index, code, 0.0))[0]
         logp = _log_softmax_along(input, 1)
         if weight is None and t.shape[0] == x.shape[0]:

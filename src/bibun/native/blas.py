@@ -177,8 +177,16 @@ def _own(m: int, n: int, k: int, across: bool) -> bool:
 
 def _own_cut(m: int, n: int, k: int, batch: int, turned: bool) -> tuple[int, int]:
     """Rows and columns of a part for the kernel of our own: as many parts as cores, in which least is multiplied and packed; where that is
-    the same, parts of rows, as other kernels share out arrays."""
+    the same, parts of rows, as other kernels share out arrays.
+
+    Where few rows meet a large ``turned`` matrix it is a layer's weight, which optimizers update by parts of its rows: the columns are cut, so
+    that a thread reads what it wrote and nobody else has, and need not ask for it back."""
     parts = min(-(-_CORES // batch), max(m * n * k // _TILE, 1))
+    if turned and batch == 1 and m <= 2 * min(n, k):
+        for down in range(1, parts):
+            columns = -(-n // (parts // down) // 32) * 32
+            if columns >= 64 and columns * (parts // down) <= 1.1 * n:
+                return -(-m // down // 4) * 4, columns
     best, chosen = float("inf"), (m, n)
     for down in range(parts, 0, -1):
         rows, columns = -(-m // down), -(-n // (parts // down))

@@ -323,11 +323,15 @@ def _class_losses_and_gradient(  # type: ignore[no-untyped-def]
                 tops[k // _BLOCK] = shift
                 made += kept_exponentials(row + k, shift, kept + k, many, W)
             if i > begin:
-                scale = factor * maths.exp(tops_before[k // _BLOCK] - top_before)
+                scale = factor
+                if tops_before[k // _BLOCK] != top_before:
+                    scale *= maths.exp(tops_before[k // _BLOCK] - top_before)
                 write_scaled(before + k, select(share[i - 1] == 0.0, f32(0.0), scale), to + k, many, far, W)
         if i > begin:
             t = target[i - 1]
-            chosen = before[t] * (factor * maths.exp(tops_before[t // _BLOCK] - top_before))
+            chosen = before[t] * factor
+            if tops_before[t // _BLOCK] != top_before:
+                chosen = before[t] * (factor * maths.exp(tops_before[t // _BLOCK] - top_before))
             to[t] = select(share[i - 1] == 0.0, f32(0.0), chosen - share[i - 1])
         if i < end:
             if m == f32(-math.inf):
