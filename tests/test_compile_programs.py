@@ -231,6 +231,29 @@ def test_compiled_models_in_programs(program):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("count", torch.tensor(0))
+
+    def forward(self, x):
+        self.mean.mul_(0.5).add_(x)
+        self.count += 1
+        return self.mean * self.count
+
+
+def test_buffers_that_count():
+    plain, m = Counting(), Counting()
+    c = torch.compile(m)
+    for k in range(8):
+        x = torch.full((3,), float(k))
+        torch.testing.assert_close(c(x), plain(x))
+    assert m.count == 8
+    (known,) = c._compiled.signatures.values()
+    assert known.program is not None, known.why
+
+
 def test_copies_and_pickles_of_compiled_models():
     m, (x, _) = network().eval(), data()
     c = torch.compile(m)

@@ -238,7 +238,7 @@ class Watch:
                 self._later_grad(t, frame.f_locals["value"])
         elif kind == "reads":
             self._refuse(frame, f"it reads the value of a tensor ({code.co_name.strip('_')})")
-        elif kind == "changes":
+        elif kind == "changes" and not self._keeps(frame):
             self._refuse(frame, f"it changes a module ({code.co_name})")
         elif kind == "hooks":
             self._refuse(frame, "a hook runs in its backward")
@@ -247,6 +247,17 @@ class Watch:
                 self._refuse(frame, "it writes memory in a way that is not recorded")
         elif kind == "world" and back is not None and self.kind(back.f_code) == "user":
             self._refuse(frame, f"it calls {code.co_filename.rpartition('/')[2]}:{code.co_name}()")
+
+    def _keeps(self, frame: Any) -> bool:
+        """Whether an attribute of a module is given what it is already, as ``self.count += 1`` does with tensors."""
+        given = frame.f_locals
+        if frame.f_code.co_name != "__setattr__" or not isinstance(given.get("value"), Tensor):
+            return False
+        owner, name = given["self"], given["name"]
+        if not any(d.get(name) is given["value"] for d in (owner._parameters, owner._buffers, vars(owner))):
+            return False
+        self.stores.get(frame.f_back.f_code, {}).pop(frame.f_back.f_lasti, None)
+        return True
 
     def _begin(self, frame: Any) -> None:
         """Note an object that is being made, whose attributes may be written."""
