@@ -47,11 +47,14 @@ class _Window:
 def memory_of(a: ndarray) -> ndarray:
     """The array that owns the memory `a` looks at, through views and through `Tensor.data`."""
     root = root_of(a)
-    owner = getattr(root.base, "owner", None)
-    while owner.__class__ is ndarray:
+    while (owner := _owner(root.base)).__class__ is ndarray:
         root = root_of(owner)
-        owner = getattr(root.base, "owner", None)
     return root
+
+
+def _owner(base: Any) -> Any:
+    """The array whose memory is looked at through an object that names it: `Tensor.data`'s, which NumPy keeps in a tuple, or a `_Window`."""
+    return getattr(base[0] if base.__class__ is tuple else base, "owner", None)
 
 
 def bytes_of(root: ndarray) -> ndarray:

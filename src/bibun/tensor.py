@@ -22,6 +22,7 @@ from .autograd.node import LEAF
 from .dtypes import BY_NUMPY, Size, size_of
 
 ndarray = np.ndarray
+_tuple_new = tuple.__new__
 CPU = dtypes.device("cpu")
 
 
@@ -68,7 +69,7 @@ class Tensor:
     @property
     def shape(self) -> Size:
         """The sizes of the dimensions."""
-        return size_of(self._a.shape)
+        return _tuple_new(Size, self._a.shape)  # `size_of`, in line
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
@@ -720,7 +721,7 @@ class _Exposed:
 
     def __init__(self, a: ndarray):
         self.owner = a
-        self.__array_interface__ = a.__array_interface__
+        self.__array_struct__ = a.__array_struct__
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

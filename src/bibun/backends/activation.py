@@ -22,9 +22,9 @@ class _Constant(dict[Any, Any]):
 ZEROS, ONES = _Constant(0), _Constant(1)
 
 
-def relu(x: Any) -> Any:
+def relu(x: Any, out: Any = ...) -> Any:
     """max(x, 0)."""
-    return np.maximum(x, ZEROS[x.dtype], out=...)
+    return np.maximum(x, ZEROS[x.dtype], out=out)
 
 
 def rectified_gradient(grad: Any, result: Any) -> Any:

@@ -193,6 +193,8 @@ from .loss import mse_loss, mse_loss_gradient, nll_loss, nll_loss_gradient  # no
 from .norm import affine_gradient, normalize, normalize_backward, normalize_gradient  # noqa: F401
 from .products import addmm, cdist, cross, dot, matmul, mm, mv, outer, vdot  # noqa: F401
 from .reduce import (  # noqa: F401
+    F32,
+    F64,
     NARROW,
     cumulative_logsumexp,
     cumulative_max,
@@ -209,6 +211,7 @@ from .reduce import (  # noqa: F401
     min,
     min_at,
     mode,
+    number_of,
     prod,
     prod_others,
     scan,
@@ -294,6 +297,12 @@ def argmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def clip(x: Any, low: Any, high: Any) -> Any:
     """``minimum(maximum(x, low), high)``; either bound may be None; NaN passes."""
+    d = x.dtype
+    if d is F32 or d is F64:  # a Python number costs NumPy as much again
+        if low.__class__ is float or low.__class__ is int:
+            low = number_of(d, low) if low else np.array(low, d)
+        if high.__class__ is float or high.__class__ is int:
+            high = number_of(d, high) if high else np.array(high, d)
     if low is not None and high is not None:
         return _clip(x, low, high)
     if low is not None:

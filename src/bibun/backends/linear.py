@@ -34,7 +34,7 @@ def linear(x: Any, weight: Any, bias: Any) -> Any:
             else np.zeros((*shape[:-1], weight.shape[0]), x.dtype)
         )
     if bias is not None:
-        np.add(y, bias, out=y)
+        np.add(y, bias, y)
     return y
 
 

@@ -17,7 +17,7 @@ from .reduce import F32, F64, NARROW
 
 __all__ = ["addmm", "cdist", "cross", "dot", "matmul", "mm", "mv", "outer", "vdot"]
 
-_dot, _matmul = np.dot, np.matmul
+_dot, _matmul = np.ndarray.dot, np.matmul  # the method: `np.dot` asks its operands for `__array_function__` first
 
 
 @cache
@@ -91,7 +91,7 @@ def addmm(x: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
             x = x * number(beta)
         shape = out.shape
         if shape and (x.shape == shape[len(shape) - x.ndim :] or shape == np.broadcast_shapes(shape, x.shape)):
-            np.add(out, x, out=out)
+            np.add(out, x, out)
         else:
             out = out + x
     return out.astype(d) if narrow else out
@@ -111,7 +111,9 @@ def cdist(x: Any, y: Any, p: float = 2.0, by_product: bool = False) -> Any:
     if p == 2 and by_product:
         square = (x * x).sum(-1)[..., :, None] + (y * y).sum(-1)[..., None, :] - 2 * _matmul(x, np.swapaxes(y, -1, -2))
         return np.sqrt(np.maximum(square, 0))
-    lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    lead = x.shape[:-2]
+    if lead != y.shape[:-2]:
+        lead = np.broadcast_shapes(lead, y.shape[:-2])
     rows, columns, m = x.shape[-2], y.shape[-2], x.shape[-1]
     out = np.empty((*lead, rows, columns), x.dtype)
     step = max(1, 2**21 // max(1, columns * m * prod(lead)))  # differences of some megabytes at a time

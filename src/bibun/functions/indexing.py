@@ -512,6 +512,8 @@ def _mask(mask: Any, name: str) -> Any:
 
 
 def _broadcasts(x: Any, mask: Any) -> None:
+    if x._a.shape == mask._a.shape:
+        return
     try:
         np.broadcast_shapes(x._a.shape, mask._a.shape)
     except ValueError:

@@ -258,7 +258,7 @@ def _batched(x: Any, y: Any, n: int, m: int) -> Any:
     k, q = (b[-2] if m > 1 else b[-1]), (b[-1] if m > 1 else 1)
     lead_x, lead_y = a[:-2] if n > 1 else (), b[:-2] if m > 1 else ()
     try:
-        lead = np.broadcast_shapes(lead_x, lead_y)
+        lead = lead_x if lead_x == lead_y else np.broadcast_shapes(lead_x, lead_y)
     except ValueError:
         raise broadcast_error(lead_x, lead_y) from None
     size = prod(lead)

@@ -61,7 +61,9 @@ def in_place(plain: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) ->
 def inplace_of(plain: Callable[..., Any], name: str, prim: Primitive | None = None) -> Callable[..., Any]:
     """The in-place form of a function, which is all that the elementwise primitive ``prim`` does, if that is given."""
 
-    ufunc = prim is not None and len(prim.arrays) == 1 and prim.kind not in BOOLEAN and array_function_of(prim)
+    into = array_function_of(prim) if prim is not None and len(prim.arrays) == 1 and prim.kind not in BOOLEAN else None
+    if into is not None and into.__name__ == "one":  # which makes a new array
+        into = None
 
     @functools.wraps(plain)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -70,10 +72,10 @@ def inplace_of(plain: Callable[..., Any], name: str, prim: Primitive | None = No
             if a.size >= LARGE:
                 if written_over(prim, self, args, kwargs):
                     return self
-            elif ufunc.__class__ is np.ufunc and not args and not kwargs and (a.dtype is F32 or a.dtype is F64) and a.flags.carray and unwatched(self):
+            elif into is not None and not args and not kwargs and (a.dtype is F32 or a.dtype is F64) and a.flags.carray and unwatched(self):
                 token = quiet(IGNORE)
                 try:
-                    ufunc(a, a)
+                    into(a, a)
                 finally:
                     restore(token)
                 written_by(a, 1)
@@ -256,13 +258,19 @@ def _plain_code(n: int) -> bytes:
     return (lambda xp, x: xp.f(x)).__code__.co_code if n == 1 else (lambda xp, x, y: xp.f(x, y)).__code__.co_code
 
 
+def takes_out(f: Any) -> bool:
+    """Whether an array function has an ``out`` after its operands, as NumPy's own have."""
+    code = getattr(f, "__code__", None)
+    return isinstance(f, np.ufunc) or code is not None and "out" in code.co_varnames[: code.co_argcount]
+
+
 def array_function_of(prim: Primitive) -> Any:
     """The one NumPy function that an entry's run consists of, or the run itself on arrays."""
     code = prim.run.__code__
     if len(code.co_names) == 1 and code.co_code == _plain_code(len(prim.arrays)):
-        ufunc = getattr(cpu, code.co_names[0], None)
-        if isinstance(ufunc, np.ufunc):
-            return ufunc
+        found = getattr(cpu, code.co_names[0], None)
+        if takes_out(found):
+            return found
     run = prim.run
     if len(prim.arrays) == 1:
 
