@@ -403,3 +403,39 @@ def test_clipping_for_all_sizes():
     for n in (2, 2, 3, 3, 4, 4, 5, 6, 7):
         compiled(torch.randn(n, 3))
         same(p.grad.norm(), torch.tensor(0.5))
+
+
+def test_inner_functions_that_use_what_the_function_has_made():
+    p = torch.randn(3, requires_grad=True)
+
+    def f(x):
+        made, z = 0.5 - x, torch.zeros(3)
+
+        def inner(q):
+            return q * made + z
+
+        y = inner(p * 2)
+        made.add_(made.mean())
+        return y
+
+    compiled = torch.compile(f)
+    for _ in range(5):
+        x = torch.randn(3)
+        same(compiled(x), f(x))
+    assert is_compiled(compiled)
+
+
+def test_gradients_that_are_made_of_nothing():
+    p = torch.randn(3, requires_grad=True)
+
+    def f():
+        v = p.round() + 1.5
+        return torch.complex(v, v).abs()
+
+    compiled = torch.compile(f)
+    for _ in range(5):
+        p.grad = None
+        y = compiled()
+        y.sum().backward()
+        same(y, f())
+        assert p.grad.tolist() == [0, 0, 0]

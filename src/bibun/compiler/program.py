@@ -96,7 +96,7 @@ class Program:
         self.on_tensors = {k for k, step in enumerate(self.steps) if id(step) in on_tensors}
         self.made_on_tensors = {n for k in self.on_tensors for n in self.steps[k].gives}
         self.wanted = wanted
-        read = {n for step in self.steps for n in reads(step)} | wanted
+        read = {n for step in self.steps for n in reads(step)} | wanted | {n for n in (self.backward.gradients if self.backward is not None else ()) if n is not None}
         self.sources = {n: s for n, s in recorder.sources.items() if n in read and s[0] != "gradient"}
         self.given = {n: s for n, s in recorder.sources.items() if s[0] == "gradient"}
         self.inputs = {n: s for n, s in recorder.sources.items() if s[0] == "argument"}

@@ -174,8 +174,11 @@ class Recorder:
         self.found.setdefault(id(t), (t, t._a, t._node, t._has_hooks))
 
     def name(self, t: Any) -> None:
-        """Say that a tensor lives outside the function: a parameter, a buffer, an argument."""
+        """Say that a tensor lives outside the function, if it was not made in it: a parameter, a buffer, an argument."""
         if isinstance(t, Tensor):
+            n = self.known.get(id(t._a))
+            if id(t._a) in self.fresh or n is not None and self.sources.get(n, ("",))[0] in ("", "constant", "gradient"):
+                return
             self.named.setdefault(id(t._a), t)
             self.find(t)
 
