@@ -11,6 +11,7 @@ LLVM ends the process where it finds no memory or no address for a name, so both
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import mmap
 import os
@@ -24,6 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from . import default_threads
 from .ir import Module
 
 __all__ = ["FORMAT", "available", "features", "load", "shared", "sources", "symbol", "target"]
@@ -125,14 +127,16 @@ def symbol(name: str, address: int) -> None:
 _SHORT = ("always_inliner", "sroa", "simplify_cfg", "instruction_combine", "loop_simplify", "loop_rotate", "instruction_combine", "simplify_cfg")
 
 
-def compile_text(text: str, explicit: bool = False, unroll: bool = True) -> bytes:
+def compile_text(text: str, explicit: bool = False, unroll: bool = True, machine: Any = None) -> bytes:
     """Object code of a module's text. The text is verified first: what is wrong raises here and never runs.
 
     ``explicit``: its loops are written in vectors, so only what is left to do then is done. Without ``unroll`` loops stay short: for long
-    functions of many loops of few turns each, which so take half the time to compile and no more to run."""
+    functions of many loops of few turns each, which so take half the time to compile and no more to run. Several threads may compile, each
+    with a ``machine`` of its own."""
     check_room()
-    llvm, machine, _ = _machinery()
-    module = llvm.parse_assembly(text)
+    llvm, first, _ = _machinery()
+    machine = machine or first
+    module = llvm.parse_assembly(text, llvm.create_context())
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
@@ -144,10 +148,66 @@ def compile_text(text: str, explicit: bool = False, unroll: bool = True) -> byte
         passes = llvm.create_new_module_pass_manager()
         for name in _SHORT:
             getattr(passes, f"add_{name}_pass")()
-        passes.run(module, builder)
     else:
-        builder.getModulePassManager().run(module, builder)
-    return machine.emit_object(module)
+        passes = builder.getModulePassManager()
+    _unlocked("LLVMPY_RunNewModulePassManager")(passes, module, builder)
+    lib, OutputString = llvm.ffi.lib, llvm.ffi.OutputString
+    with OutputString() as error:
+        made = _unlocked("LLVMPY_TargetMachineEmitToMemory")(machine, module, 1, error)
+        if not made:
+            raise RuntimeError(str(error))
+    try:
+        return ctypes.string_at(lib.LLVMPY_GetBufferStart(made), lib.LLVMPY_GetBufferSize(made))
+    finally:
+        lib.LLVMPY_DisposeMemoryBuffer(made)
+
+
+@cache
+def _unlocked(name: str) -> Any:
+    """A function of llvmlite's without the lock that it holds around each (where it can be had so): LLVM asks for none where threads have
+    contexts of their own."""
+    function = getattr(_machinery()[0].ffi.lib, name)
+    return getattr(function, "_cfn", function)
+
+
+#: Target machines for threads beside the caller's.
+_spare: list[Any] = []
+
+
+def _compiled(modules: list[Module]) -> list[bytes]:
+    """The object code of modules, made by two threads where there are several."""
+    texts = [m.text() for m in modules]
+    if os.environ.get("BIBUN_EXPLAIN") == "llvm":
+        print(*texts, sep="\n", file=sys.stderr)
+    made: dict[int, bytes] = {}
+    failed: list[BaseException] = []
+    left = sorted(range(len(modules)), key=lambda k: len(texts[k]))
+
+    def work(machine: Any = None) -> None:
+        while left and not failed:
+            try:
+                k = left.pop()
+                made[k] = compile_text(texts[k], modules[k].explicit, modules[k].unroll, machine)
+            except IndexError:
+                pass  # the other has taken the last one
+            except Exception as why:
+                failed.append(why)
+
+    def help() -> None:
+        machine = _spare.pop() if _spare else _machine()
+        work(machine)
+        _spare.append(machine)
+
+    if len(modules) > 1 and default_threads() > 1:
+        helper = threading.Thread(target=help, name="bibun.native", daemon=True)
+        helper.start()
+        work()
+        helper.join()
+    else:
+        work()
+    if failed:
+        raise failed[0]
+    return [made[k] for k in range(len(modules))]
 
 
 def attributes() -> str:
@@ -172,17 +232,21 @@ def _digest(key: str) -> str:
 
 
 def shared(key: str, stem: str, write: Callable[[Module, str], None]) -> str:
-    """The name of a function that all modules may call; where it is new, it is loaded or written by ``write`` (under its name) and compiled."""
+    """The name of a function that all modules may call. Where it is new, it is loaded, or written by ``write`` (under its name), and is there
+    when `load` has made what calls it."""
     with _lock:
-        name = f"{SHARED}{stem}.{_digest(key)}"
-        if name not in _linked:
-            _linked[name] = load(key, lambda module: write(module, name), [name])[0]
-            symbol(name, _linked[name])
+        digest = _digest(key)
+        name = f"{SHARED}{stem}.{digest}"
+        if name not in _waiting and not _linked_all([name]):
+            module = Module()
+            write(module, name)
+            _waiting[name] = module
         return name
 
 
-#: The shared functions that are there, with their addresses.
+#: The shared functions that are there, with their addresses, and those that are written and not compiled, each after those that it calls.
 _linked: dict[str, int] = {}
+_waiting: dict[str, Module] = {}
 
 
 def _linked_all(needs: Iterable[str]) -> bool:
@@ -220,12 +284,21 @@ def load(key: str, write: Callable[[Module], None], names: Iterable[str]) -> lis
         finally:
             if getattr(watch, "aside", False):
                 sys.setprofile(watch)
-        text = module.text()
-        if os.environ.get("BIBUN_EXPLAIN") == "llvm":
-            print(text, file=sys.stderr)
-        made = compile_text(text, module.explicit, module.unroll)
-        _write(digest, made, [n for n in module.declared if n.startswith(SHARED)])
+        new = dict(_waiting)
+        _waiting.clear()
+        *others, made = _compiled([*new.values(), module])
+        for (name, other), code in zip(new.items(), others):
+            of = name.rpartition(".")[2]
+            _write(of, code, _needs(other))
+            _linked[name] = _link(llvm, engine, code, [name], of)[0]
+            symbol(name, _linked[name])
+        _write(digest, made, _needs(module))
         return _link(llvm, engine, made, names, digest)
+
+
+def _needs(module: Module) -> list[str]:
+    """The shared functions that a module calls."""
+    return [n for n in module.declared if n.startswith(SHARED)]
 
 
 def _link(llvm: Any, engine: Any, made: bytes, names: Iterable[str], digest: str) -> list[int]:
