@@ -84,6 +84,8 @@ def test_as_the_formula_says(case, given, centered, d):
     near(dw, wanted[4], d, 20)
     near(db, wanted[5], d, 20)
     alone = kernels.backward(g, x, weight, stats, axes, affine, centered, False)
+    more = kernels.backward(g, x, weight, stats, axes, affine, centered, False, np.asarray(g)[::-1])[0]
+    np.testing.assert_allclose(more, alone[0] + g[::-1], rtol=1e-5 if x.dtype == np.float32 else 1e-13, atol=1e-5 if x.dtype == np.float32 else 1e-13)
     near(alone[0], wanted[3], d, 10)
     assert alone[1:] == (None, None)
 

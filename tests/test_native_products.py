@@ -153,3 +153,47 @@ def test_threads_keep_their_rows_of_a_layers_weight(monkeypatch):
     assert blas._own_cut(256, 128, 784, 1, True) == (256, 64)
     assert blas._own_cut(1024, 128, 784, 1, True)[0] == 512  # many rows: what is read of the weight is little
     assert blas._own_cut(256, 160, 512, 1, True)[0] == 128  # parts would be uneven
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_that_meet_are_added_by_the_rules_of_layers(compiled):
+    """A value that goes to several layers and on: its gradients come together in the last layer's rule."""
+    import bibun as torch
+
+    torch.manual_seed(0)
+    norm, left, right = torch.nn.LayerNorm(128), torch.nn.Linear(128, 128), torch.nn.Linear(128, 128)
+    x = torch.randn(600, 128, requires_grad=True)
+    seen = []
+
+    def run(x, norm, left, right):
+        h = x * 1
+        h = h + norm(h)
+        h = left(h) + right(h) + h
+        return h.square().mean()
+
+    def step():
+        loss = run(x, norm, left, right)
+        loss.backward()
+        return loss
+
+    if compiled:
+        step = torch.compile(step)
+    leaves = [x, *norm.parameters(), *left.parameters(), *right.parameters()]
+    for _ in range(4):
+        for p in leaves:
+            p.grad = None
+        step()
+    double = [torch.nn.LayerNorm(128).double(), torch.nn.Linear(128, 128).double(), torch.nn.Linear(128, 128).double()]
+    for to, of in zip(double, (norm, left, right)):
+        to.load_state_dict(of.state_dict())
+    y = x.detach().double().requires_grad_()
+    run(y, *double).backward()
+    for p, q in zip(leaves, [y, *[q for m in double for q in m.parameters()]]):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=0, atol=1e-5 * float(q.grad.abs().max()))
+    # hooks and inputs in the middle see the sum
+    h = x * 1
+    h.register_hook(lambda g: seen.append(g.clone()))
+    out = (h + norm(h)).square().mean()
+    (wanted,) = torch.autograd.grad(out, h, retain_graph=True)
+    out.backward()
+    near(seen[-1].numpy(), wanted.numpy().astype(np.float64), 1)

@@ -326,7 +326,19 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                 if retain:
                     unpacked_nodes.append((node, packed))
             try:
-                grads = node.apply(g, xp, create) if only is None else node.apply(g, xp, create, only)
+                grads: Any = NotImplemented
+                joined = None
+                if only is None and hooks is None and plan.adds and not (numbered or checking):
+                    # What has come to the first input's target already is added by the rule.
+                    joined = node.next[0]
+                    there = None if joined is None or joined.__class__ is Output else ready.get(joined._seq)
+                    if there is None or there[1] is None:
+                        joined = None
+                    else:
+                        grads = node.jointly(g, xp, create, None, there[1])
+                if grads is NotImplemented:
+                    joined = None
+                    grads = node.apply(g, xp, create) if only is None else node.apply(g, xp, create, only)
                 if not retain and keeps:
                     node.saved = freed
             except Exception as error:
@@ -340,8 +352,11 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
                     anomaly.check(node, g, i, r, saved)
             if hooks is not None and hooks.post:
                 grads = hooks.after(node, grads, g, xp)
+            if joined is not None:
+                ready[joined._seq] = (joined, grads[0])
+                grads[0] = None
             for target, r in zip(node.next, grads):
-                if target is None:
+                if target is None or target is joined and r is None:
                     continue
                 seq = target._seq
                 if reach is not None and seq not in reach:

@@ -59,6 +59,7 @@ class _Plan:
     """What the engine reads of a plan, for nodes that apply themselves."""
 
     direct = single = None
+    adds = False
     rules = ()
     takes = ()
 

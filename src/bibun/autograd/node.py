@@ -136,10 +136,10 @@ class Node:
         saved = self.saved
         fix = self.fix
         if create:
-            from .saved import as_tensors, recorded_jointly
+            from .saved import as_tensors
 
             if plan.joint is not None and only is None:
-                made = recorded_jointly(self, g)
+                made = self.jointly(g, xp, True)
                 if made is not NotImplemented:
                     return made
             saved = as_tensors(self, only)
@@ -153,9 +153,8 @@ class Node:
             return plan.apply(g, saved, fix, len(self.next), only)
         if fix.__class__ is NarrowFix and not create:
             g, saved = widened(g), widened(saved)
-        elif plan.joint is not None and xp is cpu and not create and not state.strict:
-            call, chosen, places = plan.joint
-            made = call(xp, plan.wanted if only is None else only, *[g[k] for k in chosen] or (g,), *[saved[r][c] for r, c in places])
+        elif plan.joint is not None and not create:
+            made = self.jointly(g, xp, False, only)
             if made is not NotImplemented:
                 return made
         out: Any = [None] * len(self.next)
@@ -172,6 +171,21 @@ class Node:
         if fix is not None:
             out = [None if x is None else fit(x, f[0], f[1], xp) for x, f in zip(out, fix)]
         return out
+
+    def jointly(self, g: Any, xp: Any, create: bool, only: Any = None, more: Any = None) -> Any:
+        """`apply` by the plan's rule for all inputs, NotImplemented where it does not apply; with ``more`` added to the first one's gradient."""
+        plan, saved = self.plan, self.saved
+        if create:
+            from .saved import recorded_jointly
+
+            return recorded_jointly(self, g, more)
+        if xp is not cpu or state.strict or self.fix.__class__ is NarrowFix:
+            return NotImplemented
+        call, chosen, places = plan.joint
+        given = [*([g[k] for k in chosen] or (g,)), *[saved[r][c] for r, c in places]]
+        if more is not None:
+            given.append(more)
+        return call(xp, plan.wanted if only is None else only, *given)
 
     # what users see
 
@@ -255,13 +269,13 @@ class Plan:
     the same where one gradient goes in and one comes out of each, else None, as (input number, ``rule(g, *values)``, how many
     values it takes, ``places``) on arrays, and ``lifted`` on tensors, where ``places`` tells for each value whether it is an
     input (its number), the output (-1) or neither (-2), and is () where all are neither; ``single``: the one of ``direct`` where
-    there is but one; ``joint``: see `Primitive.jointly`; ``grand``: the plan with the joint rule for calls that it suits, where it does not suit all;
+    there is but one; ``joint``: see `Primitive.jointly`; ``adds``: whether that takes what has come before; ``grand``: the plan with the joint rule for calls that it suits, where it does not suit all;
     ``takes``: for each of them, (category, index) of every value it takes besides gradients. Categories: ``i`` an input,
     ``o`` an output, ``h`` an input's shape, ``d`` its dtype, ``s`` a static argument. ``needed``: the outputs whose gradients the
     rules take, None for all.
     """
 
-    __slots__ = ("_lifted", "_plain", "direct", "grand", "joint", "keeps", "needed", "rules", "save", "single", "takes", "wanted")
+    __slots__ = ("_lifted", "_plain", "adds", "direct", "grand", "joint", "keeps", "needed", "rules", "save", "single", "takes", "wanted")
     #: Whether the rules run as native loops; see `bibun.autograd.large`.
     large = False
 
@@ -285,6 +299,7 @@ class Plan:
         self.rules, self.takes = tuple(rules), tuple(takes)
         several = prim.joint_rule is not None and len(rules) > 1
         self.joint = self._joint(prim) if several and (grand or prim.joint_suits is None) else None
+        self.adds = self.joint is not None and prim.joint_adds
         self.grand = Plan(prim, wanted, True) if several and not grand and prim.joint_suits is not None else None
         self._plain = None if prim.variadic or prim.several or self.joint is not None else tuple(direct)
         self.direct = self._bound(cpu)

@@ -108,7 +108,7 @@ def as_tensors(node: Any, only: Any = None) -> tuple[tuple[Any, ...], ...]:
     return tuple(result)
 
 
-def recorded_jointly(node: Any, g: Any) -> Any:
+def recorded_jointly(node: Any, g: Any, more: Any = None) -> Any:
     """The gradients by the rule for all inputs, as one step of the recording in progress; NotImplemented where there is none."""
     r = dispatch.recording()
     held = node.saved
@@ -118,6 +118,8 @@ def recorded_jointly(node: Any, g: Any) -> Any:
     call, chosen, places = plan.joint
     grads = [g[k] for k in chosen] or [g]
     args = (plan.wanted, *[None if x is None else x._a for x in grads], *[held[i][j] for i, j in places])
+    if more is not None:
+        args = (*args, more._a)
     made = call(cpu, *args)
     if made is NotImplemented:
         return made

@@ -47,14 +47,14 @@ def _native(x: Any, weight: Any, bias: Any) -> Any:
     return made if made is NotImplemented or x.ndim == 2 else made.reshape(*x.shape[:-1], weight.shape[0])
 
 
-def linear_gradients(g: Any, x: Any, weight: Any, wanted: Any) -> Any:
-    """The gradients of a large layer's input, weight and bias that are wanted, in one pass; NotImplemented where there is none."""
+def linear_gradients(g: Any, x: Any, weight: Any, wanted: Any, more: Any = None) -> Any:
+    """The gradients of a large layer's input, weight and bias that are wanted, in one pass, the first with ``more`` added; NotImplemented where there is none."""
     d = x.dtype
     if d is not F32 or g.dtype is not d or weight.dtype is not d or not wanted[1] or not native():
         return NotImplemented
-    if not (g.flags.c_contiguous and x.flags.c_contiguous and weight.flags.c_contiguous):
+    if not (g.flags.c_contiguous and x.flags.c_contiguous and weight.flags.c_contiguous and (more is None or more.flags.c_contiguous and more.dtype is d)):
         return NotImplemented
-    return _blas().layer_gradients(g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1]), weight, wanted, x.shape)
+    return _blas().layer_gradients(g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1]), weight, wanted, x.shape, more)
 
 
 def linear_transpose(y: Any, weight: Any) -> Any:

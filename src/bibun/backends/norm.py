@@ -214,15 +214,18 @@ def normalize_backward(
     axes: tuple[int, ...],
     affine: Any,
     centered: bool,
+    more: Any = None,
 ) -> Any:
-    """(the gradients of x, weight and bias) in one go."""
+    """(the gradients of x, weight and bias) in one go, the first with ``more`` added."""
     d = stats.dtype
     g, work = _work(grad, shape, d), _work(x, shape, d)
     wide = weight if weight.dtype == d else weight.astype(d)
     found: Any = NotImplemented
     if x.size >= _LARGE and native():
         kernels = kernels_of("kernels.norm")
-        found = kernels.backward(g, work, wide, stats, axes, affine, centered, True)
+        found = kernels.backward(g, work, wide, stats, axes, affine, centered, True, more if shape is None else None)
+        if found is not NotImplemented and shape is None:
+            more = None
     if found is NotImplemented:
         made = _normalized(work, stats, centered)
         shared = _shared(made.shape, affine)
@@ -237,4 +240,6 @@ def normalize_backward(
     in_weight, in_bias = in_weight.reshape(weight.shape), in_bias.reshape(weight.shape)
     if own != d:
         in_weight, in_bias = in_weight.astype(own), in_bias.astype(own)
-    return out if out.dtype == x.dtype else out.astype(x.dtype), in_weight, in_bias
+    if out.dtype != x.dtype:
+        out = out.astype(x.dtype)
+    return out if more is None else out + more, in_weight, in_bias

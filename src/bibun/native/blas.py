@@ -282,14 +282,14 @@ def matmul(a: Any, b: Any) -> Any:
     return _multiply(a, b, d)
 
 
-def layer_gradients(g: Any, x: Any, weight: Any, wanted: Any, shape: Any) -> Any:
-    """Of a linear layer's rows ``g`` and ``x``, the gradients of x (in ``shape``), the weight and the bias that are wanted, made in as many parts
+def layer_gradients(g: Any, x: Any, weight: Any, wanted: Any, shape: Any, more: Any = None) -> Any:
+    """Of a linear layer's rows ``g`` and ``x``, the gradients of x (in ``shape``, with ``more`` added), the weight and the bias that are wanted, made in as many parts
     of the rows as there are cores; NotImplemented where that is not how they are made best."""
     (m, n), rows = weight.shape, len(g)
     share = rows // _CORES
     if share < 128 or not _own(share, n, m, False) or not _own(m, n, share, False) or m * n > min(rows * (m + n), 1 << 20):
         return NotImplemented
-    dx, dw, db = _kernels().gradients(g, x, weight, _CORES, wanted)
+    dx, dw, db = _kernels().gradients(g, x, weight, _CORES, wanted, more)
     return [None if dx is None else dx.reshape(shape), dw, db]
 
 

@@ -58,8 +58,8 @@ def _large(x, weight, bias):
 
 
 @linear.jointly(suits=_large)
-def _in_all(xp, wanted, g, x, weight):
-    return xp.linear_gradients(g, x, weight, wanted)
+def _in_all(xp, wanted, g, x, weight, more=None):
+    return xp.linear_gradients(g, x, weight, wanted, more)
 
 
 @linear.tangent

@@ -75,10 +75,10 @@ normalize.derivative(x=_in_x, weight=_in_weight, bias=_in_bias)
 
 
 @normalize.jointly
-def _in_all(xp, wanted, g_out, x, weight, stats, shape, axes, affine, eps, centered):
+def _in_all(xp, wanted, g_out, x, weight, stats, shape, axes, affine, eps, centered, more=None):
     if weight is None:
         return NotImplemented
-    made = xp.normalize_backward(g_out, x, weight, stats, shape, axes, affine, centered)
+    made = xp.normalize_backward(g_out, x, weight, stats, shape, axes, affine, centered, more)
     return [r if w else None for r, w in zip(made, wanted)]
 
 

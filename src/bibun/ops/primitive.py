@@ -136,6 +136,7 @@ class Primitive:
         self.derivatives: dict[str, Rule] = {}
         self.joint_rule: Rule | None = None
         self.joint_suits: Callable[..., bool] | None = None
+        self.joint_adds = False
         self.ahead: tuple[Primitive, Primitive] | None = None
         self.tangent_kind = tangent
         self.tangent_rule: Rule | None = None
@@ -168,12 +169,14 @@ class Primitive:
         It is used beside the rules of the inputs, in ordinary backwards that want several gradients, and takes nothing that
         these do not take. ``wanted`` says for each input whether its gradient is wanted; NotImplemented sends to the rules. Of several
         outputs' gradients some may be None, for zeros. ``suits``, given the call's arrays, says whether it is worth looking at: where it is
-        not, the inputs' own rules are called with less ado.
+        not, the inputs' own rules are called with less ado. A rule with a last parameter ``more`` adds to the first input's gradient what
+        has come to the same place before, an array or None.
         """
         if rule is None:
             return lambda r: self.jointly(r, suits=suits)
         made = Rule(rule)
-        made.needs = tuple([n for n in made.needs if n != "wanted"])
+        self.joint_adds = "more" in made.needs
+        made.needs = tuple([n for n in made.needs if n not in ("wanted", "more")])
         self.joint_rule, self.joint_suits = made, suits
         return self
 

@@ -13,6 +13,7 @@ without looking across it; keys and values are read where they lie if their size
 from __future__ import annotations
 
 import math
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -302,7 +303,19 @@ def suits(q: Any, k: Any, v: Any) -> bool:
 
 def _places(*arrays: Any) -> Any:
     """Where batches, heads and rows of each array begin, in elements."""
-    return np.array([s // a.itemsize for a in arrays for s in a.strides[:3]], np.int64)
+    return _steps(*[(a.strides, a.itemsize) for a in arrays])
+
+
+@lru_cache(256)
+def _steps(*lies: Any) -> Any:
+    return np.array([s // size for strides, size in lies for s in strides[:3]], np.int64)
+
+
+@cache
+def _made(backwards: bool, room: int, causal: bool, masked: int) -> Any:
+    if backwards:
+        return backward(T=f32, room=room, causal=causal, masked=masked, R=register_rows(), W=lanes())
+    return forward(T=f32, room=room, causal=causal, masked=masked, W=lanes())
 
 
 def _spread_mask(mask: Any, q: Any, k: Any) -> tuple[Any, int]:
@@ -332,7 +345,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any, scale: float, causal: bool) -> 
     mask, masked = _spread_mask(mask, q, k)
     wide = _room(width)
     room = Room(BLOCK * (4 * wide + lanes() + 2) + 2 * lanes() ** 2)
-    forward(T=f32, room=wide, causal=causal, masked=masked, W=lanes())(
+    _made(False, wide, causal, masked)(
         q, k, v, mask, out, sums, _places(q, k, v, out, mask), heads, length, k.shape[2], width, scale, room.memory, room.slots, room.count, room.size,
         n * heads * -(-length // BLOCK), 1
     )  # fmt: skip
@@ -352,7 +365,7 @@ def attention_gradient(g: Any, q: Any, k: Any, v: Any, mask: Any, out: Any, sums
     mask, masked = _spread_mask(mask, q, k)
     wide = _room(width)
     room = Room(BLOCK * (9 * wide + 2 * BLOCK + 1) + 2 * lanes() ** 2)
-    backward(T=f32, room=wide, causal=causal, masked=masked, R=register_rows(), W=lanes())(
+    _made(True, wide, causal, masked)(
         g, q, k, v, out, sums, mask, *made, _places(q, k, v, out, mask, g, *made), heads, length, k.shape[2], width, scale, room.memory, room.slots,
         room.count, room.size, n * heads, 1
     )  # fmt: skip

@@ -250,11 +250,11 @@ def row_sums(x: Ptr[T], step: i64, rows: i64, width: i64, made: Ptr[T], W) -> vo
 
 @kernel(fast="contract", explicit=True)
 def layer_backward(  # type: ignore[no-untyped-def]
-    g: Ptr[T], x: Ptr[T], weight: Ptr[T], dx: Ptr[T], dw: Ptr[T], db: Ptr[T], more: Ptr[T], rows: i64, m: i64, n: i64, part_rows: i64,
+    g: Ptr[T], x: Ptr[T], weight: Ptr[T], before: Ptr[T], dx: Ptr[T], dw: Ptr[T], db: Ptr[T], more: Ptr[T], rows: i64, m: i64, n: i64, part_rows: i64,
     memory: Ptr[T], slots: Ptr[i64], slot_count: i64, size: i64, R, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
     """Items are parts of the rows of g (rows, m) and x (rows, n). The first part's share of the weight's and the bias' gradients comes to
-    lie in their places, those of the others in ``more``."""
+    lie in their places, those of the others in ``more``. ``before``, where there is something, is added to dx."""
     slot = take(slots, slot_count)
     strips = memory + slot * size
     panels = strips + W * ROW
@@ -267,7 +267,7 @@ def layer_backward(  # type: ignore[no-untyped-def]
             share = more + (item - 1) * (m * n + m)
             bias_share = share + m * n
         if i64(dx) != 0:
-            part(g, weight, dx, null(T), i, i + tall, 0, n, m, m, n, n, 0, strips, panels, False, False, R, W)
+            part(g, weight, dx, before, i, i + tall, 0, n, m, m, n, n, n, strips, panels, False, False, R, W)
         part(g + i * m, x + i * n, share, null(T), 0, m, 0, n, tall, m, n, n, 0, strips, panels, True, False, R, W)
         if i64(db) != 0:
             row_sums(g + i * m, m, tall, m, bias_share, W)
@@ -306,8 +306,8 @@ def _backward() -> tuple[Any, Any]:
     return layer_backward(T=f32, R=ROWS, W=lanes()), add_shares(T=f32, W=lanes())
 
 
-def gradients(g: Any, x: Any, weight: Any, parts: int, wanted: Any) -> tuple[Any, Any, Any]:
-    """Of a linear layer, g (rows, m), x (rows, n), weight (m, n): the gradients of x, the weight and the bias, those that are wanted, made in
+def gradients(g: Any, x: Any, weight: Any, parts: int, wanted: Any, before: Any = None) -> tuple[Any, Any, Any]:
+    """Of a linear layer, g (rows, m), x (rows, n), weight (m, n): the gradients of x (with ``before`` added), the weight and the bias, those that are wanted, made in
     parts of the rows: the thread that made rows of g and x reads them again."""
     rows, m = g.shape
     n = x.shape[1]
@@ -319,7 +319,7 @@ def gradients(g: Any, x: Any, weight: Any, parts: int, wanted: Any) -> tuple[Any
     room = Room(lanes() * ROW + WIDE * APART)
     backward, add = _backward()
     backward(
-        g, x, weight, dx, dw, db, more, rows, m, n, each, room.memory, room.slots, room.count, room.size, parts, 1
+        g, x, weight, before, dx, dw, db, more, rows, m, n, each, room.memory, room.slots, room.count, room.size, parts, 1
     )
     room.release()
     if parts > 1:

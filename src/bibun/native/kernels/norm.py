@@ -149,8 +149,8 @@ def _rows(  # type: ignore[no-untyped-def]
 
 @device(fast="contract")
 def _normal_backward(  # type: ignore[no-untyped-def]
-    g: Ptr[T], x: Ptr[T], out: Ptr[T], weight: Ptr[T], scaled: Ptr[T], plain: Ptr[T], m: U, r: U, mean: U, moment: U, left: i64,
-    whole, weighted, wanted, centered, W,
+    g: Ptr[T], x: Ptr[T], out: Ptr[T], weight: Ptr[T], scaled: Ptr[T], plain: Ptr[T], more: Ptr[T], m: U, r: U, mean: U, moment: U, left: i64,
+    whole, weighted, wanted, centered, added, W,
 ) -> void:  # fmt: skip
     some = first_lanes(left, W)
     y = ((load(x, Vec[T, W]) if whole else load_where(x, Vec[T, W], some)) - m) * r
@@ -166,18 +166,21 @@ def _normal_backward(  # type: ignore[no-untyped-def]
         d = d * (load(weight, Vec[T, W]) if whole else load_where(weight, Vec[T, W], some))
     if centered:
         d = d - mean
+    d = (d - y * moment) * r
+    if added:
+        d = d + (load(more, Vec[T, W]) if whole else load_where(more, Vec[T, W], some))
     if whole:
-        store(out, (d - y * moment) * r)
+        store(out, d)
     else:
-        store_where(out, (d - y * moment) * r, some)
+        store_where(out, d, some)
 
 
 @kernel(distinct=True, explicit=True)
 def _rows_backward(  # type: ignore[no-untyped-def]
-    g: Ptr[T], x: Ptr[T], weight: Ptr[T], stats: Ptr[T], out: Ptr[T], parts: Ptr[T], rows: i64, n: i64, grain: i64,
-    weighted, wanted, centered, W, begin: i64, end: i64,
+    g: Ptr[T], x: Ptr[T], weight: Ptr[T], stats: Ptr[T], out: Ptr[T], parts: Ptr[T], more: Ptr[T], rows: i64, n: i64, grain: i64,
+    weighted, wanted, centered, added, W, begin: i64, end: i64,
 ) -> void:  # fmt: skip
-    """``parts`` (chunks, 2, n), with ``wanted``: the sums over a chunk's rows of g·normalised x and of g."""
+    """``parts`` (chunks, 2, n), with ``wanted``: the sums over a chunk's rows of g·normalised x and of g. ``more`` is ``added`` to the result."""
     scaled = parts + (begin // grain) * 2 * n
     plain = scaled + n
     if wanted:
@@ -201,14 +204,14 @@ def _rows_backward(  # type: ignore[no-untyped-def]
         moments = spread(moment, Vec[T, W])
         for j in range(0, whole, W):
             _normal_backward(
-                gradient + j, row + j, made + j, weight + j, scaled + j, plain + j, middle, scale, means, moments, n - whole,
-                whole=True, weighted=weighted, wanted=wanted, centered=centered, W=W
+                gradient + j, row + j, made + j, weight + j, scaled + j, plain + j, more + (i * n + j), middle, scale, means, moments, n - whole,
+                whole=True, weighted=weighted, wanted=wanted, centered=centered, added=added, W=W
             )  # fmt: skip
         if whole < n:
             j = whole
             _normal_backward(
-                gradient + j, row + j, made + j, weight + j, scaled + j, plain + j, middle, scale, means, moments, n - whole,
-                whole=False, weighted=weighted, wanted=wanted, centered=centered, W=W
+                gradient + j, row + j, made + j, weight + j, scaled + j, plain + j, more + (i * n + j), middle, scale, means, moments, n - whole,
+                whole=False, weighted=weighted, wanted=wanted, centered=centered, added=added, W=W
             )  # fmt: skip
 
 
@@ -555,9 +558,9 @@ def forward(
 
 
 def backward(
-    g: Any, x: Any, weight: Any, stats: Any, axes: tuple[int, ...], affine: Any, centered: bool, wanted: bool
+    g: Any, x: Any, weight: Any, stats: Any, axes: tuple[int, ...], affine: Any, centered: bool, wanted: bool, more: Any = None
 ) -> Any:
-    """The gradients of (x, weight, bias), of shapes x, affine and affine; the last two only where ``wanted``."""
+    """The gradients of (x, weight, bias), of shapes x, affine and affine, the first with ``more`` added; the last two only where ``wanted``."""
     d, shape = x.dtype, x.shape
     way = _way(shape, axes, affine)
     if not way or d not in _KINDS or not x.size or g.dtype != d or weight is not None and weight.dtype != d:
@@ -573,7 +576,10 @@ def backward(
         if wanted:  # few enough partial sums that they cost less than the rest
             grain = max(grain, 8, -(-rows // _PARTS))
         parts = np.empty((-(-rows // grain) if wanted else 0, 2, n), d)
-        _rows_backward(**vectors, wanted=wanted)(*arrays, parts, rows, n, grain, rows, grain)
+        added = more is not None
+        _rows_backward(**vectors, wanted=wanted, added=added)(
+            *arrays, parts, np.ascontiguousarray(more, d) if added else None, rows, n, grain, rows, grain
+        )
         sums = np.add.reduce(parts, 0)
     elif way == "groups":
         count, groups, channels, length = shape
@@ -592,6 +598,8 @@ def backward(
     else:
         sums = np.empty((2, n), d)
         _columns_backward(**known)(*arrays, sums, len(x), n, -(-n // _WIDTH), max(1, CHUNK // (len(x) * _WIDTH)))
+    if more is not None and way != "rows":
+        out += more
     if not wanted:
         return out, None, None
     return out, sums[0].reshape(affine), sums[1].reshape(affine)
