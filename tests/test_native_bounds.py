@@ -43,6 +43,46 @@ for given in ((x, out, 1, 1000, 100), (x, out, -1, 1000, 100), (x, out[:500], 0,
 '''
 
 
+RUNS = """
+import numpy as np
+import bibun as torch
+from bibun.nn import functional as F
+
+torch.manual_seed(0)
+table, layer = torch.nn.Embedding(7, 6), torch.nn.Linear(6, 5)
+parameters = [*table.parameters(), *layer.parameters()]
+optimizer = torch.optim.Adam(parameters)
+x, y = torch.arange(9) % 7, torch.arange(9) % 5
+
+@torch.compile
+def step():
+    optimizer.zero_grad()
+    h = F.layer_norm(layer(table(x)), (5,)).gather(1, torch.arange(45).reshape(9, 5) % 5)
+    loss = F.cross_entropy(h, y) + h.softmax(1).square().sum() + (h @ h.T).tanh().mean()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+for _ in range(5):
+    step()
+(known,) = step._compiled.signatures.values()
+runs = list(known.program.segments.values())
+assert runs
+for run in runs:
+    given = []
+    for kind, *n in run.order:
+        a = None if kind == "scratch" else run.layouts[n[0]]
+        given.append(run.room(run.size) if a is None else np.zeros(a.size, a.dtype) if len(given) else np.zeros(a.size // 2, a.dtype))
+    try:
+        run.call(*given, run.flag)
+    except IndexError as error:
+        assert "segment" in str(error)
+        break
+else:
+    raise SystemExit("nothing was said")
+"""
+
+
 def child(*command):
     made = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "BIBUN_DEBUG": "bounds"})
     assert made.returncode == 0, made.stderr[-3000:]
@@ -51,6 +91,12 @@ def child(*command):
 def test_a_kernel_that_leaves_its_arrays_raises(tmp_path):
     file = tmp_path / "faulty.py"
     file.write_text(FAULTY)
+    child(str(file))
+
+
+def test_runs_of_compiled_programs_are_watched(tmp_path):
+    file = tmp_path / "runs.py"
+    file.write_text(RUNS)
     child(str(file))
 
 

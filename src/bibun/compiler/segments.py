@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.large import LARGE, native
-from ..native import build, maths
+from ..native import bounds, build, maths
 from ..native.ir import SIZES, Function, Later, Module, Value, vector
 from ..native.kernel import builtin
 from ..native.lanes import Lanes, NotNative, _device
@@ -214,6 +214,8 @@ class Writer:
     def __init__(self, layouts: list[Layout], sizes: tuple[str, ...] = ()):
         self.layouts, self.sizes = layouts, sizes
         self.module = Module()
+        if bounds.on():
+            bounds.watch(self.module)
         self.cells: dict[int, Cell] = {}
         self.outside: list[int] = []  # values that are given as arrays
         self.blocks: list[int] = []  # values that lie in the scratch block
@@ -420,6 +422,8 @@ class Writer:
         f.give()
         _not_inline(module, f)
         self.order = list(blocks)
+        if bounds.on():
+            bounds.finish(module, name)
         return module.text()
 
 
@@ -870,7 +874,11 @@ class Segment:
             module.unroll = False
             module.text = lambda: text.replace(name, f"{name}_{digest}")  # type: ignore[method-assign]
 
-        self.call = builtin("segment", build.load(f"segment {text}", write, [f"{name}_{digest}"])[0], writer.words, shared=False)
+        names = [f"{name}_{digest}{more}" for more in (("", ".bounds", ".bad") if bounds.on() else ("",))]
+        at, *told = build.load(f"segment {text}", write, names)
+        self.call = builtin("segment", at, writer.words, shared=False)
+        if told:
+            self.call = bounds.watched("segment", self.call, *told)
         self.order = writer.order
         self.flagged = writer.flagged
         self.shapes: dict[int, Any] = {n: writer.array(n).shape for s in self.steps for n in s.takes if n is not None} if writer.flagged else {}

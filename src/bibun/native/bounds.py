@@ -2,7 +2,7 @@
 
 In this mode each load and store of a kernel asks a function of its module first, which walks the arrays' bounds. An address outside
 of them all (and not on the stack) is remembered and replaced by a place where nothing matters, so that the call ends and raises.
-Code so made is many times slower, and is kept under keys of its own. BLAS and the compiler's own programs are not watched.
+Code so made is many times slower, and is kept under keys of its own. Native runs of compiled programs are watched, too; BLAS is not.
 """
 
 from __future__ import annotations
