@@ -182,6 +182,35 @@ def test_what_is_not_made_for_all_sizes():
         alike(make, lambda n: (torch.randn(n, 3),), (8, 16, 12, 9, 10, 7), want=False)
 
 
+TABLE = torch.linspace(-1, 1, 400).reshape(100, 4)
+
+
+@pytest.mark.parametrize("function, sizes", [
+    (lambda x: x[:5] * 2, (7, 30, 20, 25, 3, 5, 2, 40)),  # Python's slices end where there is nothing left
+    (lambda x: x[-3:].sum(0), (7, 30, 20, 25, 3, 2, 40)),
+    (lambda x: x[2:4, :5].sum(1), (7, 30, 20, 25, 3, 2, 40)),
+    (lambda x: x.T[:, 4:9].sum(1), (11, 30, 20, 25, 7, 3, 40)),
+    (lambda x: x + TABLE[: len(x)], (7, 30, 20, 90, 101, 150, 40)),
+    (lambda x: x * TABLE[len(x)], (7, 30, 20, 90, 100, 150, 40)),
+    (lambda x: x[-4] * x[3], (7, 30, 20, 25, 4, 3, 40)),
+    (lambda x: x.topk(5, 0).values, (7, 30, 20, 25, 5, 4, 40)),
+    (lambda x: x.unfold(0, 4, 1).mean(-1), (7, 30, 20, 25, 4, 3, 40)),
+    (lambda x: x.diagonal() * 2, (7, 30, 20, 25, 4, 3, 40)),
+])  # fmt: skip
+def test_sizes_for_which_a_step_does_something_else(function, sizes):
+    compiled = torch.compile(function)
+    for n in sizes:
+        x = torch.arange(4.0 * n).reshape(n, 4)
+        try:
+            wanted = function(x)
+        except (RuntimeError, IndexError) as error:
+            with pytest.raises(type(error)):
+                compiled(x)
+        else:
+            torch.testing.assert_close(compiled(x), wanted)
+    assert general(compiled), why(compiled)
+
+
 def test_a_branch_on_a_size_is_taken_as_it_is():
     def make():
         return lambda x: x.sum() if x.shape[0] > LIMIT * 5 else x.mean() * 2

@@ -103,7 +103,7 @@ def _loosely(x: Any) -> Any:
 def _fitting(program: Program, ordered: bool) -> Any:
     """Whether arguments are of the shapes that a general program is for: its sizes are 2 or more and not far beyond what has been seen, or within it."""
     lines = [f"{name} = leaves[{k}]._a.shape[{d}]" for name, (k, d) in program.sizes.items()]
-    bounds = [f"{low if ordered else 2} <= {name} <= {high if ordered else high * _BEYOND}" for name, (low, high) in program.spread.items()]
+    bounds = program.limits + [f"{low} <= {name} <= {high}" if ordered else f"{name} <= {high * _BEYOND}" for name, (low, high) in program.spread.items()]
     shapes = [f"leaves[{k}]._a.shape == {shape!r}" for k, shape in program.shapes.items()]
     space: dict[str, Any] = {}
     exec("\n ".join(["def fits(leaves):", *lines, f"return {' and '.join(bounds + shapes)}"]), space)

@@ -104,6 +104,7 @@ class Program:
         # the arguments' shapes; and how values lie for other sizes.
         self.sizes: dict[str, tuple[int, int]] = {}
         self.spread: dict[str, tuple[int, int]] = {}
+        self.limits: list[str] = []
         self.shapes: dict[int, tuple[int, ...]] = {}
         self.elsewhere: list[Layout] | None = None
         self.groups: dict[int, Any] = {}
@@ -190,6 +191,7 @@ class Program:
         made.spread = {name: (min(v), max(v)) for name, v in relations.values.items()}
         made.recorder_steps = [relations.step(*each) for each in zip(*[p.recorder_steps for p in programs])]
         made.layouts = [relations.layout(*each) for each in zip(*[p.layouts for p in programs])]
+        made.limits = relations.limits(made.recorder_steps, made.layouts)
         made.elsewhere = list(map(relations.elsewhere, made.layouts))
         made.steps = needed(made.recorder_steps, made.wanted | ({n for n in made.backward.gradients if n is not None} if made.backward is not None else set()))
         made.sources, made.held = {}, set(self.held)

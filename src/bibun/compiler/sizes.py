@@ -8,6 +8,7 @@ which determine it. What differs otherwise has no general program.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -312,6 +313,60 @@ class Relations:
             if step and all(x.flags.c_contiguous and np.array_equal(x, np.arange(start, start + step * len(x), step)) for x in seen):
                 return "arange", start, start + shape[0] * step, step
         raise NotRelated("a constant depends on sizes in a way that is not known")
+
+
+    def limits(self, steps: list[Step], layouts: list[Layout]) -> list[str]:
+        """For which sizes steps stay as they are: what `_order` says, as conditions on them. Those that say that one size is not too small or too
+        large become one for each."""
+        least, most, others = dict.fromkeys(self.values, 2), dict[str, int](), set()
+        for less, more in _order(steps, layouts):
+            rest = more - less
+            if rest.__class__ is not Size:
+                continue
+            if any(rest.at({n: v[i] for n, v in self.values.items()}) < 0 for i in range(3)):
+                raise NotRelated("a bound is met in another way for other sizes")
+            terms = dict(rest.terms)
+            free = terms.pop((), 0)
+            (names, slope), *more_terms = terms.items()
+            if more_terms or len(names) > 1:
+                others.add(f"{rest!r} >= 0")
+            elif slope > 0:
+                least[names[0]] = max(least[names[0]], -(free // slope))
+            else:
+                most[names[0]] = min(most.get(names[0], free // -slope), free // -slope)
+        return [f"{name} >= {n}" for name, n in least.items()] + [f"{name} <= {n}" for name, n in most.items()] + sorted(others)
+
+
+def _order(steps: list[Step], layouts: list[Layout]) -> Iterator[tuple[int, int]]:
+    """Pairs of numbers of which the first is not larger than the second, as long as all steps do what they did when they were recorded: what
+    is cut out begins and ends within what it is cut out of (Python's slices would end earlier), and nothing is empty."""
+    for step in steps:
+        if step.kind != "run":
+            continue
+        given = [layouts[n] for n in step.takes if n is not None]
+        for made in [layouts[n] for n in step.gives]:
+            yield from ((1, size) for size in made.shape)
+            if step.what.family == "view" and made.root == given[0].root and _end(made) <= _end(given[0]):
+                yield _end(made), _end(given[0])
+        said = dict(zip(step.what.static, step.static[0]))
+        if isinstance(said.get("axis"), int) and "shape" not in said and not said.keys().isdisjoint(("start", "stop", "k", "index")):
+            size = given[0].shape[said["axis"]] if given[0].ndim else 1
+            for name in ("start", "stop", "k"):
+                if isinstance(said.get(name), int):
+                    yield 0, said[name]
+                    yield said[name], size
+            if isinstance(index := said.get("index"), int):
+                yield (0, index) if index >= 0 else (0, index + size)
+                yield (index + 1, size) if index >= 0 else (index, -1)
+
+
+def _end(a: Layout) -> int:
+    """Where in its memory an array ends."""
+    end = a.offset + a.dtype.itemsize
+    for n, stride in zip(a.shape, a.strides):
+        if stride > 0:
+            end = end + (n - 1) * stride
+    return end
 
 
 def text_of_constant(made: Any, dtype: str) -> str:
