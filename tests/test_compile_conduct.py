@@ -439,3 +439,55 @@ def test_gradients_that_are_made_of_nothing():
         y.sum().backward()
         same(y, f())
         assert p.grad.tolist() == [0, 0, 0]
+
+
+def written_to_first(x, y):
+    z = y * 3
+    x.mul_(2)
+    return z + y
+
+
+def shifted_in(x, y):
+    x[1:] = y[:-1] * 2
+    return y.sum() + x
+
+
+@pytest.mark.parametrize("function", [written_to_first, shifted_in])
+@pytest.mark.parametrize("cut", [lambda a: (a, a), lambda a: (a[:4], a[1:]), lambda a: (a[:4], a[:4])])
+def test_arguments_that_share_memory_in_a_later_call(function, cut):
+    compiled = torch.compile(function)
+    for _ in range(4):
+        compiled(torch.arange(4.0), torch.arange(4.0))
+    mine, theirs = torch.arange(5.0), torch.arange(5.0)
+    torch.testing.assert_close(compiled(*cut(mine)), function(*cut(theirs)))
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_one_leaf_as_two_arguments_or_as_one_that_is_read_from_outside():
+    w = torch.ones(4, requires_grad=True)
+
+    def two(x, y):
+        loss = (x * y).sum() + (x**2).sum()
+        loss.backward()
+        return loss.detach()
+
+    def outside(x):
+        loss = (x * w).sum() + (w**2).sum()
+        loss.backward()
+        return loss.detach()
+
+    def leaf():
+        return torch.arange(4.0).requires_grad_()
+
+    compiled, one = torch.compile(two), torch.compile(outside)
+    for _ in range(4):
+        compiled(leaf(), leaf())
+        one(leaf())
+    x = leaf()
+    compiled(x, x)
+    assert x.grad.tolist() == [0, 4, 8, 12]
+    w.grad = None
+    one(leaf())
+    w.grad.zero_()
+    one(w)
+    assert w.grad.tolist() == [4] * 4

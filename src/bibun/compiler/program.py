@@ -20,6 +20,7 @@ from ..autograd.node import LEAF, Freed
 from ..autograd.versions import written
 from ..backends import cpu
 from ..backends.large import LARGE, native
+from ..backends.strides import root
 from ..func.pytree import tree_flatten
 from ..functions.register import array_function_of
 from ..optim.optimizer import Optimizer
@@ -134,7 +135,7 @@ class Program:
             self.joint.build(arrays)
             forward, backward = self.joint.forward, self.joint.backward
             self.pieces, self.text = forward.pieces + backward.pieces, forward.text + "\n" + backward.text
-            self.run = self.joint.runner(self, function, spec)
+            self.run = self._apart(self.joint.runner(self, function, spec), function, spec)
             return
         if not self.on_tensors:
             self.steps = ahead(self.layouts, shared(self.steps, self.wanted))
@@ -142,7 +143,38 @@ class Program:
             sure = {n for n, s in self.sources.items() if s[0] in ("tensor", "argument") or s[0] == "grad" and isinstance(s[1], Tensor)}
             self.segments = find_segments(self.layouts, self.steps, self.groups, self.wanted, sure, tuple(self.sizes), self.elsewhere)
         self.pieces = pieces(self)
-        self.run, self.text = self._write()
+        run, self.text = self._write()
+        self.run = self._apart(run, function, spec)
+
+    def _apart(self, run: Any, function: Any, spec: Any) -> Any:
+        """What is called: the function itself where what is written to, or given a gradient, has come as another argument, too."""
+        places = [s[1] for s in self.inputs.values()]
+        written = {self.layouts[s.takes[0]].root for s in self.steps if s.kind == "write"} | {self.layouts[n].root for n in called(self.steps)}
+        leaves = [s.what for s in self.steps if s.kind == "grad"]
+        for step in self.steps:
+            for group in getattr(getattr(step.what, "__self__", None), "param_groups", ()) if step.kind == "call" else ():
+                leaves += group["params"]
+        outside = [s[1] for n, s in self.sources.items() if s[0] == "tensor" and self.layouts[n].root in written] + [t for t in leaves if isinstance(t, Tensor)]
+        own = {s[1] for n, s in self.inputs.items() if self.layouts[n].root in written} | {t.place for t in leaves if isinstance(t, Argument)}
+        if not places or not outside and (not own or len(places) < 2):
+            return run
+        roots = frozenset(id(root(t._a)) for t in outside)
+        pairs = [(i, k) for i in own for k in places if i < k or i > k and k not in own]
+
+        def apart(leaves: list[Any]) -> Any:
+            for i, k in pairs:
+                if np.may_share_memory(leaves[i]._a, leaves[k]._a):
+                    break
+            else:
+                for k in places:
+                    if id(root(leaves[k]._a)) in roots:
+                        break
+                else:
+                    return run(leaves)
+            args, kwargs = spec.build(iter(leaves))
+            return function(*args, **kwargs)
+
+        return apart
 
     def settle(self, other: Program) -> None:
         """Find out, with the help of another recording, what was there before and what has been made unnoticed, which is `Refused`."""
