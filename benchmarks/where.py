@@ -38,7 +38,7 @@ CUTS: dict[str, list[tuple[str, str]]] = {
     ],
     "autograd/engine.py": [
         (
-            r"( +)f = frame_at\(1\)\n +while internal[^\n]*\n +f = f\.f_back\n +freed = Freed\(f\.f_code, f\.f_lasti\)\n",
+            r"( +)f = frame_at\(2\)[^\n]*\n +while internal[^\n]*\n +f = f\.f_back\n +freed = Freed\(f\.f_code, f\.f_lasti\)\n",
             r"\1freed = Freed(None, 0)\n",
         )
     ],

@@ -167,7 +167,7 @@ def run(roots: Any, xp: Any, retain: bool, create: bool, wanted: Wanted | None =
     waiting_g: Any = None
     freed = None
     if not retain:
-        f = frame_at(1)
+        f = frame_at(2)  # the caller is one of ours
         while internal[f.f_code.co_filename] and f.f_back is not None:  # `user_frame`, in line
             f = f.f_back
         freed = Freed(f.f_code, f.f_lasti)
