@@ -14,7 +14,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Mapping
-from types import CellType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -51,16 +51,26 @@ def same(now: Any, then: Any) -> bool:
     return kind is tuple and len(now) == len(then) and all(map(same, now, then))
 
 
-class Entry:
-    """What a dictionary has under a key, or that it has nothing there."""
+class Check:
+    """Something that was seen, where it was, and words for that.
 
-    __slots__ = ("key", "space", "value", "what")
+    Attributes:
+        owner: what has it; value: what was seen; what: its name, for messages.
+    """
 
-    def __init__(self, space: Any, key: Any, value: Any, what: str):
-        self.space, self.key, self.value, self.what = space, key, value, what
+    __slots__ = ("owner", "value", "what")
+
+    def __init__(self, owner: Any, what: str):
+        self.owner, self.what = owner, what
+        self.value: Any = self.now()
+
+    def now(self) -> Any:
+        """What is there."""
+        raise NotImplementedError
 
     def holds(self) -> bool:
-        now = self.space.get(self.key, _MISSING)
+        """Whether it is the same; what is as good is what was seen from now on."""
+        now = self.now()
         if not same(now, self.value):
             return False
         self.value = now
@@ -68,76 +78,76 @@ class Entry:
 
     def test(self, i: int, names: dict[str, Any]) -> str:
         """Python's words for: it is not the very same; what they speak of is put into ``names``."""
-        names[f"g{i}"], names[f"w{i}"] = self.space, self.value
+        raise NotImplementedError
+
+
+class Entry(Check):
+    """What a dictionary has under a key, or that it has nothing there."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, owner: Any, key: Any, what: str):
+        self.key = key
+        super().__init__(owner, what)
+
+    def now(self) -> Any:
+        return self.owner.get(self.key, _MISSING)
+
+    def test(self, i: int, names: dict[str, Any]) -> str:
+        names[f"g{i}"], names[f"w{i}"] = self.owner, self.value
         return f"{self.key!r} in g{i}" if self.value is _MISSING else f"g{i}[{self.key!r}] is not w{i}"
 
 
-class Member:
+class Member(Check):
     """What an object has in one of its slots, a cell, or as a default."""
 
-    __slots__ = ("name", "owner", "value", "what")
+    __slots__ = ("name",)
 
-    def __init__(self, owner: Any, name: str, value: Any, what: str):
-        self.owner, self.name, self.value, self.what = owner, name, value, what
+    def __init__(self, owner: Any, name: str, what: str):
+        self.name = name
+        super().__init__(owner, what)
 
-    def holds(self) -> bool:
+    def now(self) -> Any:
         try:
-            now = getattr(self.owner, self.name)
+            return getattr(self.owner, self.name)
         except (AttributeError, ValueError):  # an empty cell
-            now = _MISSING
-        if not same(now, self.value):
-            return False
-        self.value = now
-        return True
+            return _MISSING
 
     def test(self, i: int, names: dict[str, Any]) -> str:
         names[f"g{i}"], names[f"w{i}"] = self.owner, self.value
         return f"g{i}.{self.name} is not w{i}"
 
 
-class Items:
+class Items(Check):
     """What a list, a dictionary, a set or the like holds."""
 
-    __slots__ = ("given", "keys", "values", "what")
+    __slots__ = ()
 
-    def __init__(self, given: Any, what: str):
-        self.given, self.what = given, what
-        self.keys, self.values = self._now()
-
-    def _now(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        if isinstance(self.given, Mapping):
-            return tuple(self.given), tuple(self.given.values())
-        return (), tuple(self.given)
-
-    def holds(self) -> bool:
-        keys, values = self._now()
-        if len(values) != len(self.values) or not all(map(same, keys, self.keys)) or not all(map(same, values, self.values)):
-            return False
-        self.keys, self.values = keys, values
-        return True
+    def now(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        if isinstance(self.owner, Mapping):
+            return tuple(self.owner), tuple(self.owner.values())
+        return (), tuple(self.owner)
 
     def test(self, i: int, names: dict[str, Any]) -> str:
-        names[f"g{i}"], names[f"k{i}"], names[f"w{i}"] = self.given, self.keys, self.values
-        if not self.values:
+        names[f"g{i}"] = self.owner
+        names[f"k{i}"], names[f"w{i}"] = keys, values = self.value
+        if not values:
             return f"g{i}"
-        many = f"len(g{i}) != {len(self.values)} or not all(map(is_, g{i}"
-        return f"{many}, k{i})) or not all(map(is_, g{i}.values(), w{i}))" if self.keys else f"{many}, w{i}))"
+        many = f"len(g{i}) != {len(values)} or not all(map(is_, g{i}"
+        return f"{many}, k{i})) or not all(map(is_, g{i}.values(), w{i}))" if keys else f"{many}, w{i}))"
 
 
-class Numbers:
+class Numbers(Check):
     """What an array that is not a tensor's holds."""
 
-    __slots__ = ("given", "value", "what")
+    __slots__ = ()
 
-    def __init__(self, given: Any, what: str):
-        self.given, self.value, self.what = given, self._now(given), what
-
-    @staticmethod
-    def _now(a: Any) -> Any:
+    def now(self) -> Any:
+        a = self.owner
         return (a.shape, a.strides, a.dtype, a.tobytes()) if isinstance(a, np.ndarray) else bytes(a)
 
     def holds(self) -> bool:
-        return self._now(self.given) == self.value
+        return self.now() == self.value
 
     def test(self, i: int, names: dict[str, Any]) -> str:
         names[f"g{i}"] = self
@@ -176,17 +186,14 @@ class _Walk:
             self.todo.append((value, what))
 
     def entry(self, space: Any, key: Any, what: str) -> None:
-        value = space.get(key, _MISSING)
-        self.checks.append(Entry(space, key, value, what))
-        self.push(value, what)
+        self.checks.append(Entry(space, key, what))
+        self.push(self.checks[-1].value, what)
 
     def member(self, owner: Any, name: str, what: str) -> None:
-        try:
-            value = getattr(owner, name)
-        except (AttributeError, ValueError):
-            return
-        self.checks.append(Member(owner, name, value, what))
-        self.push(value, what)
+        check = Member(owner, name, what)
+        if check.value is not _MISSING:
+            self.checks.append(check)
+            self.push(check.value, what)
 
     def look(self, x: Any, what: str) -> None:
         """Note what of a value may be read."""
@@ -247,7 +254,7 @@ class _Walk:
         if known and id(x) not in self.modules:
             return  # none of its methods ran
         self.push(cls, what)
-        space = getattr(x, "__dict__", None) if not isinstance(x, CellType) else None
+        space = getattr(x, "__dict__", None)
         if isinstance(space, dict):
             names = {*self.names, *space} if self.dynamic else self.names
             if isinstance(x, (optimizer.Optimizer, lr_scheduler.LRScheduler)):
@@ -259,7 +266,7 @@ class _Walk:
                     if not (known and type(space[name]) in SIMPLE):  # which are a module's settings
                         self.entry(space, name, f"{what}.{name}")
                 elif self.dynamic or any(name in vars(c) and not isinstance(vars(c)[name], (FunctionType, property)) for c in cls.__mro__ if not _of_library(c.__module__)):
-                    self.checks.append(Entry(space, name, _MISSING, f"{what}.{name}"))  # which would stand before the class's
+                    self.checks.append(Entry(space, name, f"{what}.{name}"))  # which would stand before the class's
         for c in cls.__mro__:
             if not _of_library(c.__module__):
                 slots = vars(c).get("__slots__", ())
@@ -293,5 +300,5 @@ def reads(watch: Any, function: Any) -> list[Any]:
     walk.run()
     for owner in watch.owners.values():  # objects that could not be followed to
         if id(owner) not in walk.seen and id(owner) not in watch.modules:
-            walk.checks += [Entry(vars(owner), k, v, f"the attribute {k}") for k, v in vars(owner).items() if type(v) in SIMPLE and k in walk.names]
+            walk.checks += [Entry(vars(owner), k, f"the attribute {k}") for k, v in vars(owner).items() if type(v) in SIMPLE and k in walk.names]
     return walk.checks
