@@ -9,7 +9,6 @@ as they are.
 from __future__ import annotations
 
 import dis
-import gc
 import os
 import sys
 import sysconfig
@@ -80,9 +79,7 @@ class Watch:
         self.writing: set[Any] = set()  # of that, what writes to attributes
         self.called: set[tuple[Any, int]] = set()  # the instructions at which functions of the library were called
         self.opaque: Any = None  # the frame of a library call that is not looked into
-        self.aloof = {getattr(f, "__code__", None) for f in gc.callbacks}  # runs at any time, and is no part of the function
         self.new: dict[int, Any] = {}  # objects that the function makes
-        self.elsewhere: Any = None  # a frame of it
         self.before: dict[int, tuple[Any, dict[str, Any]]] = {}  # objects that packages' methods may write to, as they were
         self.call: Any = None
         self.refused: Refused | None = None
@@ -169,10 +166,7 @@ class Watch:
                 if frame is self.opaque and event == "return":
                     self._leave(arg)
                 return
-            if self.elsewhere is not None:
-                if frame is self.elsewhere and event == "return":
-                    self.elsewhere = None
-            elif event == "call":
+            if event == "call":
                 self._enter(frame)
             elif event == "c_call":
                 self._builtin(frame, arg)
@@ -192,9 +186,6 @@ class Watch:
 
     def _enter(self, frame: Any) -> None:
         code = frame.f_code
-        if code in self.aloof:
-            self.elsewhere = frame
-            return
         kind = self.kind(code)
         back = frame.f_back
         while back is not None and back.f_code.co_filename == overriding.__file__:
