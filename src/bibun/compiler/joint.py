@@ -34,11 +34,12 @@ class Backward:
     Attributes:
         first: the place of its first step; outputs: the values whose gradients it is given; targets: where gradients go, as (what, which):
             ("leaf", tensor) or ("argument", k); gradients: their values, None where there is none; reached: for each output, the targets
-            that its gradient goes to.
+            that its gradient goes to; wanted: the gradients that there are.
     """
 
     def __init__(self, first: int, outputs: list[int], targets: list[tuple[str, Any]], gradients: list[int | None], reached: list[set[int]]):
         self.first, self.outputs, self.targets, self.gradients, self.reached = first, outputs, targets, gradients, reached
+        self.wanted = {n for n in gradients if n is not None}
 
 
 def record_backward(recorder: Recorder, result: Any, leaves: list[Any]) -> None:
@@ -166,11 +167,11 @@ class Joint:
         from .program import MADE, needed, reads
 
         steps = program.recorder_steps
-        back = needed(steps[backward.first :], {n for n in backward.gradients if n is not None})
+        back = needed(steps[backward.first :], backward.wanted)
         front_wanted = {i for kind, i, _ in program.outputs if kind in MADE}
         made = {n for s in back for n in s.gives}
         given = {n: s for n, s in program.given.items() if s[0] == "gradient"}
-        wanted = {n for s in back for n in reads(s)} | {n for n in backward.gradients if n is not None}
+        wanted = {n for s in back for n in reads(s)} | backward.wanted
         self.saved = sorted(n for n in wanted if n not in made and n not in given)
         constants = {n: s for n, s in program.sources.items() if s[0] == "constant"}
         kept = [n for n in self.saved if n not in constants]

@@ -89,15 +89,16 @@ class Program:
         self.passed_sizes = False
         self.held: set[int] = set()  # constants that are memory from outside
         self.recorded: set[int] = set()  # places of the steps whose part of the graph the caller gets
+        gradients: set[int] = self.backward.wanted if self.backward is not None else set()
         places: dict[int, int] = {}
         self.outputs = [("again", places[id(x)], None) if isinstance(x, Tensor) and places.setdefault(id(x), i) != i else self._output(recorder, x) for i, x in enumerate(leaves)]
         wanted = {i for kind, i, _ in self.outputs if kind in MADE}
         on_tensors = {id(recorder.steps[k]) for k in self.recorded}
-        self.steps = needed(recorder.steps, wanted | {n for n in self.backward.gradients if n is not None} if self.backward is not None else wanted)
+        self.steps = needed(recorder.steps, wanted | gradients)
         self.on_tensors = {k for k, step in enumerate(self.steps) if id(step) in on_tensors}
         self.made_on_tensors = {n for k in self.on_tensors for n in self.steps[k].gives}
         self.wanted = wanted
-        read = {n for step in self.steps for n in reads(step)} | wanted | {n for n in (self.backward.gradients if self.backward is not None else ()) if n is not None}
+        read = {n for step in self.steps for n in reads(step)} | wanted | gradients
         self.sources = {n: s for n, s in recorder.sources.items() if n in read and s[0] != "gradient"}
         self.given = {n: s for n, s in recorder.sources.items() if s[0] == "gradient"}
         self.inputs = {n: s for n, s in recorder.sources.items() if s[0] == "argument"}
@@ -225,7 +226,7 @@ class Program:
         made.layouts = [relations.layout(*each) for each in zip(*[p.layouts for p in programs])]
         made.limits = relations.limits(made.recorder_steps, made.layouts)
         made.elsewhere = list(map(relations.elsewhere, made.layouts))
-        made.steps = needed(made.recorder_steps, made.wanted | ({n for n in made.backward.gradients if n is not None} if made.backward is not None else set()))
+        made.steps = needed(made.recorder_steps, made.wanted | (made.backward.wanted if made.backward is not None else set()))
         made.sources, made.held = {}, set(self.held)
         for n, source in self.sources.items():
             theirs = [p.sources.get(n, (None,)) for p in others]
